@@ -1,0 +1,123 @@
+"""Every exception of the package, sorted by what a caller can do about it.
+
+CanvasSyncError
+├── MisconfiguredError          a setting, a mapping or a schema must be changed by a person; exit code 2
+│   ├── SettingError            one setting has a wrong value
+│   └── SchemaError             the database lacks a table, a column or a right
+├── TransientError              trying again later may succeed without anybody doing anything
+│   ├── CanvasUnavailableError  Canvas is down, unreachable or overloaded
+│   ├── CanvasThrottledError    Canvas refuses more requests for now
+│   └── DatabaseUnavailableError
+├── PermanentError              trying again gives the same answer
+│   ├── CanvasUnauthorizedError the token is not accepted
+│   ├── CanvasForbiddenError    the token may not do this
+│   ├── CanvasNotFoundError     Canvas has no such thing, or hides it
+│   ├── CanvasRequestError      Canvas calls the request wrong
+│   ├── NotCanvasError          what answers is not Canvas's API
+│   ├── ReportFailedError       a report failed as often as it may
+│   └── EmbeddedPostgresError   the embedded PostgreSQL cannot run here
+└── DataRejectedError           what Canvas delivered cannot be loaded; nothing was published
+    ├── ReportContentError      the file is not what was asked for
+    ├── HeaderContractError     a key column is missing
+    └── RejectThresholdError    too many rows are unreadable
+
+Messages say what happened, where (tenant, model, term, report), and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class CanvasSyncError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class MisconfiguredError(CanvasSyncError):
+    """A setting, a mapping or a schema must be changed by a person."""
+
+
+class SettingError(MisconfiguredError):
+    """One setting has a wrong value."""
+
+    def __init__(self, setting: str, problem: str, *, allowed: str, value: object = None) -> None:
+        self.setting = setting
+        self.value = value
+        shown = "" if value is None else f" is {value!r}"
+        super().__init__(f"{setting}{shown}: {problem}. Allowed: {allowed}")
+
+
+class SchemaError(MisconfiguredError):
+    """The database lacks a table, a column or a right that the sync needs."""
+
+
+class TransientError(CanvasSyncError):
+    """Trying again later may succeed without anybody doing anything."""
+
+
+class DatabaseUnavailableError(TransientError):
+    """PostgreSQL cannot be reached, or the connection was lost."""
+
+
+class PermanentError(CanvasSyncError):
+    """Trying again gives the same answer."""
+
+
+class CanvasError(CanvasSyncError):
+    """Canvas answered, or failed to answer, one request."""
+
+    def __init__(self, message: str, *, method: str = "", url: str = "", status: int | None = None) -> None:
+        self.method = method
+        self.url = url
+        self.status = status
+        super().__init__(message)
+
+
+class CanvasUnavailableError(CanvasError, TransientError):
+    """Canvas is down, unreachable or overloaded."""
+
+
+class CanvasThrottledError(CanvasError, TransientError):
+    """Canvas refuses more requests from this token for now."""
+
+
+class CanvasUnauthorizedError(CanvasError, PermanentError):
+    """Canvas does not accept the token."""
+
+
+class CanvasForbiddenError(CanvasError, PermanentError):
+    """Canvas accepts the token, but it may not do this."""
+
+
+class CanvasNotFoundError(CanvasError, PermanentError):
+    """Canvas has no such thing, or hides it from this token."""
+
+
+class CanvasRequestError(CanvasError, PermanentError):
+    """Canvas calls the request wrong."""
+
+
+class NotCanvasError(CanvasError, PermanentError):
+    """What answers at the base URL is not Canvas's API."""
+
+
+class ReportFailedError(PermanentError):
+    """A Canvas report failed as often as it may."""
+
+
+class EmbeddedPostgresError(PermanentError):
+    """The embedded PostgreSQL cannot run here."""
+
+
+class DataRejectedError(CanvasSyncError):
+    """What Canvas delivered cannot be loaded; nothing was published."""
+
+
+class ReportContentError(DataRejectedError):
+    """The file is not what was asked for."""
+
+
+class HeaderContractError(DataRejectedError):
+    """A report lacks a column without which its rows cannot be told apart."""
+
+
+class RejectThresholdError(DataRejectedError):
+    """Too many rows of a report are unreadable."""
