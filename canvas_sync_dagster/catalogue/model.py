@@ -1,0 +1,178 @@
+"""What a Canvas thing is: one frozen declaration per model, from which everything else is derived.
+
+A declaration names the table, its key and its columns, how each source spells every column, and the feed that fills
+it. It holds data only; nothing here reads, writes or waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class ColumnType(StrEnum):
+    """Types of table columns, named as PostgreSQL names them."""
+
+    BIGINT = "bigint"
+    TEXT = "text"
+    BOOLEAN = "boolean"
+    NUMERIC = "numeric"
+    TIMESTAMP = "timestamptz"
+    JSON = "jsonb"
+    BIGINT_ARRAY = "bigint[]"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table and how each source spells it.
+
+    Args:
+        name: Column in the table.
+        type: Its PostgreSQL type.
+        report: Header in reports; several spellings are tried in order. Empty: no report tells it.
+        api: Key in the REST object, dotted for a nested one (`account.id`). None: REST does not tell it.
+        comment: What it means; becomes the comment on the column.
+        indexed: Whether a secondary index helps the joins that people write.
+        keeps_empty_text: Whether a quoted empty string stays one instead of becoming null.
+    """
+
+    name: str
+    type: ColumnType
+    report: tuple[str, ...] = ()
+    api: str | None = None
+    comment: str = ""
+    indexed: bool = False
+    keeps_empty_text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Enrichment:
+    """A second table of a report that knows more about rows of the first.
+
+    The rows of `table` never insert; they set `columns` on rows that are there.
+
+    Args:
+        table: Name of the table in the report (`xlist`).
+        key: Header that holds the key of the enriched row.
+        columns: Column of the model → header in the enriching table.
+    """
+
+    table: str
+    key: str
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisioningFeed:
+    """One table of the provisioning report, which carries many.
+
+    Args:
+        table: The report's parameter and the name of its CSV (`courses`).
+        stock: Whether Canvas's stock `provisioning_csv` carries it, too.
+        enrichments: Tables that are asked for together with it.
+        prefer: Header that decides between rows of one key: the first row that fills it wins, else the last row.
+    """
+
+    table: str
+    stock: bool = True
+    enrichments: tuple[Enrichment, ...] = ()
+    prefer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFeed:
+    """A report of its own.
+
+    Args:
+        report: Canvas's name of it (`proserv_assignment_export_csv`).
+        parameters: What is asked of it beside term and `updated_after`.
+        takes_updated_after: Whether it can be limited to what changed since a time.
+        assumed_header: Whether its header is assumed, for want of public documentation.
+        prefer: As for `ProvisioningFeed`.
+    """
+
+    report: str
+    parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    takes_updated_after: bool = True
+    assumed_header: bool = False
+    prefer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestFeed:
+    """A walk over REST lists; complete or nothing.
+
+    Args:
+        path: Path below `/api/v1`, with `{account_id}` for the tenant's account.
+        parameters: Query of the first page.
+        envelope: Key under which the list stands, where it is not the whole answer.
+        first: Path of a single object that the list leaves out (the root account).
+    """
+
+    path: str
+    parameters: tuple[tuple[str, str], ...] = ()
+    envelope: str | None = None
+    first: str | None = None
+
+
+Feed = ProvisioningFeed | ReportFeed | RestFeed
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A Canvas thing that has a table.
+
+    Args:
+        name: Name of model, asset and table (`courses`).
+        columns: All columns but the system's, in the order in which the table gets them.
+        feed: What fills it in bulk.
+        key: Columns of the natural key, which is the primary key.
+        term_scoped: Whether its feed is asked term by term.
+        comment: What a row is; becomes the comment on the table.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    feed: Feed
+    key: tuple[str, ...] = ("canvas_id",)
+    term_scoped: bool = False
+    comment: str = ""
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names):
+            raise ValueError(f"model {self.name}: a column is declared twice")
+        if unknown := set(self.key) - set(names):
+            raise ValueError(f"model {self.name}: the key names columns that are not declared: {sorted(unknown)}")
+
+    def __getitem__(self, name: str) -> Column:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"model {self.name} has no column {name!r}; it has {', '.join(c.name for c in self.columns)}")
+
+    def report_columns(self) -> Iterator[Column]:
+        """Yields the columns that a report tells."""
+        return (column for column in self.columns if column.report)
+
+    def api_columns(self) -> Iterator[Column]:
+        """Yields the columns that REST tells."""
+        return (column for column in self.columns if column.api)
+
+    def with_columns(self, *columns: Column) -> Model:
+        """Returns a copy that has these columns in place of its own of the same name, and the new ones at the end."""
+        new = {column.name: column for column in columns}
+        kept = tuple(new.pop(column.name, column) for column in self.columns)
+        return replace(self, columns=kept + tuple(new.values()))
+
+
+SYSTEM_COLUMNS = (
+    Column("created_at", ColumnType.TIMESTAMP, comment="When this copy gained the row."),
+    Column("updated_at", ColumnType.TIMESTAMP, comment="When this copy gained the row or its content last changed."),
+    Column("observed_at", ColumnType.TIMESTAMP, comment="Canvas's content is known to be at least this fresh."),
+    Column("missing_since", ColumnType.TIMESTAMP, comment="Since when complete reports no longer list the row."),
+    Column("row_hash", ColumnType.BIGINT, comment="Digest of the report record that the row was last loaded from."),
+)
+"""What every data table carries beside its model's columns."""
