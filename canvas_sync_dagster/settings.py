@@ -1,0 +1,330 @@
+"""Tenants, connections and policies: read from the environment, `.env` and `canvas_sync.yaml`, and validated.
+
+A wrong value is one `SettingError` that names the setting as the user wrote it, its value and what is allowed.
+Values of secrets never appear in it, nor in any repr. Order: environment, `.env`, file, default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.rhythm import FullSyncEvery
+
+PREFIX = "CANVAS_SYNC_"
+SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
+CONNECTION = {"base_url", "token", "account_id", "root_account_uuid", "database_url", "schema"}
+"""Settings of one Canvas. With several tenants in a file the environment gives them only to the one it names, so that
+no token reaches another school's Canvas."""
+
+UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+
+
+def parse_duration(value: object) -> timedelta:
+    """Reads `1 day`, `90 minutes`, `30` (seconds).
+
+    >>> parse_duration("1 hour")
+    datetime.timedelta(seconds=3600)
+
+    Raises:
+        ValueError: The value is no positive duration.
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*?)s?", str(value).strip().lower())
+    if not match or (match[2] and match[2] not in UNITS) or float(match[1]) <= 0:
+        raise ValueError("this is not a duration")
+    try:
+        return timedelta(seconds=float(match[1]) * UNITS[match[2] or "second"])
+    except OverflowError:
+        raise ValueError("this is longer than time itself") from None
+
+
+def parse_updated_after(value: object) -> datetime | bool:
+    """Reads `true`, `false` or an ISO-8601 date; a date without a zone is UTC.
+
+    Raises:
+        ValueError: The value is none of them.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    folded = str(value).strip().lower()
+    if folded in {"true", "false"}:
+        return folded == "true"
+    try:
+        moment = datetime.fromisoformat(str(value).strip())
+    except ValueError:
+        raise ValueError("this is no date") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class TenantSettings(BaseModel):
+    """One Canvas and where its copy lives. Descriptions say what is allowed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    slug: str = Field("canvas", description="a letter, then up to 30 small letters, digits or underscores")
+    base_url: str | None = Field(None, description="a URL such as https://school.instructure.com")
+    token: SecretStr | None = Field(None, description="a Canvas access token")
+    account_id: str = Field("self", description="self, digits, or sis_account_id:…")
+    root_account_uuid: str | None = Field(None, description="the UUID that Canvas gives its root account")
+    database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:5432/database")
+    schema_name: str | None = Field(None, alias="schema", description="a name of at most 63 characters")
+    models: Names = Field(("all",), description=f"all, or a list of {', '.join(m.name for m in BUILT_IN)}")
+    term_scope: Names = Field(("active",), description="active, all, or a list of term ids or SIS term ids")
+    updated_after: Annotated[datetime | bool, BeforeValidator(parse_updated_after)] = Field(
+        True, description="true, false, or an ISO-8601 date"
+    )
+    full_sync_every: str = Field("sunday/2", description="15%, 10 days, sunday, or saturday/4")
+    batch_genre: str = Field("default", description="any name")
+    schedule: str = Field("0 */3 * * *", description="a cron line of five fields")
+    timezone: str = Field("UTC", description="a name such as America/Denver")
+    provisioning_report: Literal["auto", "proservices_provisioning_csv", "provisioning_csv"] = Field(
+        "auto", description="proservices_provisioning_csv, provisioning_csv, or auto"
+    )
+    report_timeout: Duration = Field(timedelta(days=1), description="a duration such as 1 day")
+    report_compilation_timeout: Duration = Field(timedelta(hours=1), description="a duration such as 1 hour")
+    report_max_tries: int = Field(3, ge=1, le=100, description="1 to 100")
+    poll_seconds: float = Field(30.0, gt=0, le=3600, description="seconds, more than 0, up to 3600")
+
+    @property
+    def schema_in_database(self) -> str:
+        """Postgres schema of the tenant's tables."""
+        return self.schema_name or self.slug
+
+    @property
+    def time_zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def rhythm(self) -> FullSyncEvery:
+        return FullSyncEvery.parse(self.full_sync_every)
+
+    def wants(self, model: str) -> bool:
+        """Says whether a model belongs to this tenant's sync."""
+        return "all" in self.models or model in self.models
+
+    @field_validator("slug")
+    @classmethod
+    def _slug(cls, value: str) -> str:
+        if not SLUG.fullmatch(value):
+            raise ValueError("this is not a tenant slug")
+        return value
+
+    @field_validator("schema_name")
+    @classmethod
+    def _schema(cls, value: str | None) -> str | None:
+        if value is not None and (not value or "\0" in value or len(value.encode()) > 63):
+            raise ValueError("PostgreSQL takes no such name")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value.strip())
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+            raise ValueError("this is not the address of a Canvas")
+        return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+    @field_validator("token")
+    @classmethod
+    def _token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
+            raise ValueError("a token has no blanks and no other characters than ASCII's")
+        return value
+
+    @field_validator("account_id")
+    @classmethod
+    def _account_id(cls, value: str) -> str:
+        if not re.fullmatch(r"self|\d+|(\d+~)\d+|sis_account_id:[^/?#]+", value):
+            raise ValueError("this names no account")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"postgres(ql)?://", value.get_secret_value()):
+            raise ValueError("this is not the address of a PostgreSQL database")
+        return value
+
+    @field_validator("models")
+    @classmethod
+    def _models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = {model.name for model in BUILT_IN}
+        if unknown := [name for name in value if name != "all" and name not in known]:
+            raise ValueError(f"there is no model {', '.join(unknown)}")
+        if not value:
+            raise ValueError("no model is named")
+        return value
+
+    @field_validator("full_sync_every")
+    @classmethod
+    def _full_sync_every(cls, value: str) -> str:
+        FullSyncEvery.parse(value)
+        return value
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule(cls, value: str) -> str:
+        if not re.fullmatch(r"(@(hourly|daily|weekly|monthly|yearly))|([\w*/,\-]+\s+){4}[\w*/,\-]+", value.strip()):
+            raise ValueError("this is not a cron line")
+        return value.strip()
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("there is no such time zone") from None
+        return value
+
+
+class Settings(BaseModel):
+    """All tenants of a code location, and what they share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    home: Path = Field(Path(".canvas_sync"), description="a directory")
+    batch_rows: int | None = Field(None, ge=1, le=10_000_000, description="1 to 10000000 rows")
+    tenants: tuple[TenantSettings, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None, *, directory: Path | None = None) -> Settings:
+        """Reads the environment, `.env` and, where there is one, the file.
+
+        Args:
+            environ: Variables; the process's own if not given.
+            directory: Where `.env` and `canvas_sync.yaml` are looked for; the working directory if not given.
+
+        Raises:
+            SettingError: A value is wrong.
+        """
+        directory = directory or Path.cwd()
+        variables = {name: value for name, value in dotenv_values(directory / ".env").items() if value is not None}
+        variables |= os.environ if environ is None else environ
+        path = variables.get(f"{PREFIX}CONFIG")
+        if path and not (directory / path).is_file():
+            raise SettingError(
+                f"{PREFIX}CONFIG", "there is no such file", allowed="the path of a YAML file", value=path
+            )
+        file = directory / (path or "canvas_sync.yaml")
+        tenants = _tenants_of_file(file, variables) if file.is_file() else {}
+        named = variables.get(f"{PREFIX}TENANT") or (next(iter(tenants)) if len(tenants) == 1 else "canvas")
+        alone = not tenants or set(tenants) == {named}
+        settings = [
+            _tenant(slug, values, _overrides(variables, connection=alone or slug == named), file)
+            for slug, values in (tenants or {named: {}}).items()
+        ]
+        return cls(home=_home(variables, directory), batch_rows=_batch_rows(variables), tenants=tuple(settings))
+
+    def tenant(self, slug: str | None = None) -> TenantSettings:
+        """Returns one tenant; the only one if no slug is given.
+
+        Raises:
+            SettingError: There is no such tenant, or there are several.
+        """
+        known = ", ".join(tenant.slug for tenant in self.tenants)
+        found = [tenant for tenant in self.tenants if slug in {None, tenant.slug}]
+        if len(found) != 1:
+            problem = "which of the tenants is meant must be said" if slug is None else "there is no such tenant"
+            raise SettingError("--tenant", problem, allowed=known, value=slug)
+        return found[0]
+
+
+def _home(variables: Mapping[str, str], directory: Path) -> Path:
+    return (directory / Path(variables.get(f"{PREFIX}HOME") or ".canvas_sync").expanduser()).resolve()
+
+
+def _batch_rows(variables: Mapping[str, str]) -> int | None:
+    text = variables.get("BULK_IMPORTER_BATCH_SIZE", "").strip()
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000_000:
+        raise SettingError("BULK_IMPORTER_BATCH_SIZE", "wrong value", allowed="1 to 10000000 rows", value=text)
+    return int(text)
+
+
+def _overrides(variables: Mapping[str, str], *, connection: bool) -> dict[str, str]:
+    names = [name for name in TenantSettings.model_fields if name not in {"slug", "schema_name"}]
+    wanted = [name for name in names if connection or name not in CONNECTION]
+    # An empty variable is an unset one: compose files and CI systems write them so.
+    return {name: variables[key] for name in wanted if variables.get(key := PREFIX + name.upper(), "").strip()}
+
+
+def _tenant(slug: str, values: Mapping[str, Any], overrides: Mapping[str, str], file: Path) -> TenantSettings:
+    given = {**values, **overrides, "slug": slug}
+    try:
+        return TenantSettings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        variable = PREFIX + ("TENANT" if name == "slug" else name.upper())
+        in_environment = name in overrides or (name == "slug" and not file.is_file())
+        setting = variable if in_environment else f"{file.name}: tenants.{slug}.{name}"
+        # The message of pydantic repeats the input, which may be a secret; ours shows it only where it is none.
+        raise _wrong(setting, name, given.get(name), str(first["msg"])) from None
+
+
+def _wrong(setting: str, name: str, value: object, message: str) -> SettingError:
+    field = TenantSettings.model_fields.get("schema_name" if name == "schema" else name)
+    if field is None:
+        known = ("schema" if key == "schema_name" else key for key in TenantSettings.model_fields)
+        return SettingError(setting, "there is no such setting", allowed=", ".join(known))
+    shown = None if name in {"token", "database_url"} else value
+    return SettingError(setting, message.removeprefix("Value error, "), allowed=field.description or "", value=shown)
+
+
+def _tenants_of_file(file: Path, variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise SettingError(file.name, f"cannot be read: {error}", allowed="a YAML file") from error
+    tenants = content.get("tenants") if isinstance(content, dict) else None
+    if not isinstance(tenants, dict) or not tenants or not all(isinstance(each, dict) for each in tenants.values()):
+        raise SettingError(file.name, "names no tenants", allowed="tenants: {slug: {base_url: …, token: …}}")
+    if unknown := sorted(set(map(str, content)) - {"tenants"}):
+        raise SettingError(f"{file.name}: {unknown[0]}", "there is no such setting", allowed="tenants")
+    expanded = _expand(tenants, variables, file.name)
+    return {str(slug): cast("dict[str, Any]", values) for slug, values in cast("dict[str, Any]", expanded).items()}
+
+
+def _expand(value: object, variables: Mapping[str, str], where: str) -> object:
+    """Puts the environment's values in place of `${NAME}`."""
+    if isinstance(value, dict):
+        return {key: _expand(each, variables, f"{where}: {key}") for key, each in value.items()}
+    if isinstance(value, list):
+        return [_expand(each, variables, where) for each in value]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        if match[1] not in variables:
+            raise SettingError(where, f"the environment has no {match[1]}", allowed="a variable that is set")
+        return variables[match[1]]
+
+    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, value)

@@ -1,0 +1,102 @@
+"""Full or incremental: decided from the warehouse's state and the policy, never from the clock of a process.
+
+Pure functions: the moment, the marks and the wishes go in, a decision with its reason comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from canvas_sync_dagster.rhythm import FullSyncEvery
+
+Mode = Literal["auto", "full", "incremental"]
+
+OVERLAP = timedelta(hours=1)
+"""How far an incremental report reaches back past the last one. Canvas compiles from a replica that may lag by minutes,
+and reads tables one after another; an hour is far beyond both and costs only rows that turn out unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the warehouse knows of one model in one scope.
+
+    Attributes:
+        observed_at: Freshness of the newest load.
+        full_observed_at: Freshness of the newest complete load.
+    """
+
+    observed_at: datetime | None
+    full_observed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Full or incremental, and why.
+
+    Attributes:
+        updated_after: Since when an incremental report is asked; None means full.
+        reason: One sentence for people.
+    """
+
+    updated_after: datetime | None
+    reason: str
+
+    @property
+    def mode(self) -> Literal["full", "incremental"]:
+        return "full" if self.updated_after is None else "incremental"
+
+
+def decide(
+    *,
+    now: datetime,
+    marks: Iterable[Mark | None],
+    takes_updated_after: bool,
+    mode: Mode = "auto",
+    updated_after: datetime | bool = True,
+    full_sync_every: FullSyncEvery | None = None,
+    timezone: ZoneInfo | None = None,
+    batch_id: str = "",
+) -> Decision:
+    """Decides whether a report is asked in full or since a time.
+
+    Args:
+        now: Moment of the decision, aware.
+        marks: Marks of all the models that the report feeds in this scope; None for one that was never loaded.
+        takes_updated_after: Whether the report can be limited at all.
+        mode: What the run asks for.
+        updated_after: The policy: True is since the last success, False never, a date is as given.
+        full_sync_every: Rhythm of full syncs under the policy; None is never by rhythm.
+        timezone: Whose calendar the rhythm follows; UTC if not given.
+        batch_id: What makes a percentage reproducible.
+    """
+    known = list(marks)
+    if reason := _reason_for_full(known, takes_updated_after, mode, updated_after):
+        return Decision(None, reason)
+    last_full = min(mark.full_observed_at for mark in known if mark and mark.full_observed_at)
+    due = full_sync_every is not None and full_sync_every.is_due(
+        now=now, last_full=last_full, timezone=timezone or ZoneInfo("UTC"), batch_id=batch_id
+    )
+    if due and mode == "auto":
+        return Decision(None, f"a full sync is due: the last one was of {last_full:%Y-%m-%d}")
+    if isinstance(updated_after, datetime):
+        return Decision(updated_after, "updated_after was given")
+    since = min(mark.observed_at for mark in known if mark and mark.observed_at) - OVERLAP
+    return Decision(since.astimezone(UTC), "since the last success, less an hour of overlap")
+
+
+def _reason_for_full(
+    marks: list[Mark | None], takes_updated_after: bool, mode: Mode, updated_after: datetime | bool
+) -> str | None:
+    if mode == "full":
+        return "a full sync was asked for"
+    if not takes_updated_after:
+        return "this report cannot be limited to what changed"
+    if updated_after is False and mode != "incremental":
+        return "updated_after is false: every sync is full"
+    if not marks or any(mark is None or mark.full_observed_at is None for mark in marks):
+        return "no earlier full sync of this scope"
+    return None
