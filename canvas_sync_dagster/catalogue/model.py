@@ -130,6 +130,7 @@ class Model:
         feed: What fills it in bulk.
         key: Columns of the natural key, which is the primary key.
         term_scoped: Whether its feed is asked term by term.
+        parents: Models that its rows point to; they are drawn, and loaded, before it.
         comment: What a row is; becomes the comment on the table.
     """
 
@@ -138,6 +139,7 @@ class Model:
     feed: Feed
     key: tuple[str, ...] = ("canvas_id",)
     term_scoped: bool = False
+    parents: tuple[str, ...] = ()
     comment: str = ""
 
     def __post_init__(self) -> None:

@@ -102,6 +102,7 @@ users = Model(
 
 pseudonyms = Model(
     name="pseudonyms",
+    parents=("users",),
     comment="Logins; a user may have several.",
     feed=ProvisioningFeed("pseudonyms", stock=False),
     columns=(
@@ -115,6 +116,10 @@ pseudonyms = Model(
 
 courses = Model(
     name="courses",
+    parents=(
+        "terms",
+        "accounts",
+    ),
     comment="Courses of a term.",
     feed=ProvisioningFeed("courses"),
     term_scoped=True,
@@ -134,6 +139,7 @@ courses = Model(
 
 sections = Model(
     name="sections",
+    parents=("courses",),
     comment="Sections of courses.",
     feed=ProvisioningFeed(
         "sections",
@@ -165,6 +171,10 @@ sections = Model(
 
 enrollments = Model(
     name="enrollments",
+    parents=(
+        "sections",
+        "users",
+    ),
     comment="Who takes part in which section, as what.",
     feed=ProvisioningFeed("enrollments"),
     term_scoped=True,
@@ -184,6 +194,10 @@ enrollments = Model(
 
 assignments = Model(
     name="assignments",
+    parents=(
+        "terms",
+        "courses",
+    ),
     comment="Assignments of courses.",
     feed=ReportFeed("proserv_assignment_export_csv", assumed_header=True),
     term_scoped=True,
@@ -211,6 +225,11 @@ assignments = Model(
 
 submissions = Model(
     name="submissions",
+    parents=(
+        "terms",
+        "assignments",
+        "users",
+    ),
     comment="What students handed in, and its score.",
     feed=ReportFeed("proserv_student_submissions_csv", MappingProxyType({"include_all": "true"}), assumed_header=True),
     term_scoped=True,

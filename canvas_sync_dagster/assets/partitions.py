@@ -1,0 +1,10 @@
+"""One dynamic partitions definition per tenant: its keys are the ids of Canvas terms."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+
+def term_partitions(tenant: str) -> dg.DynamicPartitionsDefinition:
+    """Returns the terms of a tenant; the name is unique in the Dagster instance, not only in the code location."""
+    return dg.DynamicPartitionsDefinition(name=f"canvas_terms__{tenant}")

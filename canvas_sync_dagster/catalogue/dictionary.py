@@ -1,0 +1,64 @@
+"""The data dictionary: what stands in which column, and where it comes from, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from canvas_sync_dagster.catalogue.model import SYSTEM_COLUMNS, Column, Model, ProvisioningFeed, ReportFeed
+
+
+def data_dictionary(models: Iterable[Model]) -> str:
+    """Writes one section per model."""
+    chosen = sorted(models, key=lambda model: model.name)
+    head = [
+        "# Tables",
+        "",
+        "Generated from the catalogue; `make docs` writes it again. One schema per tenant holds these tables.",
+        "",
+        "Beside its own columns every table has:",
+        "",
+        *_table(("column", "type", "meaning"), [(f"`{c.name}`", c.type.value, c.comment) for c in SYSTEM_COLUMNS]),
+        "",
+    ]
+    return "\n".join(head + [line for model in chosen for line in _section(model)])
+
+
+def _section(model: Model) -> list[str]:
+    scope = "term by term" if model.term_scoped else "for the whole account"
+    rows = [
+        (f"`{c.name}`", c.type.value, _report(model, c), f"`{c.api}`" if c.api else "", c.comment)
+        for c in model.columns
+    ]
+    return [
+        f"## {model.name}",
+        "",
+        f"{model.comment} Key: {', '.join(f'`{name}`' for name in model.key)}. {_source(model)}, {scope}.",
+        "",
+        *_table(("column", "type", "in the report", "over REST", "meaning"), rows),
+        "",
+    ]
+
+
+def _source(model: Model) -> str:
+    match model.feed:
+        case ProvisioningFeed(table=table, stock=stock):
+            only = "" if stock else " (of `proservices_provisioning_csv` only)"
+            return f"Fed by the table `{table}` of the provisioning report{only}"
+        case ReportFeed(report=report, assumed_header=assumed):
+            return f"Fed by `{report}`{' (header assumed)' if assumed else ''}"
+        case rest:
+            return f"Fed over REST from `{rest.path}`"
+
+
+def _report(model: Model, column: Column) -> str:
+    spellings = [f"`{name}`" for name in column.report]
+    if isinstance(model.feed, ProvisioningFeed):
+        for extra in model.feed.enrichments:
+            if column.name in extra.columns:
+                spellings.append(f"`{extra.columns[column.name]}` of `{extra.table}`")
+    return " or ".join(spellings)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]

@@ -1,0 +1,91 @@
+"""Full or incremental, and why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from canvas_sync_dagster.rhythm import FullSyncEvery, draw
+from canvas_sync_dagster.sync.policy import OVERLAP, Mark, decide
+
+NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)  # a Sunday
+RECENT = Mark(NOW - timedelta(hours=3), NOW - timedelta(days=1))
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
+marks = st.none() | st.builds(Mark, st.none() | moments, st.none() | moments)
+
+
+def test_a_scope_without_an_earlier_full_sync_is_read_in_full() -> None:
+    decision = decide(now=NOW, marks=[RECENT, None], takes_updated_after=True)
+    assert (decision.mode, decision.reason) == ("full", "no earlier full sync of this scope")
+
+
+def test_a_report_that_cannot_be_limited_is_read_in_full() -> None:
+    assert decide(now=NOW, marks=[RECENT], takes_updated_after=False, mode="incremental").mode == "full"
+
+
+def test_the_oldest_of_several_marks_decides_how_far_an_incremental_report_reaches_back() -> None:
+    older = Mark(NOW - timedelta(days=5), NOW - timedelta(days=6))
+    decision = decide(now=NOW, marks=[RECENT, older], takes_updated_after=True)
+    assert decision.updated_after == NOW - timedelta(days=5) - OVERLAP
+
+
+def test_a_date_is_taken_as_given() -> None:
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    assert decide(now=NOW, marks=[RECENT], takes_updated_after=True, updated_after=since).updated_after == since
+
+
+def test_a_run_may_ask_for_incremental_although_the_policy_is_full() -> None:
+    decision = decide(now=NOW, marks=[RECENT], takes_updated_after=True, mode="incremental", updated_after=False)
+    assert decision.mode == "incremental"
+
+
+def test_a_due_full_sync_happens_only_on_its_weekday_and_after_its_weeks() -> None:
+    sunday = FullSyncEvery.parse("sunday/2")
+    zone = ZoneInfo("America/Denver")
+    assert sunday.is_due(now=NOW, last_full=NOW - timedelta(days=14), timezone=zone, batch_id="")
+    assert not sunday.is_due(now=NOW, last_full=NOW - timedelta(days=13), timezone=zone, batch_id="")
+    assert not sunday.is_due(
+        now=NOW - timedelta(days=1), last_full=NOW - timedelta(days=60), timezone=zone, batch_id=""
+    )
+
+
+def test_a_drift_of_hours_does_not_skip_a_week() -> None:
+    last = datetime(2026, 11, 8, 12, 30, tzinfo=UTC)
+    assert FullSyncEvery.parse("sunday/2").is_due(now=NOW, last_full=last, timezone=ZoneInfo("UTC"), batch_id="")
+
+
+@given(marks=st.lists(marks), takes=st.booleans(), now=moments, since=st.booleans() | moments)
+def test_an_incremental_report_never_starts_after_what_is_already_known(
+    marks: list[Mark | None], takes: bool, now: datetime, since: datetime | bool
+) -> None:
+    decision = decide(now=now, marks=marks, takes_updated_after=takes, updated_after=since)
+    if decision.updated_after is None or isinstance(since, datetime):
+        return
+    assert takes
+    assert all(mark and mark.full_observed_at for mark in marks)
+    assert all(decision.updated_after < mark.observed_at for mark in marks if mark and mark.observed_at)
+
+
+@given(st.text())
+def test_rubbish_is_no_rhythm(text: str) -> None:
+    try:
+        parsed = FullSyncEvery.parse(text)
+    except ValueError:
+        return
+    assert [parsed.percent, parsed.days, parsed.weekday].count(None) == 2
+
+
+@given(st.text())
+def test_the_percentage_is_the_same_for_one_batch(batch: str) -> None:
+    assert draw(batch) == draw(batch)
+    assert 0 <= draw(batch) < 100
+
+
+@pytest.mark.parametrize("text", ["101%", "-1 days", "someday", "sunday/0", "", "sunday/"])
+def test_what_is_not_a_rhythm_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="rhythm"):
+        FullSyncEvery.parse(text)

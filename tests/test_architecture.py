@@ -1,0 +1,77 @@
+"""The arrows of the house: who may know whom, and who may know Dagster."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "canvas_sync_dagster"
+NAME = PACKAGE.name
+
+LEAVES = {"errors", "rhythm", "settings", "embedded"}
+"""Known to everyone; they know the catalogue at most."""
+
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "rhythm": set(),
+    "catalogue": {"errors"},
+    "embedded": {"errors"},
+    "settings": {"errors", "rhythm", "catalogue"},
+    "canvas": {"errors", "catalogue"},
+    "warehouse": {"errors", "catalogue"},
+    "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
+    "simulator": {"errors"},
+    "instance_storage": {"errors", "embedded", "settings"},
+    "resources": {"sync", "catalogue", "canvas", "warehouse"} | LEAVES,
+    "assets": {"resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
+    "sensors": {"assets", "resources", "sync", "catalogue", "warehouse"} | LEAVES,
+    "schedules": {"assets", "resources", "sync", "catalogue"} | LEAVES,
+    "project": {"assets", "sensors", "schedules", "resources", "sync", "catalogue"} | LEAVES,
+    "definitions": {"project", "errors"},
+    "demo": {"project", "simulator", "assets", "resources", "sync", "catalogue", "warehouse"} | LEAVES,
+    "cli": {"demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
+    "__init__": {"project"},
+}
+DAGSTER = {"resources", "assets", "sensors", "schedules", "definitions", "project", "instance_storage", "demo"}
+WITHOUT_DAGSTER = ["catalogue", "canvas", "warehouse", "sync", "settings", "simulator", "embedded", "cli"]
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_its_room_may_know(path: Path) -> None:
+    own = {name.split(".")[1] for name in imported(path) if name.startswith(f"{NAME}.")}
+    assert own - {room(path)} <= ALLOWED[room(path)]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_shell_knows_dagster(path: Path) -> None:
+    knows = any(name.split(".")[0] in {"dagster", "dagster_postgres"} for name in imported(path))
+    assert not knows or room(path) in DAGSTER
+
+
+def test_the_rooms_below_the_shell_start_without_dagster() -> None:
+    lines = "; ".join(f"import {NAME}.{name}" for name in WITHOUT_DAGSTER)
+    code = f"{lines}; import sys; sys.exit('dagster' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

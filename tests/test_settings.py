@@ -1,0 +1,123 @@
+"""Every setting: where it is read, what is refused, and what the refusal says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.settings import PREFIX, Settings, TenantSettings, parse_duration
+
+SECRET = "7~secret-of-ours"
+
+
+def read(directory: Path, **variables: str) -> TenantSettings:
+    return Settings.from_environment(variables, directory=directory).tenant()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("BASE_URL", "school.instructure.com", "https://school.instructure.com"),
+        ("BASE_URL", "https://user:pass@school.test", "https://school.instructure.com"),
+        ("ACCOUNT_ID", "../1", "digits"),
+        ("DATABASE_URL", "mysql://localhost/x", "postgresql://"),
+        ("TENANT", "My-School", "small letters"),
+        ("MODELS", "users,curses", "courses"),
+        ("TERM_SCOPE", "", ""),
+        ("UPDATED_AFTER", "yesterday", "ISO-8601"),
+        ("FULL_SYNC_EVERY", "sometimes", "saturday/4"),
+        ("SCHEDULE", "every day", "cron"),
+        ("TIMEZONE", "Mars/Olympus", "America/Denver"),
+        ("PROVISIONING_REPORT", "other_csv", "proservices_provisioning_csv"),
+        ("REPORT_TIMEOUT", "soon", "1 day"),
+        ("REPORT_TIMEOUT", "0", "1 day"),
+        ("REPORT_COMPILATION_TIMEOUT", "-1 hour", "1 hour"),
+        ("REPORT_MAX_TRIES", "0", "1 to 100"),
+        ("POLL_SECONDS", "often", "seconds"),
+        ("CONFIG", "missing.yaml", "YAML"),
+    ],
+)
+def test_a_wrong_value_names_the_setting_the_value_and_what_is_allowed(
+    tmp_path: Path, name: str, value: str, says: str
+) -> None:
+    if not value:
+        assert read(tmp_path, **{PREFIX + name: value})
+        return
+    with pytest.raises(SettingError) as caught:
+        read(tmp_path, **{PREFIX + name: value})
+    assert caught.value.setting == PREFIX + name
+    assert says in str(caught.value)
+    assert value in str(caught.value) or name == "DATABASE_URL"
+
+
+def test_the_batch_size_of_the_gem_is_understood_and_checked(tmp_path: Path) -> None:
+    assert Settings.from_environment({"BULK_IMPORTER_BATCH_SIZE": "5000"}, directory=tmp_path).batch_rows == 5000
+    with pytest.raises(SettingError, match="BULK_IMPORTER_BATCH_SIZE is 'x'"):
+        Settings.from_environment({"BULK_IMPORTER_BATCH_SIZE": "x"}, directory=tmp_path)
+
+
+def test_secrets_appear_in_no_repr_and_no_message(tmp_path: Path) -> None:
+    url = f"postgresql://u:{SECRET}@h/d"
+    settings = Settings.from_environment(
+        {"CANVAS_SYNC_TOKEN": SECRET, "CANVAS_SYNC_DATABASE_URL": url}, directory=tmp_path
+    )
+    assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
+    for variables in ({"CANVAS_SYNC_TOKEN": f"{SECRET} x"}, {"CANVAS_SYNC_DATABASE_URL": f"mysql://u:{SECRET}@h"}):
+        with pytest.raises(SettingError) as caught:
+            read(tmp_path, **variables)
+        assert SECRET not in str(caught.value)
+        assert SECRET not in repr(caught.value.__cause__)
+
+
+def test_the_environment_goes_before_dotenv_and_dotenv_before_the_file(tmp_path: Path) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text("tenants: {uni: {base_url: https://file.test, account_id: '1'}}")
+    assert read(tmp_path).base_url == "https://file.test"
+    (tmp_path / ".env").write_text("CANVAS_SYNC_BASE_URL=https://dotenv.test\n")
+    assert read(tmp_path).base_url == "https://dotenv.test"
+    tenant = read(tmp_path, CANVAS_SYNC_BASE_URL="https://environment.test/")
+    assert (tenant.base_url, tenant.account_id, tenant.slug) == ("https://environment.test", "1", "uni")
+
+
+def test_with_several_tenants_the_environment_gives_its_token_only_to_the_one_it_names(tmp_path: Path) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text(
+        "tenants:\n  a: {base_url: https://a.test, token: '${TOKEN_A}'}\n  b: {base_url: https://b.test, schema: bb}\n"
+    )
+    variables = {"CANVAS_SYNC_TOKEN": "mine", "TOKEN_A": "of-a", "CANVAS_SYNC_POLL_SECONDS": "5"}
+    settings = Settings.from_environment(variables, directory=tmp_path)
+    assert settings.tenant("a").token.get_secret_value() == "of-a"  # type: ignore[union-attr]
+    assert settings.tenant("b").token is None
+    assert settings.tenant("b").schema_in_database == "bb"
+    assert {tenant.poll_seconds for tenant in settings.tenants} == {5.0}
+    with pytest.raises(SettingError, match="a, b"):
+        settings.tenant()
+
+
+def test_a_file_that_names_a_variable_which_is_not_set_says_which(tmp_path: Path) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text("tenants: {a: {token: '${NOT_SET}'}}")
+    with pytest.raises(SettingError, match="NOT_SET"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[1", "tenants: 3", "", "tenants: {a: {base_ulr: x}}", "tenant: {}", "\x80"])
+def test_a_wrong_file_is_one_clear_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "canvas_sync.yaml").write_bytes(content.encode("latin-1"))
+    with pytest.raises(SettingError, match=r"canvas_sync\.yaml"):
+        read(tmp_path)
+
+
+def test_dates_without_a_zone_are_utc(tmp_path: Path) -> None:
+    assert read(tmp_path, CANVAS_SYNC_UPDATED_AFTER="2026-01-02").updated_after == datetime(2026, 1, 2, tzinfo=UTC)
+    assert read(tmp_path, CANVAS_SYNC_UPDATED_AFTER="False").updated_after is False
+
+
+@given(st.text(max_size=20))
+def test_a_duration_is_positive_or_refused(text: str) -> None:
+    try:
+        assert parse_duration(text) > timedelta(0)
+    except ValueError as error:
+        assert str(error)
