@@ -240,7 +240,9 @@ class Settings(BaseModel):
             _tenant(slug, values, _overrides(variables, connection=alone or slug == named), file)
             for slug, values in (tenants or {named: {}}).items()
         ]
-        return cls(home=_home(variables, directory), batch_rows=_batch_rows(variables), tenants=tuple(settings))
+        return cls(
+            home=home_directory(variables, directory), batch_rows=_batch_rows(variables), tenants=tuple(settings)
+        )
 
     def tenant(self, slug: str | None = None) -> TenantSettings:
         """Returns one tenant; the only one if no slug is given.
@@ -256,7 +258,8 @@ class Settings(BaseModel):
         return found[0]
 
 
-def _home(variables: Mapping[str, str], directory: Path) -> Path:
+def home_directory(variables: Mapping[str, str], directory: Path) -> Path:
+    """Returns the absolute `CANVAS_SYNC_HOME`; a relative one is below the given directory."""
     return (directory / Path(variables.get(f"{PREFIX}HOME") or ".canvas_sync").expanduser()).resolve()
 
 

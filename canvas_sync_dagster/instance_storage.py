@@ -1,0 +1,39 @@
+"""Dagster's own storage on the embedded PostgreSQL, so that a checkout needs no server and no DAGSTER_HOME.
+
+Named in `dagster.yaml`. The address is found when the storage is made, in each of Dagster's processes, and never
+stands in the configuration, which Dagster hands to its children on their command lines.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+
+from canvas_sync_dagster.embedded import embedded_database_url
+from canvas_sync_dagster.settings import home_directory
+
+DATABASE_URL = "CANVAS_SYNC_DAGSTER_DATABASE_URL"
+DATABASE = "dagster"
+
+
+def storage_url() -> str:
+    """Returns where Dagster keeps its own tables: a server of the user's, or the embedded one."""
+    url = os.environ.get(DATABASE_URL) or embedded_database_url(home_directory(os.environ, Path.cwd()), DATABASE)
+    # With SQLAlchemy 2.1 a bare postgresql:// means psycopg 3, whose parameters dagster-postgres's NOTIFY cannot take.
+    return f"postgresql+psycopg2://{url.partition('://')[2]}"
+
+
+class CanvasSyncStorage(DagsterPostgresStorage):
+    """Dagster's Postgres storage that finds its server by itself and takes no configuration."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+        return cls(storage_url(), inst_data=inst_data)
