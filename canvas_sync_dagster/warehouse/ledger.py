@@ -1,0 +1,171 @@
+"""The reports that were asked of Canvas, so that a re-run takes up what is still being compiled.
+
+Each entry is committed by itself, before and after what it tells: a process that dies between asking Canvas and
+writing the answer leaves an entry without Canvas's id, and the next one knows to look for the report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+
+from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+
+ALIVE = ("requested", "started", "complete")
+"""States of a report that may still be loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportEntry:
+    """One try at one report.
+
+    Attributes:
+        id: Of the entry.
+        canvas_report_id: Of the report in Canvas; None while the answer to the request is unknown.
+        state: requested, started, complete, loaded or failed.
+        tries: Which try it is, from 1.
+        first_requested_at: When the first of these tries began, on our clock.
+        requested_at: When this one began, on our clock.
+        canvas_requested_at: The same on Canvas's clock.
+        running_since: When it was first seen running, on our clock.
+        completed_at: When it was first seen complete, on our clock.
+    """
+
+    id: int
+    canvas_report_id: int | None
+    state: str
+    tries: int
+    first_requested_at: datetime
+    requested_at: datetime
+    canvas_requested_at: datetime
+    running_since: datetime | None = None
+    completed_at: datetime | None = None
+
+
+class ReportLedger:
+    """The table `canvas_sync_reports` of one tenant.
+
+    Args:
+        url: The database.
+        schema: The tenant's schema.
+        account: Which Canvas account is asked, as part of a report's identity.
+    """
+
+    def __init__(self, url: str, schema: str, account: str) -> None:
+        self._url = url
+        self._schema = schema
+        self._account = account
+        self._table = sql.Identifier(schema, "canvas_sync_reports")
+
+    def fingerprint(self, report: str, parameters: Mapping[str, str]) -> str:
+        """Digests what makes two requests the same."""
+        identity = json.dumps([self._account, report, sorted(parameters.items())])
+        return hashlib.sha256(identity.encode()).hexdigest()
+
+    @contextmanager
+    def lock(self, report: str, parameters: Mapping[str, str]) -> Iterator[None]:
+        """Lets one process at a time find or start a report; the lock ends with the process."""
+        with self._connection("waiting to start a report") as connection:
+            key = f"canvas_sync report {self._schema} {self.fingerprint(report, parameters)}"
+            connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (key,))
+            yield
+
+    def find_alive(self, report: str, parameters: Mapping[str, str]) -> ReportEntry | None:
+        """Returns the newest try of a report if it has neither failed nor been loaded."""
+        query = sql.SQL(
+            "select id, canvas_report_id, state, tries, first_requested_at, requested_at, canvas_requested_at, "
+            "running_since, completed_at from {} where fingerprint = %s order by id desc limit 1"
+        ).format(self._table)
+        with self._connection("reading the ledger of reports") as connection:
+            row = connection.execute(query, (self.fingerprint(report, parameters),)).fetchone()
+        entry = ReportEntry(*row) if row else None
+        return entry if entry and entry.state in ALIVE else None
+
+    def known_canvas_ids(self, report: str) -> set[int]:
+        """Returns Canvas's ids of all the tries at a report that are written down."""
+        query = sql.SQL("select canvas_report_id from {} where report = %s and canvas_report_id is not null")
+        with self._connection("reading the ledger of reports") as connection:
+            return {int(row[0]) for row in connection.execute(query.format(self._table), (report,)).fetchall()}
+
+    def open(
+        self,
+        report: str,
+        parameters: Mapping[str, str],
+        *,
+        tries: int,
+        first_requested_at: datetime,
+        requested_at: datetime,
+        canvas_requested_at: datetime,
+    ) -> ReportEntry:
+        """Writes that a report is about to be asked for."""
+        query = sql.SQL(
+            "insert into {} (report, parameters, fingerprint, state, tries, first_requested_at, requested_at, "
+            "canvas_requested_at) values (%s, %s, %s, 'requested', %s, %s, %s, %s) returning id"
+        ).format(self._table)
+        values: tuple[Any, ...] = (
+            report,
+            json.dumps(dict(parameters)),
+            self.fingerprint(report, parameters),
+            tries,
+            first_requested_at,
+            requested_at,
+            canvas_requested_at,
+        )
+        with self._connection("writing the ledger of reports") as connection:
+            row = connection.execute(query, values).fetchone()
+        assert row is not None  # noqa: S101 (returning always returns)
+        return ReportEntry(int(row[0]), None, "requested", tries, first_requested_at, requested_at, canvas_requested_at)
+
+    def started(self, entry: ReportEntry, canvas_report_id: int) -> ReportEntry:
+        """Writes Canvas's id of a report."""
+        return self._change(entry, canvas_report_id=canvas_report_id, state="started")
+
+    def seen_running(self, entry: ReportEntry, at: datetime) -> ReportEntry:
+        """Writes since when a report is known to be compiled."""
+        return self._change(entry, running_since=at)
+
+    def seen_complete(self, entry: ReportEntry, at: datetime, started_at: datetime | None) -> ReportEntry:
+        """Writes that a report can be downloaded."""
+        changed = self._change(entry, completed_at=at, state="complete")
+        self._update(entry.id, canvas_started_at=started_at)
+        return changed
+
+    def failed(self, entry: ReportEntry, reason: str) -> None:
+        """Writes that a try came to nothing."""
+        self._update(entry.id, state="failed", failure=reason[:2000].replace("\0", ""))
+
+    def _change(self, entry: ReportEntry, **values: Any) -> ReportEntry:
+        self._update(entry.id, **values)
+        return replace(entry, **values)
+
+    def _update(self, entry: int, **values: Any) -> None:
+        with self._connection("writing the ledger of reports") as connection:
+            _update(connection, self._table, entry, values)
+
+    @contextmanager
+    def _connection(self, doing: str) -> Iterator[Connection]:
+        # A connection of its own for each step: polling takes hours, through restarts of the server.
+        with explained(self._url, doing):
+            connection = connect(self._url, autocommit=True)
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+
+def mark_loaded(connection: Connection, schema: str, entry: int) -> None:
+    """Writes that a report's rows are published, in the transaction that publishes them."""
+    _update(connection, sql.Identifier(schema, "canvas_sync_reports"), entry, {"state": "loaded"})
+
+
+def _update(connection: Connection, table: sql.Identifier, entry: int, values: Mapping[str, Any]) -> None:
+    assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values)
+    query = sql.SQL("update {} set {}, updated_at = clock_timestamp() where id = %s").format(table, assignments)
+    connection.execute(query, (*values.values(), entry))

@@ -1,0 +1,174 @@
+"""Creates and upgrades the tables: additive only, by alembic's comparison of the catalogue with the database.
+
+Nothing is ever dropped, renamed or retyped, so existing tables with columns of their own, and views on them, live on.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.autogenerate import produce_migrations
+from alembic.migration import MigrationContext
+from alembic.operations import Operations, ops
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.schema import tables
+
+LOCK = "canvas_sync migrate"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What a schema lacks.
+
+    Attributes:
+        schema: Postgres schema of the tenant.
+        changes: One line for people per change; empty when nothing is missing.
+        operations: The same for alembic.
+    """
+
+    schema: str
+    changes: tuple[str, ...]
+    operations: tuple[ops.MigrateOperation, ...]
+
+    def sql(self) -> str:
+        """Writes the changes as SQL that can be run by hand, in one transaction."""
+        text = io.StringIO()
+        context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": text})
+        self.apply(Operations(context))
+        return f"BEGIN;\n\n{text.getvalue()}COMMIT;\n" if self.changes else ""
+
+    def apply(self, operations: Operations) -> None:
+        """Makes the changes through alembic."""
+        for operation in self.operations:
+            operations.invoke(operation)
+
+
+def plan(url: str, schema: str, models: Iterable[Model]) -> Migration:
+    """Finds what a schema lacks, and changes nothing."""
+    with _engine(url, f"comparing schema {schema}") as engine, engine.connect() as connection:
+        return _compare(connection, schema, tuple(models))
+
+
+def migrate(url: str, schema: str, models: Iterable[Model]) -> Migration:
+    """Makes what a schema lacks, in one transaction; several at once wait for each other.
+
+    Returns:
+        What was changed.
+
+    Raises:
+        SchemaError: The database user may not do it.
+        DatabaseUnavailableError: The server does not answer.
+    """
+    with _engine(url, f"migrating schema {schema}") as engine, engine.begin() as connection:
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"{LOCK} {schema}", 0))))
+        migration = _compare(connection, schema, tuple(models))
+        if migration.changes:
+            migration.apply(Operations(_context(connection, schema, set())))
+            table = sa.table(
+                "canvas_sync_schema_migrations", sa.column("version"), sa.column("changes", sa.JSON()), schema=schema
+            )
+            connection.execute(
+                table.insert().values(version=version("canvas-sync-dagster"), changes=list(migration.changes))
+            )
+        return migration
+
+
+@contextmanager
+def _engine(url: str, doing: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: connect(url), poolclass=sa.NullPool)
+    try:
+        with explained(url, doing):
+            try:
+                yield engine
+            except sa.exc.DBAPIError as error:
+                # PostgreSQL's own error says more than SQLAlchemy's wrapping of it.
+                raise error.orig or error from None
+    finally:
+        engine.dispose()
+
+
+def _context(connection: sa.Connection, schema: str, names: set[str]) -> MigrationContext:
+    def include(name: str | None, kind: str, parents: Any) -> bool:
+        return {"schema": name == schema, "table": name in names}.get(kind, True)
+
+    options = {"include_schemas": True, "include_name": include, "compare_type": False, "compare_server_default": False}
+    return MigrationContext.configure(connection, opts=options)
+
+
+def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) -> Migration:
+    target = tables(schema, models)
+    names = {table.name for table in target.tables.values()}
+    found: list[ops.MigrateOperation] = []
+    inspector = sa.inspect(connection)
+    if not inspector.has_schema(schema):
+        found.append(ops.ExecuteSQLOp(sa.schema.CreateSchema(schema, if_not_exists=True)))
+    script = produce_migrations(_context(connection, schema, names), target)
+    if script.upgrade_ops is not None:
+        found += [operation for each in script.upgrade_ops.ops for operation in _additive(each)]
+    found += _missing_keys(inspector, schema, models)
+    return Migration(schema, tuple(map(_sentence, found)), tuple(found))
+
+
+def _additive(operation: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]:
+    """Keeps of a comparison what adds, and leaves the rest of the user's tables alone."""
+    match operation:
+        case ops.OpContainer():
+            for each in operation.ops:
+                yield from _additive(each)
+        case ops.AddColumnOp():
+            # A column without a default must be nullable in a table that has rows.
+            operation.column.nullable = operation.column.server_default is None
+            yield operation
+        case ops.CreateTableOp() | ops.CreateIndexOp():
+            yield operation
+        case ops.CreateTableCommentOp() if operation.existing_comment is None:
+            yield operation
+        case ops.AlterColumnOp() if operation.modify_comment and operation.existing_comment is None:
+            yield ops.AlterColumnOp(
+                operation.table_name,
+                operation.column_name,
+                schema=operation.schema,
+                existing_type=operation.existing_type,
+                modify_comment=operation.modify_comment,
+            )
+
+
+def _missing_keys(inspector: sa.Inspector, schema: str, models: tuple[Model, ...]) -> list[ops.MigrateOperation]:
+    """A table that was there before must hold each key once, or rows could not be merged into it."""
+    missing: list[ops.MigrateOperation] = []
+    for model in models:
+        if not inspector.has_schema(schema) or not inspector.has_table(model.name, schema=schema):
+            continue
+        key = set(model.key)
+        primary = set(inspector.get_pk_constraint(model.name, schema=schema)["constrained_columns"])
+        unique = [
+            set(each["column_names"]) for each in inspector.get_indexes(model.name, schema=schema) if each["unique"]
+        ]
+        if key != primary and key not in unique:
+            name = f"{model.name}_{'_'.join(model.key)}_key"
+            missing.append(ops.CreateIndexOp(name, model.name, list(model.key), schema=schema, unique=True))
+    return missing
+
+
+def _sentence(operation: ops.MigrateOperation) -> str:
+    match operation:
+        case ops.CreateTableOp():
+            return f"create table {operation.table_name}"
+        case ops.AddColumnOp():
+            return f"add column {operation.table_name}.{operation.column.name}"
+        case ops.CreateIndexOp():
+            return f"create index {operation.index_name} on {operation.table_name}"
+        case ops.CreateTableCommentOp():
+            return f"comment on table {operation.table_name}"
+        case ops.AlterColumnOp():
+            return f"comment on column {operation.table_name}.{operation.column_name}"
+        case _:
+            return "create the schema"

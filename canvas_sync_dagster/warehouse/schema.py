@@ -1,0 +1,165 @@
+"""The tables, derived from the catalogue: one per model, and those that hold the sync's own state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, ColumnType, Model
+
+TYPES: dict[ColumnType, sa.types.TypeEngine[Any]] = {
+    ColumnType.BIGINT: sa.BigInteger(),
+    ColumnType.TEXT: sa.Text(),
+    ColumnType.BOOLEAN: sa.Boolean(),
+    ColumnType.NUMERIC: sa.Numeric(),
+    ColumnType.TIMESTAMP: sa.DateTime(timezone=True),
+    ColumnType.JSON: postgresql.JSONB(),
+    ColumnType.BIGINT_ARRAY: postgresql.ARRAY(sa.BigInteger()),
+}
+DEFAULTED = {"created_at", "updated_at"}
+_NOW: dict[str, Any] = {"nullable": False, "server_default": sa.text("now()")}
+
+
+def tables(schema: str, models: Iterable[Model]) -> sa.MetaData:
+    """Declares all tables of a tenant's schema."""
+    metadata = sa.MetaData(schema=schema)
+    for model in models:
+        _data_table(metadata, model)
+    _state_tables(metadata)
+    return metadata
+
+
+def _data_table(metadata: sa.MetaData, model: Model) -> None:
+    own = [
+        sa.Column(
+            c.name, TYPES[c.type], primary_key=c.name in model.key, autoincrement=False, comment=c.comment or None
+        )
+        for c in model.columns
+    ]
+    system = [
+        sa.Column(c.name, TYPES[c.type], **(_NOW if c.name in DEFAULTED else {}), comment=c.comment)
+        for c in SYSTEM_COLUMNS
+    ]
+    indexes = [sa.Index(f"{model.name}_{c.name}_idx", c.name) for c in model.columns if c.indexed]
+    sa.Table(model.name, metadata, *own, *system, *indexes, comment=model.comment or None)
+
+
+def _time(name: str, *, now: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, TYPES[ColumnType.TIMESTAMP], **(_NOW if now else {}))
+
+
+def _text(name: str, *, nullable: bool = True, default: str | None = None) -> sa.Column[Any]:
+    return sa.Column(name, sa.Text(), nullable=nullable, server_default=default)
+
+
+def _number(name: str, *, default: str | None = None) -> sa.Column[Any]:
+    return sa.Column(name, sa.BigInteger(), nullable=default is None, server_default=default)
+
+
+def _json(name: str) -> sa.Column[Any]:
+    return sa.Column(name, postgresql.JSONB())
+
+
+def _id() -> sa.Column[Any]:
+    return sa.Column("id", sa.BigInteger(), sa.Identity(), primary_key=True)
+
+
+def _state_tables(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "canvas_sync_job_logs",
+        metadata,
+        _id(),
+        _text("job_class", nullable=False),
+        _json("job_arguments"),
+        _text("job_id"),
+        _text("status", nullable=False),
+        _text("exception"),
+        _text("backtrace"),
+        _json("metadata"),
+        _time("started_at"),
+        _time("completed_at"),
+        _time("created_at", now=True),
+        _time("updated_at", now=True),
+        sa.Index("canvas_sync_job_logs_created_at_idx", "created_at"),
+        sa.Index("canvas_sync_job_logs_job_id_idx", "job_id"),
+        comment="The journal: what ran, when, and how it ended.",
+    )
+    sa.Table(
+        "canvas_sync_sync_batches",
+        metadata,
+        _id(),
+        _text("status", nullable=False),
+        sa.Column("full_sync", sa.Boolean()),
+        _text("batch_genre", nullable=False, default="default"),
+        _time("updated_after"),
+        _time("started_at"),
+        _time("completed_at"),
+        _time("heartbeat_at"),
+        _json("metadata"),
+        _time("created_at", now=True),
+        _time("updated_at", now=True),
+        comment="Syncs over several runs.",
+    )
+    sa.Table(
+        "canvas_sync_reports",
+        metadata,
+        _id(),
+        _text("report", nullable=False),
+        _json("parameters"),
+        _text("fingerprint", nullable=False),
+        _number("canvas_report_id"),
+        _text("state", nullable=False),
+        _number("tries", default="1"),
+        _number("progress"),
+        _time("first_requested_at", now=True),
+        _time("requested_at", now=True),
+        _time("canvas_requested_at"),
+        _time("running_since"),
+        _time("canvas_started_at"),
+        _time("completed_at"),
+        _text("failure"),
+        _time("created_at", now=True),
+        _time("updated_at", now=True),
+        sa.Index("canvas_sync_reports_fingerprint_idx", "fingerprint", "id"),
+        comment="Reports that were asked of Canvas, so that a re-run takes up what is still being compiled.",
+    )
+    sa.Table(
+        "canvas_sync_watermarks",
+        metadata,
+        sa.Column("model", sa.Text(), primary_key=True),
+        sa.Column("scope", sa.Text(), primary_key=True, comment="Canvas term id, or empty."),
+        _time("observed_at"),
+        _time("full_observed_at"),
+        _number("report_id"),
+        _time("updated_at", now=True),
+        comment="How fresh each model is in each scope; advances in the transaction of its data.",
+    )
+    sa.Table(
+        "canvas_sync_rejected_rows",
+        metadata,
+        _id(),
+        _text("model", nullable=False),
+        _text("scope", nullable=False, default=""),
+        _text("report"),
+        _number("report_id"),
+        _number("line"),
+        _text("column_name"),
+        _text("reason", nullable=False),
+        _text("raw"),
+        _time("source_observed_at"),
+        _time("created_at", now=True),
+        sa.Index("canvas_sync_rejected_rows_model_idx", "model", "scope"),
+        comment="Report rows that could not be loaded, with line, reason and raw text.",
+    )
+    sa.Table(
+        "canvas_sync_schema_migrations",
+        metadata,
+        _id(),
+        _text("version", nullable=False),
+        _json("changes"),
+        _time("applied_at", now=True),
+        comment="What `canvas-sync migrate` changed, and when.",
+    )

@@ -1,0 +1,152 @@
+"""What the sync knows of itself: watermarks and journal, written in the transaction of the data they speak of."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.errors import SchemaError
+from canvas_sync_dagster.warehouse.connection import Connection
+
+TEXT_LIMIT = 20_000
+"""Characters of a message or backtrace that the journal keeps; enough for any stack, bounded for any accident."""
+
+STATE_TABLES = (
+    "canvas_sync_job_logs",
+    "canvas_sync_reports",
+    "canvas_sync_rejected_rows",
+    "canvas_sync_schema_migrations",
+    "canvas_sync_sync_batches",
+    "canvas_sync_watermarks",
+)
+
+
+def missing(connection: Connection, schema: str, models: Iterable[Model]) -> list[str]:
+    """Lists the tables and columns that a schema lacks, by one look at the system catalogue.
+
+    The tables of the sync's own state are looked for, too.
+    """
+    rows = connection.execute(
+        "select c.relname, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid "
+        "join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and a.attnum > 0 and not a.attisdropped",
+        (schema,),
+    ).fetchall()
+    present = {(str(table), str(column)) for table, column in rows}
+    tables = {table for table, _ in present}
+    lacking = [name for name in STATE_TABLES if name not in tables]
+    for model in models:
+        if model.name not in tables:
+            lacking.append(model.name)
+        else:
+            lacking += [f"{model.name}.{c.name}" for c in model.columns if (model.name, c.name) not in present]
+    return lacking
+
+
+def require_columns(connection: Connection, schema: str, models: Iterable[Model]) -> None:
+    """Refuses to go on where the tables are not as the catalogue declares them.
+
+    Raises:
+        SchemaError: Names what is missing.
+    """
+    if lacking := missing(connection, schema, models):
+        raise SchemaError(
+            f"schema {schema} lacks {', '.join(lacking)}. Run `canvas-sync migrate`, which adds what is missing and "
+            "changes nothing else."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How fresh a model is in a scope.
+
+    Attributes:
+        observed_at: Freshness of the newest load.
+        full_observed_at: Freshness of the newest complete load.
+    """
+
+    observed_at: datetime | None
+    full_observed_at: datetime | None
+
+
+def read_watermarks(connection: Connection, schema: str, models: Iterable[str], scope: str) -> dict[str, Watermark]:
+    """Reads the watermarks of the models that were ever loaded in a scope."""
+    query = sql.SQL("select model, observed_at, full_observed_at from {} where scope = %s and model = any(%s)").format(
+        sql.Identifier(schema, "canvas_sync_watermarks")
+    )
+    rows = connection.execute(query, (scope, list(models))).fetchall()
+    return {str(model): Watermark(observed_at, full_at) for model, observed_at, full_at in rows}
+
+
+def lock_scopes(connection: Connection, schema: str, models: Iterable[str], scope: str) -> None:
+    """Makes loads of one scope wait for each other until the transaction ends, always in the same order."""
+    for model in sorted(models):
+        connection.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"canvas_sync load {schema} {model} {scope}",)
+        )
+
+
+def advance_watermark(
+    connection: Connection,
+    schema: str,
+    model: str,
+    scope: str,
+    *,
+    observed_at: datetime,
+    complete: bool,
+    report_id: int | None,
+) -> None:
+    """Moves a watermark forward, never back, in the caller's transaction."""
+    query = sql.SQL(
+        "insert into {} as w (model, scope, observed_at, full_observed_at, report_id) values (%s, %s, %s, %s, %s) "
+        "on conflict (model, scope) do update set updated_at = now(), report_id = excluded.report_id, "
+        "observed_at = greatest(w.observed_at, excluded.observed_at), "
+        "full_observed_at = greatest(w.full_observed_at, excluded.full_observed_at)"
+    ).format(sql.Identifier(schema, "canvas_sync_watermarks"))
+    connection.execute(query, (model, scope, observed_at, observed_at if complete else None, report_id))
+
+
+@dataclass(frozen=True, slots=True)
+class JobLog:
+    """A line of the journal that has been opened."""
+
+    schema: str
+    id: int
+
+    @classmethod
+    def start(
+        cls, connection: Connection, schema: str, job_class: str, arguments: Mapping[str, Any], job_id: str
+    ) -> JobLog:
+        """Writes that a job runs; the caller commits."""
+        query = sql.SQL(
+            "insert into {} (job_class, job_arguments, job_id, status, started_at) "
+            "values (%s, %s, %s, 'running', now()) returning id"
+        ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
+        row = connection.execute(query, (job_class, json.dumps(arguments, default=str), job_id)).fetchone()
+        assert row is not None  # noqa: S101 (returning always returns)
+        return cls(schema, int(row[0]))
+
+    def succeed(self, connection: Connection, metadata: Mapping[str, Any]) -> None:
+        """Writes that it ended well, in the transaction of what it did."""
+        self._end(connection, "success", metadata=json.dumps(metadata, default=str))
+
+    def fail(self, connection: Connection, error: BaseException) -> None:
+        """Writes how it failed; the caller commits."""
+        trace = "".join(traceback.format_exception(error))[-TEXT_LIMIT:].replace("\0", "\\0")
+        said = f"{type(error).__name__}: {error}"[:TEXT_LIMIT].replace("\0", "\\0")
+        self._end(connection, "error", exception=said, backtrace=trace)
+
+    def _end(self, connection: Connection, status: str, **values: str) -> None:
+        columns = {"status": status, **values}
+        assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in columns)
+        query = sql.SQL(
+            "update {} set {}, completed_at = clock_timestamp(), updated_at = clock_timestamp() where id = %s"
+        )
+        table = sql.Identifier(self.schema, "canvas_sync_job_logs")
+        connection.execute(query.format(table, assignments), (*columns.values(), self.id))
