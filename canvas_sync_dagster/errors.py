@@ -7,7 +7,8 @@ CanvasSyncError
 ├── TransientError              trying again later may succeed without anybody doing anything
 │   ├── CanvasUnavailableError  Canvas is down, unreachable or overloaded
 │   ├── CanvasThrottledError    Canvas refuses more requests for now
-│   └── DatabaseUnavailableError
+│   ├── DatabaseUnavailableError PostgreSQL cannot be reached, or the connection was lost
+│   └── LocalDiskError          a file cannot be written here
 ├── PermanentError              trying again gives the same answer
 │   ├── CanvasUnauthorizedError the token is not accepted
 │   ├── CanvasForbiddenError    the token may not do this
@@ -55,6 +56,10 @@ class TransientError(CanvasSyncError):
 
 class DatabaseUnavailableError(TransientError):
     """PostgreSQL cannot be reached, or the connection was lost."""
+
+
+class LocalDiskError(TransientError):
+    """A file cannot be written here."""
 
 
 class PermanentError(CanvasSyncError):

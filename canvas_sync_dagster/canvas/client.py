@@ -1,0 +1,214 @@
+"""The client of Canvas's REST API: one token, one host, one throttle.
+
+Idempotent requests are retried while the trouble may pass; a POST never is, for Canvas would do it twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import stamina
+
+from canvas_sync_dagster.canvas.answers import address, error_of, read_json
+from canvas_sync_dagster.canvas.paging import next_page
+from canvas_sync_dagster.canvas.throttle import Throttle, canvas_date
+from canvas_sync_dagster.errors import CanvasUnavailableError, NotCanvasError, TransientError
+
+TIMEOUT = httpx.Timeout(connect=10, read=60, write=30, pool=60)
+"""Seconds. Canvas answers lists within seconds; a minute without a byte is a dead connection."""
+PAGE_SIZE = 100
+"""Canvas's largest page; more is clamped without a word."""
+MOST_PAGES = 100_000
+"""Pages of one walk: ten million objects. More is a loop."""
+LARGEST_ANSWER = 64 * 1024 * 1024
+"""Bytes of one answer of the API; a page of a hundred objects has at most a few hundred kilobytes."""
+RETRY_SECONDS = 45.0
+"""How long one request is tried again; a longer outage is for whoever called to wait out."""
+RETRY_ATTEMPTS = 8
+
+Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
+
+
+class Canvas:
+    """A connection to one Canvas with one token. Threads may share it.
+
+    Args:
+        base_url: `https://school.instructure.com`.
+        token: Access token; it appears in no repr and no message.
+        account_id: The account whose reports are run, for paths with `{account_id}`.
+        retry_seconds: How long one idempotent request is tried again.
+        transport: Another transport of httpx.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        *,
+        account_id: str = "self",
+        retry_seconds: float = RETRY_SECONDS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.base_url = httpx.URL(base_url.rstrip("/"))
+        self.account_id = account_id
+        self._token = token
+        self._retry_seconds = retry_seconds
+        self._throttle = Throttle()
+        self._offset = timedelta(0)
+        self._lock = threading.Lock()
+        # No Authorization among the client's own headers: downloads go to other hosts through the same client.
+        self.http = httpx.Client(
+            timeout=TIMEOUT, transport=transport, follow_redirects=False, headers={"User-Agent": "canvas_sync_dagster"}
+        )
+
+    def __repr__(self) -> str:
+        return f"Canvas({str(self.base_url)!r}, account_id={self.account_id!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self.http.close()
+
+    def now(self) -> datetime:
+        """Returns the moment on Canvas's clock, as its last answer told it."""
+        with self._lock:
+            return datetime.now(UTC) + self._offset
+
+    def get(self, path: str, parameters: Parameters = ()) -> Any:
+        """Returns the JSON below `/api/v1`.
+
+        Raises:
+            CanvasError: Canvas did not give it.
+        """
+        return read_json(self.request("GET", self.url(path), params=parameters))
+
+    def get_list(
+        self, path: str, parameters: Parameters = (), *, envelope: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Walks a list through all its pages.
+
+        Args:
+            path: Below `/api/v1`.
+            parameters: Of the first page; the next pages' addresses are Canvas's own.
+            envelope: Key of the list, where it is not the whole answer.
+
+        Raises:
+            CanvasError: A page could not be had; what came before is not the whole.
+        """
+        pairs = list(parameters.items()) if isinstance(parameters, Mapping) else list(parameters)
+        url: httpx.URL | None = self.url(path).copy_merge_params([*pairs, ("per_page", str(PAGE_SIZE))])
+        seen: set[str] = set()
+        while url is not None:
+            if str(url) in seen or len(seen) >= MOST_PAGES:
+                raise NotCanvasError(f"{address(url)}: the pages of this list lead round in a circle.")
+            seen.add(str(url))
+            response = self.request("GET", url)
+            yield from _objects(read_json(response), envelope, url)
+            url = next_page(response, self.base_url)
+
+    def post(self, path: str, form: Mapping[str, str]) -> Any:
+        """Posts a form once and returns the JSON; it is never repeated.
+
+        Raises:
+            CanvasError: Canvas refused, or its answer was lost: then it may have done it all the same.
+        """
+        return read_json(self.request("POST", self.url(path), data=form))
+
+    def put(self, path: str) -> Any:
+        """Puts nothing, which triggers an action, and returns the JSON."""
+        return read_json(self.request("PUT", self.url(path)))
+
+    def delete(self, path: str) -> Any:
+        """Deletes and returns the JSON."""
+        return read_json(self.request("DELETE", self.url(path)))
+
+    def url(self, path: str) -> httpx.URL:
+        """Returns the address of a path below `/api/v1`."""
+        filled = path.replace("{account_id}", self.account_id)
+        return self.base_url.copy_with(path=f"{self.base_url.path.rstrip('/')}/api/v1{filled}")
+
+    def request(self, method: str, url: httpx.URL, **arguments: Any) -> httpx.Response:
+        """Sends one request, with the token, within the throttle; idempotent ones are tried again.
+
+        Raises:
+            CanvasUnavailableError: Canvas cannot be reached.
+            CanvasThrottledError: It refused for want of units until the end.
+        """
+        attempts = 1 if method == "POST" else RETRY_ATTEMPTS
+        for attempt in stamina.retry_context(
+            on=TransientError,
+            attempts=attempts,
+            timeout=self._retry_seconds,
+            wait_initial=0.2,
+            wait_max=10,
+            wait_jitter=0.5,
+        ):
+            with attempt:
+                response = self._send(method, url, **arguments)
+                error = error_of(response)
+                if isinstance(error, TransientError):
+                    raise error
+        return response
+
+    def _send(self, method: str, url: httpx.URL, **arguments: Any) -> httpx.Response:
+        request = self.http.build_request(method, url, **{key: value for key, value in arguments.items() if value})
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        request.headers["Accept"] = "application/json"
+        response: httpx.Response | None = None
+        self._throttle.acquire()
+        try:
+            with contextlib.closing(self.http.send(request, stream=True)) as streamed:
+                response = _read_bounded(streamed)
+        except httpx.HTTPError as error:
+            raise unreachable(method, url, error) from None
+        finally:
+            self._throttle.release(response)
+        self._note_clock(response)
+        return response
+
+    def _note_clock(self, response: httpx.Response) -> None:
+        if (date := canvas_date(response)) is not None and date.tzinfo is not None:
+            with self._lock:
+                self._offset = date - datetime.now(UTC)
+
+
+def unreachable(method: str, url: httpx.URL, error: httpx.HTTPError) -> CanvasUnavailableError:
+    """Says that a request got no answer."""
+    what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else f"cannot be reached ({error})"
+    return CanvasUnavailableError(
+        f"{method} {address(url)}: {url.host} {what}. Check CANVAS_SYNC_BASE_URL and the network; else try later.",
+        method=method,
+        url=address(url),
+    )
+
+
+def _read_bounded(streamed: httpx.Response) -> httpx.Response:
+    """Reads an answer into memory, unless it is larger than any answer of the API."""
+    chunks, size = [], 0
+    for chunk in streamed.iter_bytes():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > LARGEST_ANSWER:
+            raise NotCanvasError(f"{address(streamed.request.url)} answers with more than {LARGEST_ANSWER >> 20} MB.")
+    headers = [(name, value) for name, value in streamed.headers.multi_items() if name != "content-encoding"]
+    return httpx.Response(streamed.status_code, headers=headers, content=b"".join(chunks), request=streamed.request)
+
+
+def _objects(body: Any, envelope: str | None, url: httpx.URL) -> list[dict[str, Any]]:
+    found = body.get(envelope) if envelope and isinstance(body, dict) else body
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise NotCanvasError(f"{address(url)} does not answer with a list of objects.")
+    return found

@@ -1,0 +1,121 @@
+"""Brings a report's file to disk, whole or not at all, without the token.
+
+The address that Canvas gives needs no token and leads over redirects to storage on other hosts; so the token is not
+sent at all. Addresses expire within hours: a fresh one is fetched when one is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from canvas_sync_dagster.canvas.answers import address
+from canvas_sync_dagster.canvas.client import Canvas
+from canvas_sync_dagster.canvas.lifecycle import Attachment
+from canvas_sync_dagster.errors import CanvasUnavailableError, LocalDiskError, ReportContentError
+
+CHUNK = 1 << 20
+"""Bytes held in memory."""
+ATTEMPTS = 5
+PAUSES = (0.0, 0.5, 2.0, 5.0, 10.0)
+"""Seconds before each attempt; expired addresses are mended by a fresh one at once, storage under load by waiting."""
+LARGEST = 50 * 1024**3
+"""Bytes; a report of ten million rows has one and a half billion."""
+
+
+class _UnusableError(Exception):
+    """An attempt that did not bring the file; another may."""
+
+
+def download(
+    canvas: Canvas,
+    attachment: Attachment,
+    fresh: Callable[[], Attachment],
+    path: Path,
+    *,
+    sleep: Callable[[float], None],
+) -> int:
+    """Writes the file and returns its size in bytes.
+
+    Args:
+        canvas: Whose connections are used; not its token.
+        attachment: Where the file is.
+        fresh: Asks Canvas for a new address.
+        path: Where it goes; whatever is there is whole.
+        sleep: Waits for so many seconds.
+
+    Raises:
+        ReportContentError: What comes is not the file, again and again.
+        CanvasUnavailableError: The storage does not answer.
+        LocalDiskError: The disk is full.
+    """
+    part = path.with_name(f"{path.name}.part")
+    last: Exception = _UnusableError("")
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            sleep(PAUSES[attempt])
+            attachment = fresh()
+        try:
+            size = _stream(canvas.http, attachment, part)
+        except (_UnusableError, httpx.HTTPError, httpx.InvalidURL) as error:
+            last = error
+            continue
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise _local(error, path) from error
+        part.replace(path)
+        return size
+    part.unlink(missing_ok=True)
+    where = address(httpx.URL(attachment.url))
+    if isinstance(last, _UnusableError):
+        raise ReportContentError(
+            f"the report's file at {where} cannot be used: {last}. Run it again; if it stays so, ask Instructure."
+        )
+    raise CanvasUnavailableError(
+        f"the storage at {where} does not deliver the report's file ({last}). Run it again later."
+    )
+
+
+def _stream(http: httpx.Client, attachment: Attachment, part: Path) -> int:
+    url = httpx.URL(attachment.url)
+    if url.scheme not in {"http", "https"}:
+        raise _UnusableError(f"its address has the scheme {url.scheme!r}")
+    with http.stream("GET", url, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as response:
+        _check_head(response)
+        size = 0
+        with part.open("wb") as file:
+            for chunk in response.iter_bytes(CHUNK):
+                if size == 0 and looks_like_html(chunk):
+                    raise _UnusableError("a web page came instead, probably a login page")
+                size += len(chunk)
+                if size > LARGEST:
+                    raise _UnusableError(f"it is larger than {LARGEST >> 30} GB")
+                file.write(chunk)
+    if attachment.size is not None and size != attachment.size:
+        raise _UnusableError(f"{size} bytes came, and Canvas says that it has {attachment.size}")
+    return size
+
+
+def _check_head(response: httpx.Response) -> None:
+    if response.status_code >= 500:
+        raise httpx.TransportError(f"status {response.status_code}")
+    if response.status_code != 200:
+        raise _UnusableError(f"its address is refused with status {response.status_code}")
+    if "html" in response.headers.get("Content-Type", ""):
+        raise _UnusableError("a web page came instead, probably a login page")
+
+
+def looks_like_html(start: bytes) -> bool:
+    """Says whether bytes are the start of a web page."""
+    return start[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype", b"<html"))
+
+
+def _local(error: OSError, path: Path) -> LocalDiskError:
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    what = "is full" if full else f"cannot be written ({error.strerror})"
+    return LocalDiskError(
+        f"the disk of {path.parent} {what}. Make room there, or point CANVAS_SYNC_HOME to another disk."
+    )

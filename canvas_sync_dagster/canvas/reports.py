@@ -1,0 +1,356 @@
+"""Drives a report from the question to the file: finds or starts it, asks after it, downloads it.
+
+What was started is written to a ledger before and after, so that whoever comes next after a death adopts the report
+that Canvas is still compiling instead of starting another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from canvas_sync_dagster.canvas.client import Canvas
+from canvas_sync_dagster.canvas.download import download
+from canvas_sync_dagster.canvas.lifecycle import (
+    FAILED,
+    Attachment,
+    Fetch,
+    GiveUp,
+    Limits,
+    Missing,
+    Seen,
+    StartAgain,
+    Status,
+    Trouble,
+    Try,
+    Wait,
+    next_step,
+)
+from canvas_sync_dagster.errors import (
+    CanvasError,
+    CanvasNotFoundError,
+    CanvasRequestError,
+    NotCanvasError,
+    ReportFailedError,
+    TransientError,
+)
+
+CLOCK_SLACK = timedelta(minutes=2)
+"""How much earlier than our request a report in the index may have been made: Canvas tells whole seconds, and our
+reading of its clock is as old as its last answer."""
+STALE_AFTER = timedelta(hours=1)
+"""Age from which a finished report that nobody loaded is left alone: whoever runs again wants fresher rows than that."""
+SERVER_KEYS = {"extra_text", "locale"}
+"""Parameters that Canvas adds to ours."""
+INDEX_PAGES = 300
+"""Reports of one kind that are looked through for a lost one; the newest come first."""
+
+
+class Entry(Try, Protocol):
+    """A try as the ledger keeps it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def canvas_report_id(self) -> int | None: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def canvas_requested_at(self) -> datetime: ...
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Ledger(Protocol[E]):
+    """Remembers started reports; see `canvas_sync_dagster.warehouse.ledger.ReportLedger`."""
+
+    def lock(self, report: str, parameters: Mapping[str, str]) -> AbstractContextManager[None]: ...
+    def find_alive(self, report: str, parameters: Mapping[str, str]) -> E | None: ...
+    def known_canvas_ids(self, report: str) -> set[int]: ...
+    def open(
+        self,
+        report: str,
+        parameters: Mapping[str, str],
+        *,
+        tries: int,
+        first_requested_at: datetime,
+        requested_at: datetime,
+        canvas_requested_at: datetime,
+    ) -> E: ...
+    def started(self, entry: E, canvas_report_id: int) -> E: ...
+    def seen_running(self, entry: E, at: datetime) -> E: ...
+    def seen_complete(self, entry: E, at: datetime, started_at: datetime | None) -> E: ...
+    def failed(self, entry: E, reason: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFile:
+    """A finished report on our disk.
+
+    Attributes:
+        path: The file, CSV or ZIP.
+        entry: Id of its entry in the ledger.
+        status: What Canvas said of it at the end.
+        observed_at: How fresh its rows are, on Canvas's clock.
+        bytes: Size of the file.
+        adopted: Whether an earlier run started it.
+        tries: Which try it was.
+    """
+
+    path: Path
+    entry: int
+    status: Status
+    observed_at: datetime
+    bytes: int
+    adopted: bool
+    tries: int
+
+
+class ReportDriver(Generic[E]):
+    """Obtains reports of one Canvas.
+
+    Args:
+        canvas: The client.
+        ledger: Where started reports are remembered.
+        limits: How long and how often.
+        tell: Takes a line whenever something has changed.
+        sleep: Waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        ledger: Ledger[E],
+        limits: Limits,
+        *,
+        tell: Callable[[str], None] = lambda _: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._canvas = canvas
+        self._ledger = ledger
+        self._limits = limits
+        self._tell = tell
+        self._sleep = sleep
+
+    def obtain(self, report: str, parameters: Mapping[str, str], directory: Path) -> ReportFile:
+        """Returns the file of a report, however long Canvas takes for it.
+
+        Args:
+            report: Canvas's name of it.
+            parameters: What is asked of it, without Canvas's `parameters[…]`.
+            directory: Where the file goes.
+
+        Raises:
+            ReportFailedError: It failed as often as it may, or took too long.
+            CanvasError: Canvas refused to start it.
+            ReportContentError: Its file cannot be had whole.
+        """
+        entry, adopted = self._find_or_start(report, parameters)
+        told = ""
+        while True:
+            seen = self._look(report, entry)
+            entry = self._note(entry, seen)
+            if (line := _line(report, entry, seen)) != told:
+                self._tell(told := line)
+            match next_step(entry, seen, _now(), self._limits):
+                case Wait(seconds=seconds):
+                    self._sleep(seconds)
+                case Fetch(attachment=attachment, status=status):
+                    return self._fetch(report, entry, attachment, status, directory, adopted=adopted)
+                case StartAgain(reason=reason):
+                    self._tell(f"{report} {entry.canvas_report_id} came to nothing: {reason}; it is started again")
+                    entry, adopted = self._start_again(report, parameters, entry, reason)
+                case GiveUp(reason=reason):
+                    self._abandon(report, entry, reason)
+                    raise ReportFailedError(
+                        f"report {report} ({_spelled(parameters)}), in Canvas number {entry.canvas_report_id}: {reason}, "
+                        f"at try {entry.tries} of {self._limits.tries}. Look at it in Canvas under Admin → Settings → "
+                        "Reports, then run it again; CANVAS_SYNC_REPORT_TIMEOUT, …_COMPILATION_TIMEOUT and …_MAX_TRIES "
+                        "say how long and how often it is tried."
+                    )
+
+    def _find_or_start(self, report: str, parameters: Mapping[str, str]) -> tuple[E, bool]:
+        with self._ledger.lock(report, parameters):
+            entry = self._recovered(report, parameters, self._ledger.find_alive(report, parameters))
+            if entry is not None:
+                self._tell(f"{report} {entry.canvas_report_id} was started by an earlier run and is taken up")
+                return entry, True
+            return self._start(report, parameters, tries=1, first_requested_at=_now()), False
+
+    def _recovered(self, report: str, parameters: Mapping[str, str], entry: E | None) -> E | None:
+        """Returns an entry that can still be loaded, or None; one without Canvas's id is looked for in its index."""
+        if entry is None:
+            return None
+        if entry.canvas_report_id is None:
+            lost = self._lost_report(report, parameters, entry)
+            if lost is None:
+                self._ledger.failed(entry, "the request never reached Canvas")
+                return None
+            entry = self._ledger.started(entry, lost)
+        too_old = entry.completed_at is not None and _now() - entry.completed_at > STALE_AFTER
+        if too_old or _now() - entry.first_requested_at > self._limits.total:
+            self._ledger.failed(entry, "nobody loaded it in time")
+            return None
+        return entry
+
+    def _start_again(self, report: str, parameters: Mapping[str, str], entry: E, reason: str) -> tuple[E, bool]:
+        self._abandon(report, entry, reason)
+        with self._ledger.lock(report, parameters):
+            # Another run that waited for the same report may have started it again already.
+            other = self._recovered(report, parameters, self._ledger.find_alive(report, parameters))
+            if other is not None and other.id != entry.id:
+                return other, True
+            again = self._start(report, parameters, tries=entry.tries + 1, first_requested_at=entry.first_requested_at)
+            return again, False
+
+    def _start(self, report: str, parameters: Mapping[str, str], *, tries: int, first_requested_at: datetime) -> E:
+        now = _now()
+        entry = self._ledger.open(
+            report,
+            parameters,
+            tries=tries,
+            first_requested_at=first_requested_at,
+            requested_at=now,
+            canvas_requested_at=self._canvas.now(),
+        )
+        try:
+            number = self._post(report, parameters, entry)
+        except CanvasError as error:
+            # A transient error leaves open whether Canvas has it, and the entry with it; a refusal does not.
+            if not isinstance(error, TransientError):
+                self._ledger.failed(entry, str(error))
+            raise
+        return self._ledger.started(entry, number)
+
+    def _post(self, report: str, parameters: Mapping[str, str], entry: E) -> int:
+        form = {f"parameters[{name}]": value for name, value in parameters.items()}
+        try:
+            return Status.parse(self._canvas.post(self._path(report), form)).id
+        except ValueError as error:
+            raise NotCanvasError(f"starting {report}: {error}. Check CANVAS_SYNC_BASE_URL.") from None
+        except CanvasNotFoundError as error:
+            raise CanvasNotFoundError(
+                f"account {self._canvas.account_id} has no report {report}, or the token may not run it "
+                "(Admin → Settings → Reports shows what there is)."
+            ) from error
+        except CanvasRequestError as error:
+            raise CanvasRequestError(f"Canvas does not start {report} ({_spelled(parameters)}): {error}") from error
+        except TransientError as error:
+            # The answer is lost; Canvas may have done it all the same, and a second POST would do it twice.
+            self._tell(f"the answer to starting {report} was lost ({error}); it is looked for")
+            self._sleep(min(1.0, self._limits.poll.total_seconds()))
+            lost = self._lost_report(report, parameters, entry)
+            if lost is not None:
+                return lost
+            return Status.parse(self._canvas.post(self._path(report), form)).id
+
+    def _lost_report(self, report: str, parameters: Mapping[str, str], entry: E) -> int | None:
+        """Finds in Canvas's index a report that was asked for and whose answer never came."""
+        known = self._ledger.known_canvas_ids(report)
+        since = entry.canvas_requested_at - CLOCK_SLACK
+        for number, body in enumerate(self._canvas.get_list(self._path(report))):
+            if number >= INDEX_PAGES:
+                break
+            with contextlib.suppress(ValueError):
+                status = Status.parse(body)
+                fresh = status.created_at is None or status.created_at >= since
+                same = comparable(body.get("parameters")) == comparable(parameters)
+                if same and fresh and status.id not in known and status.state not in FAILED:
+                    return status.id
+        return None
+
+    def _look(self, report: str, entry: E) -> Seen:
+        try:
+            return Status.parse(self._canvas.get(f"{self._path(report)}/{entry.canvas_report_id}"))
+        except CanvasNotFoundError:
+            return Missing()
+        except (TransientError, NotCanvasError, ValueError) as error:
+            # Even a web page with status 200 is an ordinary face of a Canvas under maintenance.
+            return Trouble(str(error))
+
+    def _note(self, entry: E, seen: Seen) -> E:
+        if not isinstance(seen, Status):
+            return entry
+        if seen.state == "complete":
+            return entry if entry.completed_at else self._ledger.seen_complete(entry, _now(), seen.started_at)
+        if seen.state not in FAILED | {"created"} and entry.running_since is None:
+            return self._ledger.seen_running(entry, _now())
+        return entry
+
+    def _fetch(
+        self, report: str, entry: E, attachment: Attachment, status: Status, directory: Path, *, adopted: bool
+    ) -> ReportFile:
+        def fresh() -> Attachment:
+            again = self._look(report, entry)
+            if isinstance(again, Status) and again.attachment:
+                return again.attachment
+            return self._attachment_of_file(attachment)
+
+        path = directory / f"{report}-{entry.canvas_report_id}"
+        size = download(self._canvas, attachment, fresh, path, sleep=self._sleep)
+        observed = status.started_at or status.created_at or entry.canvas_requested_at
+        return ReportFile(path, entry.id, status, observed, size, adopted, entry.tries)
+
+    def _attachment_of_file(self, attachment: Attachment) -> Attachment:
+        if attachment.id is None:
+            return attachment
+        body = self._canvas.get(f"/files/{attachment.id}")
+        return Attachment(str(body.get("url") or attachment.url), attachment.id, attachment.size)
+
+    def _abandon(self, report: str, entry: E, reason: str) -> None:
+        """Takes a hopeless report out of Canvas's queue, as well as it goes, so that the next one need not wait for it."""
+        self._ledger.failed(entry, reason)
+        with contextlib.suppress(CanvasError):
+            self._canvas.put(f"{self._path(report)}/{entry.canvas_report_id}/abort")
+        with contextlib.suppress(CanvasError):
+            self._canvas.delete(f"{self._path(report)}/{entry.canvas_report_id}")
+
+    def _path(self, report: str) -> str:
+        return f"/accounts/{{account_id}}/reports/{report}"
+
+
+def available_reports(canvas: Canvas) -> dict[str, str]:
+    """Returns the reports that the account offers: name → title."""
+    return {
+        str(each.get("report")): str(each.get("title")) for each in canvas.get_list("/accounts/{account_id}/reports")
+    }
+
+
+def comparable(parameters: Any) -> dict[str, str]:
+    """Folds parameters so that ours compare with what Canvas made of them.
+
+    >>> comparable({"users": True, "extra_text": "Term: All Terms; "}) == comparable({"users": "1"})
+    True
+    """
+    truths = {"true": "true", "1": "true", "false": "false", "0": "false"}
+    given = parameters if isinstance(parameters, Mapping) else {}
+    return {
+        str(name): truths.get(str(value).lower(), str(value))
+        for name, value in given.items()
+        if name not in SERVER_KEYS
+    }
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _spelled(parameters: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())
+
+
+def _line(report: str, entry: Entry, seen: Seen) -> str:
+    match seen:
+        case Status(state=state, progress=progress):
+            return f"{report} {entry.canvas_report_id}: {state}, {progress} %"
+        case Trouble(reason=reason):
+            return f"{report} {entry.canvas_report_id} cannot be asked after: {reason}"
+        case _:
+            return f"{report} {entry.canvas_report_id} is gone"
