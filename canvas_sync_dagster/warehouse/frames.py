@@ -1,0 +1,260 @@
+"""Records become a frame of values that their columns will take; what does not fit is rejected with its reason.
+
+Values stay text where PostgreSQL reads the text itself, after it was proven that it will: a value that failed in COPY
+would fail the whole load without saying where.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import polars as pl
+
+from canvas_sync_dagster.catalogue import Column, ColumnType
+from canvas_sync_dagster.warehouse.records import LARGEST_RECORD
+
+ROW = "_row"
+"""Column with the index of the record that a row came from."""
+NUMBER = r"^[+-]?(\d{1,1000}(\.\d{0,1000})?|\.\d{1,1000})([eE][+-]?\d{1,3})?$"
+MOMENT = r"^(000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?( ?(Z|UTC|[+-]\d\d(:?\d\d)?))?)?$"
+TRUE, FALSE = ["true", "t", "1", "yes"], ["false", "f", "0", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that cannot be loaded.
+
+    Attributes:
+        row: Index of the record.
+        column: Column that it fails for; empty for the record as a whole.
+        reason: For people.
+    """
+
+    row: int
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a file holds what.
+
+    Attributes:
+        width: Columns in the header.
+        separator: Between them.
+        columns: Wanted columns with their index; those that the header lacks are not among them.
+    """
+
+    width: int
+    separator: str
+    columns: tuple[tuple[Column, int], ...]
+
+
+def parse(records: Sequence[bytes], layout: Layout, data: bytes | None = None) -> tuple[pl.DataFrame, list[Reject]]:
+    """Parses records.
+
+    Args:
+        records: Raw, without line ends.
+        layout: Where they hold what.
+        data: The same records joined by newlines, where the caller has it.
+
+    Returns:
+        A frame of the valid ones, with `_row`, and the rejects.
+    """
+    data = data if data is not None else b"\n".join(records)
+    frame = _tokenized(records, data, layout)
+    if frame is not None:
+        return valid(frame, [column for column, _ in layout.columns])
+    frame, rejects = _split_one_by_one(records, layout)
+    checked, more = valid(frame, [column for column, _ in layout.columns])
+    return checked, rejects + more
+
+
+def _tokenized(records: Sequence[bytes], data: bytes, layout: Layout) -> pl.DataFrame | None:
+    """Lets Polars split a block, if it is proven that each record is as wide as the header; else None."""
+    if b"\0" in data or b"\r" in data or not _even(records, layout):
+        return None
+    try:
+        frame = read_columns(data, layout, [index for _, index in layout.columns])
+    except pl.exceptions.PolarsError:
+        return None
+    if frame.height != len(records):
+        return None
+    return frame.select(
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW),
+        *(pl.col(str(index)).alias(column.name) for column, index in layout.columns),
+    )
+
+
+def _even(records: Sequence[bytes], layout: Layout) -> bool:
+    """Says whether every record has its width and orderly quotes; Polars pads short ones and cuts long ones in silence."""
+    separator, separators = layout.separator.encode(), layout.width - 1
+    orderly = _pattern(layout).fullmatch
+    return all(
+        record.count(separator) == separators if b'"' not in record else orderly(record) is not None
+        for record in records
+    )
+
+
+@cache
+def _pattern(layout: Layout) -> re.Pattern[bytes]:
+    separator = re.escape(layout.separator.encode())
+    value = rb'(?:"(?:[^"]++|"")*+"|[^"' + separator + rb"]*+)"
+    return re.compile(value + rb"(?:" + separator + value + rb"){%d}" % (layout.width - 1))
+
+
+def read_columns(data: bytes, layout: Layout, indexes: Iterable[int]) -> pl.DataFrame:
+    """Reads some columns as text, named by their index.
+
+    Raises:
+        PolarsError: The bytes are not UTF-8, or the quotes are wrong.
+    """
+    return pl.read_csv(
+        io.BytesIO(data),
+        has_header=False,
+        separator=layout.separator,
+        columns=sorted(set(indexes)),
+        schema={str(index): pl.String for index in range(layout.width)},
+        infer_schema=False,
+        eol_char="\n",
+    )
+
+
+def fields(record: bytes, separator: str) -> list[str]:
+    """Splits one record strictly.
+
+    Raises:
+        ValueError: It is no UTF-8, or its quotes are wrong.
+    """
+    csv.field_size_limit(LARGEST_RECORD)
+    try:
+        found = list(csv.reader([record.decode("utf-8").removesuffix("\r")], delimiter=separator, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"unreadable quoting: {error}") from None
+    return found[0] if len(found) == 1 else []
+
+
+def _split_one_by_one(records: Sequence[bytes], layout: Layout) -> tuple[pl.DataFrame, list[Reject]]:
+    rows: list[int] = []
+    values: list[list[str | None]] = [[] for _ in layout.columns]
+    rejects: list[Reject] = []
+    for row, record in enumerate(records):
+        reason, found = _split(record, layout)
+        if reason:
+            rejects.append(Reject(row, "", reason))
+            continue
+        rows.append(row)
+        for column, (_, index) in zip(values, layout.columns, strict=True):
+            column.append(found[index] or None)
+    data: dict[str, Any] = {
+        c.name: pl.Series(v, dtype=pl.String) for (c, _), v in zip(layout.columns, values, strict=True)
+    }
+    return pl.DataFrame({ROW: pl.Series(rows, dtype=pl.UInt32), **data}), rejects
+
+
+def _split(record: bytes, layout: Layout) -> tuple[str, list[str]]:
+    if b"\0" in record:
+        return "it holds a NUL byte, which PostgreSQL does not take", []
+    try:
+        found = fields(record, layout.separator)
+    except UnicodeDecodeError as error:
+        return f"it is not UTF-8 at byte {error.start}", []
+    except ValueError as error:
+        return str(error), []
+    if len(found) != layout.width:
+        return f"it has {len(found)} values under {layout.width} columns", []
+    return "", found
+
+
+def valid(frame: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, list[Reject]]:
+    """Proves that PostgreSQL will take each value, and parts the rows that have one that it would not.
+
+    Args:
+        frame: Text, with `_row`.
+        columns: What it holds.
+    """
+    checked = frame.with_columns(normal(column) for column in columns)
+    present = frame.select(pl.col(column.name).is_not_null() for column in columns)
+    bad = pl.DataFrame(
+        [
+            present.get_column(c.name) & checked.get_column(c.name).is_null() & (frame.get_column(c.name) != "")
+            for c in columns
+        ]
+    )
+    if not any(series.any() for series in bad.get_columns()):
+        return checked, []
+    rejects = []
+    for column in columns:
+        for at in bad.get_column(column.name).arg_true():
+            value = str(frame.get_column(column.name)[at])[:100]
+            rejects.append(
+                Reject(int(frame.get_column(ROW)[at]), column.name, f"{value!r} is not a {column.type.value}")
+            )
+    wrong = pl.any_horizontal(bad)
+    once = {reject.row: reject for reject in reversed(rejects)}
+    return checked.filter(~pl.select(wrong).to_series()), list(once.values())
+
+
+def normal(column: Column) -> pl.Expr:
+    """Folds a column's text to what PostgreSQL reads; null where it is not of the type."""
+    text = pl.col(column.name)
+    bare = text.str.strip_chars()
+    match column.type:
+        case ColumnType.BIGINT:
+            return pl.coalesce(
+                text.cast(pl.Int64, strict=False), bare.str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)
+            )
+        case ColumnType.BOOLEAN:
+            folded = bare.str.to_lowercase()
+            return pl.when(folded.is_in(TRUE)).then(True).when(folded.is_in(FALSE)).then(False)
+        case ColumnType.NUMERIC:
+            return pl.when(bare.str.contains(NUMBER)).then(bare)
+        case ColumnType.TIMESTAMP:
+            return pl.when(bare.str.contains(MOMENT) & _exists(bare)).then(bare)
+        case ColumnType.TEXT:
+            return text if column.keeps_empty_text else pl.when(text != "").then(text)
+        case ColumnType.JSON:
+            return text.map_elements(lambda value: value if _is_json(value) else None, return_dtype=pl.String)
+        case ColumnType.BIGINT_ARRAY:
+            return pl.when(bare.str.contains(r"^\{(\d{1,18}(,\d{1,18})*)?\}$")).then(bare)
+
+
+def _exists(text: pl.Expr) -> pl.Expr:
+    """Says whether day, hour and offset exist; the shape is known to be right."""
+    day = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False).is_not_null()
+    clock = text.str.contains(r"^.{10}$|^.{11}([01]\d|2[0-3]):[0-5]\d($|[^:]|:([0-5]\d|60)($|\D))")
+    offset = ~text.str.contains(r"^.{16,}[+-](1[6-9]|[2-9]\d)|^.{16,}[+-]\d\d:?[6-9]\d$")
+    return day & clock & offset
+
+
+def _is_json(value: str) -> bool:
+    try:
+        json.loads(value)
+    except ValueError:
+        return False
+    return "\\u0000" not in value
+
+
+def frame_of(rows: Sequence[Mapping[str, object]], columns: Sequence[Column]) -> pl.DataFrame:
+    """Makes a frame of text, with `_row`, from values that REST gave."""
+    data: dict[str, Any] = {
+        column.name: pl.Series([_text(row.get(column.name)) for row in rows], dtype=pl.String) for column in columns
+    }
+    return pl.DataFrame({ROW: pl.Series(range(len(rows)), dtype=pl.UInt32), **data})
+
+
+def _text(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (dict, list)):
+        return json.dumps(value)
+    return str(value).replace("\0", "")

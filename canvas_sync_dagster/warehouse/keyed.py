@@ -1,0 +1,180 @@
+"""Records with their keys and digests, and the decisions that follow: which keys changed, which record speaks for one.
+
+Pure but for the file that is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import polars as pl
+
+from canvas_sync_dagster.catalogue import Column
+from canvas_sync_dagster.warehouse.digest import combined, digest
+from canvas_sync_dagster.warehouse.frames import ROW, Layout, fields, normal, read_columns
+from canvas_sync_dagster.warehouse.records import Block
+
+DIGEST = "row_hash"
+OLD_DIGEST = "_old_row_hash"
+PREFER = "_prefer"
+"""Stands for the header that decides between records of one key."""
+
+T = TypeVar("T")
+
+
+class OutOfOrderError(Exception):
+    """The records are not in the order of their key."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedBlock:
+    """A block whose keys and digests are known.
+
+    Attributes:
+        records: Raw.
+        lines: Physical line of each.
+        frame: Per record its index, its key columns (null where unreadable) and its digest.
+        data: The records' bytes, where they stand together.
+    """
+
+    records: Sequence[bytes]
+    lines: Sequence[int]
+    frame: pl.DataFrame
+    data: bytes | None = None
+
+
+def keyed(block: Block, layout: Layout, key: Sequence[Column], seed: int) -> KeyedBlock:
+    """Finds keys and digests of a block's records, and parses nothing else."""
+    indexes = {column.name: index for column, index in layout.columns}
+    raw = _raw_keys(block, layout, [indexes[column.name] for column in key])
+    named = raw.rename({str(indexes[column.name]): column.name for column in key})
+    frame = named.select(
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW),
+        *(normal(column).alias(column.name) for column in key),
+        digest(block.records, seed).alias(DIGEST),
+    )
+    return KeyedBlock(block.records, block.lines, frame, block.data)
+
+
+def _raw_keys(block: Block, layout: Layout, indexes: list[int]) -> pl.DataFrame:
+    data = block.data if block.data is not None else b"\n".join(block.records)
+    try:
+        frame = read_columns(data, layout, indexes)
+        if frame.height == len(block.records):
+            return frame
+    except pl.exceptions.PolarsError:
+        pass
+    rows = [_fields_or_none(record, layout) for record in block.records]
+    return pl.DataFrame(
+        {
+            str(index): pl.Series([row[index] if row else None for row in rows], dtype=pl.String)
+            for index in sorted(indexes)
+        }
+    )
+
+
+def _fields_or_none(record: bytes, layout: Layout) -> list[str] | None:
+    try:
+        found = fields(record, layout.separator)
+    except ValueError:
+        return None
+    return found if len(found) == layout.width else None
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Computes the next item in a thread while the present one is worked on."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
+def in_key_order(blocks: Iterator[KeyedBlock], key: str) -> Iterator[KeyedBlock]:
+    """Regroups blocks so that no key stands in two of them.
+
+    Raises:
+        OutOfOrderError: They are not in the order of the key.
+    """
+    held: KeyedBlock | None = None
+    for block in blocks:
+        whole = block if held is None else joined(held, block)
+        keys = whole.frame.get_column(key).drop_nulls()
+        if (keys.diff() < 0).any():
+            raise OutOfOrderError
+        last = keys[-1] if len(keys) else None
+        # Records of the last key, and whatever unreadable stands among them, wait for the next block.
+        at = whole.frame.get_column(key).eq_missing(last).arg_max() if last is not None else None
+        cut = len(whole.records) if at is None else int(at)
+        held = part(whole, cut, len(whole.records))
+        if cut:
+            yield part(whole, 0, cut)
+    if held is not None and held.records:
+        yield held
+
+
+def joined(one: KeyedBlock, other: KeyedBlock) -> KeyedBlock:
+    """Puts two blocks together."""
+    shifted = other.frame.with_columns((pl.col(ROW) + len(one.records)).cast(pl.UInt32))
+    frame = pl.concat([one.frame, shifted])
+    return KeyedBlock([*one.records, *other.records], [*one.lines, *other.lines], frame)
+
+
+def part(block: KeyedBlock, start: int, end: int) -> KeyedBlock:
+    """Takes the records from one index up to another."""
+    if start == 0 and end == len(block.records):
+        return block
+    frame = block.frame.slice(start, end - start).with_columns((pl.col(ROW) - start).cast(pl.UInt32))
+    return KeyedBlock(block.records[start:end], block.lines[start:end], frame)
+
+
+def whole_keys(frame: pl.DataFrame, key: Sequence[str], seed: int) -> pl.DataFrame:
+    """Returns one row per readable key with the digest of all its records, and their number as `len`."""
+    readable = frame.filter(pl.all_horizontal(pl.col(name).is_not_null() for name in key))
+    groups = readable.group_by(key, maintain_order=True).agg(pl.col(DIGEST), pl.len())
+    if groups.height == readable.height:
+        return readable.select(*key, DIGEST, pl.lit(1, dtype=pl.UInt32).alias("len"))
+    digests = [combined(each, seed) for each in groups.get_column(DIGEST).to_list()]
+    return groups.with_columns(pl.Series(DIGEST, digests, dtype=pl.Int64))
+
+
+def changed_keys(keys: pl.DataFrame, old: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Drops the keys whose digest is the old one."""
+    matched = keys.join(old, on=list(key), how="left", maintain_order="left")
+    return matched.filter(pl.col(DIGEST).ne_missing(pl.col(OLD_DIGEST))).drop(OLD_DIGEST)
+
+
+def winners(frame: pl.DataFrame, key: Sequence[str], seed: int) -> pl.DataFrame:
+    """Returns one row per key, with the digest of all its valid records.
+
+    The first row that fills the preferred column counts, else the last one.
+
+    Args:
+        frame: Valid rows in the order of the file, with their digests.
+        key: Columns of the key.
+        seed: Of the digests.
+    """
+    if frame.height == frame.select(pl.struct(key).n_unique()).item():
+        return frame.drop(PREFER, strict=False)
+    position = pl.int_range(pl.len())
+    numbered = frame.with_columns(position.alias("_at"))
+    choice = pl.col("_at").last()
+    if PREFER in frame.columns:
+        choice = pl.coalesce(pl.col("_at").filter(pl.col(PREFER).is_not_null()).first(), choice)
+    groups = numbered.group_by(key, maintain_order=True).agg(choice.alias("_at"), pl.col(DIGEST))
+    digests = [combined(each, seed) for each in groups.get_column(DIGEST).to_list()]
+    chosen = groups.select("_at", pl.Series(DIGEST, digests, dtype=pl.Int64))
+    return numbered.drop(DIGEST, PREFER, strict=False).join(chosen, on="_at", maintain_order="right").drop("_at")
+
+
+def limited(blocks: Iterator[Block], rows: int | None) -> Iterator[Block]:
+    """Cuts blocks to at most so many records."""
+    for block in blocks:
+        if rows is None or len(block.records) <= rows:
+            yield block
+        else:
+            for start in range(0, len(block.records), rows):
+                yield Block(block.records[start : start + rows], block.lines[start : start + rows], None)

@@ -1,0 +1,36 @@
+"""Keeps what could not be loaded: line, column, reason and the raw text, so that nothing is lost in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from psycopg import sql
+
+from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.frames import Reject
+
+RAW_LIMIT = 65536
+"""Bytes of a record that are kept; longer ones are cut, and their line number leads to the rest."""
+
+
+def write_rejects(
+    connection: Connection,
+    schema: str,
+    *,
+    model: str,
+    scope: str,
+    report: str,
+    report_id: int | None,
+    observed_at: datetime,
+    rejects: Iterable[tuple[Reject, int, bytes]],
+) -> None:
+    """Writes rejects, each with its line and raw record, in the load's transaction."""
+    statement = sql.SQL(
+        "copy {} (model, scope, report, report_id, line, column_name, reason, raw, source_observed_at) from stdin"
+    ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for reject, line, raw in rejects:
+            text = raw[:RAW_LIMIT].decode("utf-8", errors="backslashreplace").replace("\0", "\\x00")
+            reason = reject.reason.replace("\0", "\\x00")
+            copy.write_row((model, scope, report, report_id, line, reject.column or None, reason, text, observed_at))
