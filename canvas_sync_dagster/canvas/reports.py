@@ -164,9 +164,14 @@ class ReportDriver(Generic[E]):
                     self._sleep(seconds)
                 case Fetch(attachment=attachment, status=status):
                     return self._fetch(report, entry, attachment, status, directory, adopted=adopted)
+                case StartAgain(reason=reason) | GiveUp(reason=reason) if adopted:
+                    # What an earlier run began must not use up the tries of this one.
+                    self._tell(f"{report} {entry.canvas_report_id} cannot be taken up: {reason}")
+                    entry, adopted = self._start_again(report, parameters, entry, reason, tries=1, since=_now())
                 case StartAgain(reason=reason):
                     self._tell(f"{report} {entry.canvas_report_id} came to nothing: {reason}; it is started again")
-                    entry, adopted = self._start_again(report, parameters, entry, reason)
+                    tries, since = entry.tries + 1, entry.first_requested_at
+                    entry, adopted = self._start_again(report, parameters, entry, reason, tries=tries, since=since)
                 case GiveUp(reason=reason):
                     self._abandon(report, entry, reason)
                     raise ReportFailedError(
@@ -200,15 +205,16 @@ class ReportDriver(Generic[E]):
             return None
         return entry
 
-    def _start_again(self, report: str, parameters: Mapping[str, str], entry: E, reason: str) -> tuple[E, bool]:
+    def _start_again(
+        self, report: str, parameters: Mapping[str, str], entry: E, reason: str, *, tries: int, since: datetime
+    ) -> tuple[E, bool]:
         self._abandon(report, entry, reason)
         with self._ledger.lock(report, parameters):
             # Another run that waited for the same report may have started it again already.
             other = self._recovered(report, parameters, self._ledger.find_alive(report, parameters))
             if other is not None and other.id != entry.id:
                 return other, True
-            again = self._start(report, parameters, tries=entry.tries + 1, first_requested_at=entry.first_requested_at)
-            return again, False
+            return self._start(report, parameters, tries=tries, first_requested_at=since), False
 
     def _start(self, report: str, parameters: Mapping[str, str], *, tries: int, first_requested_at: datetime) -> E:
         now = _now()

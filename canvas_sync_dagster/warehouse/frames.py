@@ -22,8 +22,10 @@ from canvas_sync_dagster.warehouse.records import LARGEST_RECORD
 
 ROW = "_row"
 """Column with the index of the record that a row came from."""
-NUMBER = r"^[+-]?(\d{1,1000}(\.\d{0,1000})?|\.\d{1,1000})([eE][+-]?\d{1,3})?$"
-MOMENT = r"^(000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?( ?(Z|UTC|[+-]\d\d(:?\d\d)?))?)?$"
+NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
+LONGEST_NUMBER = 1000
+"""Characters; PostgreSQL takes more, and no score has a tenth of it."""
+MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?)?$"
 TRUE, FALSE = ["true", "t", "1", "yes"], ["false", "f", "0", "no"]
 
 
@@ -180,7 +182,7 @@ def valid(frame: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame,
         frame: Text, with `_row`.
         columns: What it holds.
     """
-    checked = frame.with_columns(normal(column) for column in columns)
+    checked = frame.with_columns(normal(column).alias(column.name) for column in columns)
     present = frame.select(pl.col(column.name).is_not_null() for column in columns)
     bad = pl.DataFrame(
         [
@@ -215,7 +217,7 @@ def normal(column: Column) -> pl.Expr:
             folded = bare.str.to_lowercase()
             return pl.when(folded.is_in(TRUE)).then(True).when(folded.is_in(FALSE)).then(False)
         case ColumnType.NUMERIC:
-            return pl.when(bare.str.contains(NUMBER)).then(bare)
+            return pl.when(bare.str.contains(NUMBER) & (bare.str.len_bytes() <= LONGEST_NUMBER)).then(bare)
         case ColumnType.TIMESTAMP:
             return pl.when(bare.str.contains(MOMENT) & _exists(bare)).then(bare)
         case ColumnType.TEXT:
@@ -228,7 +230,7 @@ def normal(column: Column) -> pl.Expr:
 
 def _exists(text: pl.Expr) -> pl.Expr:
     """Says whether day, hour and offset exist; the shape is known to be right."""
-    day = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False).is_not_null()
+    day = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False).is_not_null() & ~text.str.starts_with("0000")
     clock = text.str.contains(r"^.{10}$|^.{11}([01]\d|2[0-3]):[0-5]\d($|[^:]|:([0-5]\d|60)($|\D))")
     offset = ~text.str.contains(r"^.{16,}[+-](1[6-9]|[2-9]\d)|^.{16,}[+-]\d\d:?[6-9]\d$")
     return day & clock & offset

@@ -116,6 +116,11 @@ class LoadCounts:
         """Keys that the report speaks of."""
         return self.rows_in_report - self.rejected - self.duplicates
 
+    def as_dict(self) -> dict[str, int]:
+        """Returns the counts by name."""
+        named = ("rows_in_report", "inserted", "updated", "unchanged", "superseded", "rejected", "duplicates")
+        return {name: getattr(self, name) for name in named}
+
 
 def load_csv(
     connection: Connection,
@@ -591,3 +596,9 @@ def _merge_rows(
 def _timer() -> Iterator[Callable[[], float]]:
     start = time.perf_counter()
     yield lambda: time.perf_counter() - start
+
+
+def count_rows(connection: Connection, schema: str, model: Model) -> int:
+    """Counts the rows of a model's table."""
+    row = connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, model.name))).fetchone()
+    return int(row[0]) if row else 0

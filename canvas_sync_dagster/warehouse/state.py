@@ -12,7 +12,6 @@ from typing import Any
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
 
 TEXT_LIMIT = 20_000
@@ -47,19 +46,6 @@ def missing(connection: Connection, schema: str, models: Iterable[Model]) -> lis
         else:
             lacking += [f"{model.name}.{c.name}" for c in model.columns if (model.name, c.name) not in present]
     return lacking
-
-
-def require_columns(connection: Connection, schema: str, models: Iterable[Model]) -> None:
-    """Refuses to go on where the tables are not as the catalogue declares them.
-
-    Raises:
-        SchemaError: Names what is missing.
-    """
-    if lacking := missing(connection, schema, models):
-        raise SchemaError(
-            f"schema {schema} lacks {', '.join(lacking)}. Run `canvas-sync migrate`, which adds what is missing and "
-            "changes nothing else."
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,61 @@
+"""What a materialization tells: it should read like a report on the load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from canvas_sync_dagster.assets.specs import asset_key, column_schema
+from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
+
+
+def materialization(tenant: TenantSettings, outcome: SyncOutcome, each: ModelOutcome) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Tells what one load did to one table."""
+    loading = sum(each.counts.seconds.values())
+    metadata: dict[str, Any] = {
+        "dagster/row_count": each.table_rows,
+        "dagster/table_name": f"{tenant.schema_in_database}.{each.model.name}",
+        "dagster/column_schema": column_schema(each.model),
+        **each.counts.as_dict(),
+        "suspects": 0,
+        "mode": outcome.decision.mode,
+        "mode_reason": outcome.decision.reason,
+        "observed_at": dg.MetadataValue.timestamp(outcome.observed_at),
+        "source": outcome.source,
+        "rows_per_second": round(each.counts.rows_in_report / loading) if loading else 0,
+        "seconds": round(outcome.waited + loading, 3),
+        "seconds_waiting": round(outcome.waited, 3),
+        **{f"seconds_{phase}": round(seconds, 3) for phase, seconds in each.counts.seconds.items()},
+        **{f"{table}_rows_changed": rows for table, rows in each.enriched.items()},
+        **_report(outcome),
+        **_drift(each),
+    }
+    if each.model.term_scoped and outcome.decision.updated_after is None:
+        metadata["dagster/partition_row_count"] = each.counts.rows
+    return dg.MaterializeResult(asset_key=asset_key(tenant.slug, each.model.name), metadata=metadata)
+
+
+def _report(outcome: SyncOutcome) -> dict[str, Any]:
+    """Tells which report it was; a list over REST has none."""
+    told: dict[str, Any] = {}
+    if outcome.decision.updated_after is not None:
+        told["updated_after"] = dg.MetadataValue.timestamp(outcome.decision.updated_after)
+    if outcome.report_id is not None:
+        told |= {"report_id": outcome.report_id, "adopted": outcome.adopted}
+    if outcome.report_url is not None:
+        told["report"] = dg.MetadataValue.url(outcome.report_url)
+    return told
+
+
+def _drift(each: ModelOutcome) -> dict[str, Any]:
+    """Tells how the report's header differs from what was expected."""
+    if each.header is None:
+        return {}
+    found = {
+        "columns_missing": each.header.missing,
+        "columns_unknown": each.header.unknown,
+        "columns_duplicated": each.header.duplicated,
+    }
+    return {name: ", ".join(columns) for name, columns in found.items() if columns}

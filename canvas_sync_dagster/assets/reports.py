@@ -1,0 +1,59 @@
+"""Factory of the report-fed assets: one Canvas report is one op, however many tables it fills."""
+
+from collections.abc import Collection, Iterator
+
+import dagster as dg
+
+from canvas_sync_dagster.assets.metadata import materialization
+from canvas_sync_dagster.assets.specs import asset_spec
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
+from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.sync.plan import ReportGroup
+from canvas_sync_dagster.sync.report_sync import sync_report
+
+BATCH_TAG = "canvas_sync/batch_id"
+
+
+def report_asset(tenant: TenantSettings, group: ReportGroup, *, unscoped: Collection[str]) -> dg.AssetsDefinition:
+    """Builds the op of one report; the selection within it chooses the report's parameters.
+
+    Args:
+        tenant: Whose Canvas is asked.
+        group: The models that the report feeds.
+        unscoped: Names of the models that belong to no term.
+    """
+
+    @dg.multi_asset(
+        name=f"{tenant.slug}__{group.name}",
+        specs=[asset_spec(tenant, model, parents=_drawn_parents(model, group, unscoped)) for model in group.models],
+        can_subset=True,
+        pool=f"canvas_reports__{tenant.slug}",
+    )
+    def report(
+        context: dg.AssetExecutionContext,
+        code_location: dg.ResourceParam[CodeLocation],
+        sync_options: SyncOptionsResource,
+    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        selected = {key.path[-1] for key in context.selected_asset_keys}
+        run_id = context.run.run_id
+        with failures(), code_location.session(tenant.slug) as session:
+            options = sync_options.options(run_id=run_id, batch_id=context.run.tags.get(BATCH_TAG, run_id))
+            scope = context.partition_key if group.term_scoped else ""
+            outcome = sync_report(session, group, selected, scope, options, tell=context.log.info)
+        for name, why in outcome.skipped.items():
+            context.log.warning(f"{tenant.slug}/{name} is skipped: {why}")
+        for each in outcome.models:
+            yield materialization(tenant, outcome, each)
+
+    return report
+
+
+def _drawn_parents(model: Model, group: ReportGroup, unscoped: Collection[str]) -> tuple[str, ...]:
+    """Picks the parents that the graph draws.
+
+    The table of another report of the same term is none of them: reports of one term do not wait for each other, and
+    a row that comes before its parent finds it a moment later.
+    """
+    together = {each.name for each in group.models}
+    return tuple(name for name in model.parents if name in together or (model.term_scoped and name in unscoped))

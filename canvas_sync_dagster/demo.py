@@ -1,0 +1,142 @@
+"""The whole road on one machine: embedded PostgreSQL, simulated Canvas, Dagster, tables."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import SecretStr
+
+from canvas_sync_dagster.assets.partitions import term_partitions
+from canvas_sync_dagster.embedded import embedded_database_url
+from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.instance_storage import DATABASE_URL as DAGSTER_DATABASE_URL
+from canvas_sync_dagster.project import CanvasSync
+from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.warehouse.migrate import migrate
+
+SLUG = "canvas"
+INSTANCE = """\
+telemetry:
+  enabled: false
+storage:
+  custom:
+    module: canvas_sync_dagster.instance_storage
+    class: CanvasSyncStorage
+    config: {}
+"""
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class DemoFailedError(CanvasSyncError):
+    """A run of the demo did not succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What landed in one table from one report."""
+
+    model: str
+    term: str
+    counts: dict[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A demo that is set up.
+
+    Attributes:
+        canvas: The simulated Canvas, serving.
+        settings: Of a code location on it.
+        directory: DAGSTER_HOME of its instance.
+        database_url: Where the tables are.
+    """
+
+    canvas: SimulatedCanvas
+    settings: Settings
+    directory: Path
+    database_url: str
+
+    def sync(self) -> Iterator[Line]:
+        """Runs the root job, then the job of each term, through Dagster; yields what landed.
+
+        Raises:
+            DemoFailedError: A run failed.
+        """
+        location = CanvasSync(self.settings)
+        definitions = location.definitions()
+        with dg.DagsterInstance.from_config(str(self.directory)) as instance:
+            yield from _run(definitions, instance, f"{SLUG}__sync_root", None)
+            for term in instance.get_dynamic_partitions(str(term_partitions(SLUG).name)):
+                yield from _run(definitions, instance, f"{SLUG}__sync_term", term)
+
+    def serve_ui(self, port: int) -> int:
+        """Serves the Dagster UI on the same data until it is interrupted."""
+        tenant = self.settings.tenants[0]
+        environment = {
+            **os.environ,
+            "DAGSTER_HOME": str(self.directory),
+            "CANVAS_SYNC_TENANT": SLUG,
+            "CANVAS_SYNC_BASE_URL": str(tenant.base_url),
+            "CANVAS_SYNC_TOKEN": self.canvas.token,
+            "CANVAS_SYNC_DATABASE_URL": self.database_url,
+            "CANVAS_SYNC_POLL_SECONDS": str(tenant.poll_seconds),
+        }
+        # In the instance's own directory, so that no `.env` or `canvas_sync.yaml` of the user's is read.
+        command = [sys.executable, "-m", "dagster", "dev", "-m", "canvas_sync_dagster.definitions", "-p", str(port)]
+        try:
+            return subprocess.run(command, env=environment, cwd=self.directory, check=False).returncode
+        except KeyboardInterrupt:
+            return 0
+
+
+@contextmanager
+def demo(home: Path, size: str) -> Iterator[Demo]:
+    """Sets up everything that the demo needs, in databases of its own, and migrates."""
+    directory = home / "demo"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "dagster.yaml").write_text(INSTANCE, encoding="utf-8")
+    # Dagster greets newcomers with a dialog that covers the page.
+    (directory / ".nux").mkdir(exist_ok=True)
+    (directory / ".nux" / "nux.yaml").write_text("seen: 1\n", encoding="utf-8")
+    os.environ["CANVAS_SYNC_HOME"] = str(home)
+    os.environ[DAGSTER_DATABASE_URL] = embedded_database_url(home, "demo_dagster")
+    url = embedded_database_url(home, f"demo_{size}")
+    with SimulatedCanvas(size).serve() as canvas:
+        tenant = TenantSettings(
+            slug=SLUG,
+            base_url=canvas.base_url,
+            token=SecretStr(canvas.token),
+            database_url=SecretStr(url),
+            poll_seconds=0.1,
+        )
+        settings = Settings(home=home, tenants=(tenant,))
+        location = CanvasSync(settings)
+        migrate(url, tenant.schema_in_database, location.models)
+        yield Demo(canvas, settings, directory, url)
+
+
+def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, term: str | None) -> Iterator[Line]:
+    # Full, so that a second run shows that nothing has changed, instead of asking only for what did.
+    config: dict[str, Any] = {**QUIET, "resources": {"sync_options": {"config": {"mode": "full"}}}}
+    result = definitions.resolve_job_def(job).execute_in_process(
+        instance=instance, run_config=config, partition_key=term, raise_on_error=False
+    )
+    for event in result.get_asset_materialization_events():
+        materialization = event.materialization
+        told: dict[str, Any] = {name: value.value for name, value in materialization.metadata.items()}
+        counts = {name: value for name, value in told.items() if isinstance(value, int)}
+        yield Line(materialization.asset_key.path[-1], term or "", counts, float(told["seconds"]))
+    if not result.success:
+        errors = [event.step_failure_data.error for event in result.get_step_failure_events()]
+        said = "; ".join((error.cause or error).message.strip() for error in errors if error)
+        raise DemoFailedError(f"run {result.run_id} of {job}{f', term {term}' if term else ''} failed: {said}")

@@ -1,0 +1,91 @@
+"""Thin Dagster resources that construct the plain objects below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from enum import Enum
+from typing import TypeVar
+
+import dagster as dg
+from pydantic import Field
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
+from canvas_sync_dagster.settings import Settings, parse_duration, parse_updated_after
+from canvas_sync_dagster.sync.options import SyncOptions
+from canvas_sync_dagster.sync.session import Session, open_session
+
+T = TypeVar("T")
+
+
+class SyncMode(Enum):
+    """Full, incremental, or as the policy decides. Members are named as people type them in run config."""
+
+    auto = "auto"
+    full = "full"
+    incremental = "incremental"
+
+
+class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """What one run asks for in place of the tenant's settings; shown in the launchpad."""
+
+    mode: SyncMode = Field(SyncMode.auto, description="full, incremental, or auto: as the policy decides")
+    updated_after: str | None = Field(None, description="true, false, or an ISO-8601 date")
+    report_timeout: str | None = Field(None, description="how long a report may take in all, e.g. 1 day")
+    report_compilation_timeout: str | None = Field(None, description="how long Canvas may compile it, e.g. 1 hour")
+    report_max_tries: int | None = Field(None, description="how often it is started, 1 to 100")
+
+    def options(self, *, run_id: str, batch_id: str) -> SyncOptions:
+        """Reads the run config.
+
+        Raises:
+            SettingError: A value is wrong.
+        """
+        if self.report_max_tries is not None and not 1 <= self.report_max_tries <= 100:
+            raise SettingError("sync_options.report_max_tries", "wrong value", allowed="1 to 100")
+        return SyncOptions(
+            mode=self.mode.value,
+            updated_after=_parsed("updated_after", self.updated_after, parse_updated_after, "true, false, or a date"),
+            report_timeout=_parsed("report_timeout", self.report_timeout, parse_duration, "1 day"),
+            report_compilation_timeout=_parsed(
+                "report_compilation_timeout", self.report_compilation_timeout, parse_duration, "1 hour"
+            ),
+            report_max_tries=self.report_max_tries,
+            batch_id=batch_id,
+            run_id=run_id,
+        )
+
+
+def _parsed(name: str, value: str | None, parse: Callable[[object], T], allowed: str) -> T | None:
+    if value is None:
+        return None
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise SettingError(f"sync_options.{name}", str(error), allowed=allowed, value=value) from None
+
+
+class CodeLocation:
+    """The settings and models of this code location, as ops get them. Holds no connection."""
+
+    def __init__(self, settings: Settings, models: Sequence[Model]) -> None:
+        self._settings = settings
+        self._models = tuple(models)
+
+    def session(self, tenant: str) -> AbstractContextManager[Session]:
+        """Connects to a tenant's Canvas and database for the length of a `with`."""
+        return open_session(self._settings, self._settings.tenant(tenant), self._models)
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turns our errors into Dagster failures that show one sentence instead of a stack, and are not retried by ops."""
+    try:
+        yield
+    except CanvasSyncError as error:
+        raise dg.Failure(
+            description=str(error),
+            metadata={"error": type(error).__name__, "may_succeed_later": isinstance(error, TransientError)},
+            allow_retries=False,
+        ) from error

@@ -1,0 +1,131 @@
+"""What can go wrong with a Canvas, by name; each really happens, and each can be ordered, once or often.
+
+`Faults.add("truncated_download")` makes the next download end early. In hostile mode the recoverable ones come by
+themselves, by the seed, so that a client that is right always ends with the right tables.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+
+REQUEST_FAULTS = {
+    "throttled_403": "403 in plain text: Rate Limit Exceeded",
+    "throttled_429": "429 with Retry-After: 1",
+    "bad_gateway": "502 with a web page",
+    "maintenance_page": "200 with a web page instead of JSON",
+    "dropped_connection": "the connection breaks in the middle of an answer",
+    "token_expired": "401: Invalid access token",
+    "no_permission": "403: user not authorized to perform that action",
+}
+START_FAULTS = {
+    "lost_answer": "the report is started, and its answer is a 504",
+    "unknown_report": "404 on starting",
+}
+STATUS_FAULTS = {
+    "stuck_in_created": "the report is never begun",
+    "stuck_in_running": "the report is never finished",
+    "progress_falls_back": "99 % running, then 3 % compiling",
+    "unknown_state": "a state that nobody has heard of, for a while",
+    "without_attachment": "complete, and for one poll without its file",
+    "report_error": "the report ends as error at 41 %",
+    "report_aborted": "an admin aborts the report",
+    "report_vanishes": "404 while it is waited for",
+}
+DOWNLOAD_FAULTS = {
+    "expired_url": "the storage refuses the address with 403",
+    "login_page": "a login page with status 200",
+    "truncated_download": "the connection ends before the file does",
+}
+FILE_FAULTS = {
+    "byte_order_mark": "the CSV starts with a byte order mark",
+    "semicolons": "semicolons between the values",
+    "reordered_columns": "the columns in reverse order",
+    "unknown_column": "a column more, which nobody knows",
+    "duplicate_column": "the second column's name comes again at the end",
+    "spaced_header": "blanks instead of underscores in the header",
+    "translated_header": "the header in Spanish",
+    "header_only": "no rows",
+    "short_row": "the second row lacks its last value",
+    "long_row": "the second row has a value too many",
+    "bad_number": "the key of the second row is no number",
+    "nul_byte": "the second row holds a NUL byte",
+    "bad_utf8": "the second row is not UTF-8",
+    "open_quote": "the second row opens a quote that is never closed",
+    "duplicate_rows": "each row comes twice",
+    "shuffled_rows": "the rows in any order",
+    "mostly_rubbish": "each row holds too few values",
+    "volume_drop": "nine rows of ten are missing",
+    "damaged_zip": "the ZIP ends early",
+    "zip_for_one": "a ZIP where a bare CSV is usual",
+    "csv_for_many": "a bare CSV where a ZIP was asked for",
+    "zip_lacks_table": "the ZIP lacks its first table",
+    "hostile_names": "names in the ZIP lead out of the directory",
+    "empty_file": "no byte at all",
+}
+FAULTS: Mapping[str, str] = MappingProxyType(
+    REQUEST_FAULTS | START_FAULTS | STATUS_FAULTS | DOWNLOAD_FAULTS | FILE_FAULTS
+)
+"""All faults: name → what happens."""
+
+HOSTILE = {
+    "throttled_403": 0.03,
+    "throttled_429": 0.01,
+    "bad_gateway": 0.03,
+    "dropped_connection": 0.02,
+    "lost_answer": 0.15,
+    "progress_falls_back": 0.3,
+    "unknown_state": 0.1,
+    "without_attachment": 0.3,
+    "expired_url": 0.2,
+    "login_page": 0.1,
+    "truncated_download": 0.15,
+    "byte_order_mark": 0.2,
+    "reordered_columns": 0.1,
+    "unknown_column": 0.1,
+    "duplicate_rows": 0.1,
+    "shuffled_rows": 0.1,
+    "zip_for_one": 0.2,
+    "hostile_names": 0.2,
+}
+"""Chances in hostile mode, per request or file, of what a right client survives."""
+
+
+class Faults:
+    """Faults that will happen."""
+
+    def __init__(self, *, hostile: bool, seed: int) -> None:
+        self._hostile = hostile
+        self._dice = random.Random(f"{seed}:faults")
+        self._ordered: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self.happened: Counter[str] = Counter()
+
+    def add(self, name: str, times: int = 1) -> None:
+        """Orders a fault.
+
+        Raises:
+            KeyError: There is no such fault.
+        """
+        if name not in FAULTS:
+            raise KeyError(f"there is no fault {name!r}; there are {', '.join(FAULTS)}")
+        with self._lock:
+            self._ordered[name] += times
+
+    def clear(self) -> None:
+        """Takes back all orders."""
+        with self._lock:
+            self._ordered.clear()
+
+    def take(self, name: str) -> bool:
+        """Says whether a fault happens now, and takes note that it did."""
+        with self._lock:
+            ordered = self._ordered[name] > 0
+            if ordered:
+                self._ordered[name] -= 1
+            happens = ordered or (self._hostile and self._dice.random() < HOSTILE.get(name, 0))
+            self.happened[name] += happens
+            return happens

@@ -1,0 +1,29 @@
+"""The journal of a piece of work: opened before it, closed with it or with how it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.state import JobLog
+
+
+@contextmanager
+def journaled(session: Session, job_class: str, arguments: Mapping[str, Any], run_id: str) -> Iterator[JobLog]:
+    """Writes that a job runs; the body writes that it succeeded, in the transaction of what it did.
+
+    A failure is written in a transaction of its own; if the database is away, the failure itself is what counts.
+    """
+    url, schema = session.database_url, session.schema
+    with explained(url, "writing the journal"), connect(url) as connection:
+        job = JobLog.start(connection, schema, job_class, arguments, run_id)
+    try:
+        yield job
+    except BaseException as error:
+        with suppress(CanvasSyncError), explained(url, "writing the journal"), connect(url) as connection:
+            job.fail(connection, error)
+        raise

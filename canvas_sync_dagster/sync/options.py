@@ -1,0 +1,42 @@
+"""What one run asks for in place of the tenant's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.sync.policy import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """Overrides of one run; None leaves the tenant's setting as it is.
+
+    Attributes:
+        mode: Full, incremental, or as the policy decides.
+        updated_after: True, False or a moment, as the setting.
+        report_timeout: How long a report may take in all.
+        report_compilation_timeout: How long Canvas may compile it.
+        report_max_tries: How often it is started.
+        batch_id: Which batch the run belongs to.
+        run_id: Which run this is, for the journal.
+    """
+
+    mode: Mode = "auto"
+    updated_after: datetime | bool | None = None
+    report_timeout: timedelta | None = None
+    report_compilation_timeout: timedelta | None = None
+    report_max_tries: int | None = None
+    batch_id: str = ""
+    run_id: str = ""
+
+    def over(self, tenant: TenantSettings) -> TenantSettings:
+        """Returns the tenant's settings with these overrides."""
+        given = {
+            "updated_after": self.updated_after,
+            "report_timeout": self.report_timeout,
+            "report_compilation_timeout": self.report_compilation_timeout,
+            "report_max_tries": self.report_max_tries,
+        }
+        return tenant.model_copy(update={name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,76 @@
+"""What a sync did, as people and metadata want to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from canvas_sync_dagster.catalogue import HeaderMatch, Model
+from canvas_sync_dagster.sync.policy import Decision
+from canvas_sync_dagster.warehouse.load import LoadCounts
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutcome:
+    """What one model's table gained.
+
+    Attributes:
+        model: Which model.
+        counts: What became of each row of the report or list.
+        table_rows: Rows in the table after the load.
+        header: How the report's header matched; None for a REST list.
+        enriched: Enriching table → rows that it changed.
+    """
+
+    model: Model
+    counts: LoadCounts
+    table_rows: int
+    header: HeaderMatch | None = None
+    enriched: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOutcome:
+    """What one report or list did.
+
+    Attributes:
+        source: Canvas's name of the report, or the path of the list.
+        scope: Canvas term id, or empty.
+        observed_at: How fresh the rows are, on Canvas's clock.
+        decision: Full or incremental, and why.
+        waited: Seconds until the rows were here: compiling, polling, downloading.
+        models: One outcome per table.
+        skipped: Model → why this Canvas cannot feed it.
+        report_id: Canvas's id of the report; None for a list.
+        report_url: Where Canvas's API shows the report.
+        adopted: Whether the report was started by an earlier run.
+    """
+
+    source: str
+    scope: str
+    observed_at: datetime
+    decision: Decision
+    waited: float
+    models: tuple[ModelOutcome, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    report_id: int | None = None
+    report_url: str | None = None
+    adopted: bool = False
+
+    @classmethod
+    def nothing(cls, source: str, scope: str, observed_at: datetime, skipped: Mapping[str, str]) -> SyncOutcome:
+        """Returns the outcome of a report that this Canvas does not have."""
+        return cls(source, scope, observed_at, Decision(None, "nothing was asked"), 0.0, (), skipped)
+
+    def summary(self) -> dict[str, object]:
+        """Returns what the journal keeps."""
+        return {
+            "source": self.source,
+            "report_id": self.report_id,
+            "scope": self.scope,
+            "observed_at": self.observed_at.isoformat(),
+            "mode": self.decision.mode,
+            "mode_reason": self.decision.reason,
+            "models": {each.model.name: each.counts.as_dict() for each in self.models},
+        }

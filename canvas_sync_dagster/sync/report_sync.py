@@ -1,0 +1,197 @@
+"""One report, from the question to the committed tables.
+
+Canvas is asked, the file arrives, and everything it says is published in one transaction together with the
+watermarks, the ledger and the journal. Killed at any moment, a re-run adopts the report and reaches the same tables.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from canvas_sync_dagster.canvas.archive import Opener, open_tables
+from canvas_sync_dagster.canvas.lifecycle import Limits
+from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile, available_reports
+from canvas_sync_dagster.catalogue import Model, ProvisioningFeed, ReportFeed
+from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.sync.journal import journaled
+from canvas_sync_dagster.sync.options import SyncOptions
+from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
+from canvas_sync_dagster.sync.plan import ReportGroup, Request, plan_request, refuse_skipped
+from canvas_sync_dagster.sync.policy import Decision, Mark, decide
+from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
+from canvas_sync_dagster.warehouse.load import Source, count_rows, enrich_csv, load_csv
+from canvas_sync_dagster.warehouse.state import JobLog, advance_watermark, lock_scopes, read_watermarks
+from canvas_sync_dagster.warehouse.tables import prepare_schema
+
+Tell = Callable[[str], None]
+
+
+def sync_report(
+    session: Session,
+    group: ReportGroup,
+    selected: Collection[str],
+    scope: str,
+    options: SyncOptions,
+    *,
+    tell: Tell,
+) -> SyncOutcome:
+    """Runs one report and loads what it says.
+
+    Args:
+        session: The tenant's Canvas and database.
+        group: Models that the report feeds.
+        selected: Names of those that are wanted now.
+        scope: Canvas term id, or empty for a report without a term.
+        options: What this run asks for in place of the settings.
+        tell: Takes a line about the progress.
+
+    Raises:
+        CanvasSyncError: Nothing was published; the message says what to do.
+    """
+    if group.term_scoped and not scope.isdecimal():
+        raise SettingError("partition", "this is not a Canvas term", allowed="the id of a term, in digits", value=scope)
+    tenant = options.over(session.tenant)
+    prepare_schema(session.database_url, session.schema, session.models)
+    request = plan_request(group, selected, available_reports(session.canvas), tenant.provisioning_report)
+    refuse_skipped(request, tenant.models, tenant=tenant.slug)
+    if not request.models:
+        return SyncOutcome.nothing(request.report, scope, session.canvas.now(), request.skipped)
+    decision = _decide(session, tenant, request, scope, options)
+    tell(f"{request.report}: {decision.mode}, because {decision.reason}")
+    arguments = {"models": [model.name for model in request.models], "scope": scope, "mode": decision.mode}
+    with (
+        journaled(session, request.report, arguments, options.run_id) as job,
+        _download_directory(session) as directory,
+    ):
+        start = time.perf_counter()
+        parameters = request.parameters(scope, decision.updated_after)
+        ledger = ReportLedger(session.database_url, session.schema, session.canvas.account_id)
+        driver = ReportDriver(session.canvas, ledger, limits(tenant), tell=tell)
+        file = driver.obtain(request.report, parameters, directory)
+        waited = time.perf_counter() - start
+        return _Publication(session, request, scope, decision, file, job, waited).publish()
+
+
+def limits(tenant: TenantSettings) -> Limits:
+    """Reads from the settings how long and how often a report is tried."""
+    return Limits(
+        total=tenant.report_timeout,
+        compilation=tenant.report_compilation_timeout,
+        queue=tenant.report_timeout,
+        tries=tenant.report_max_tries,
+        poll=timedelta(seconds=tenant.poll_seconds),
+    )
+
+
+def _decide(session: Session, tenant: TenantSettings, request: Request, scope: str, options: SyncOptions) -> Decision:
+    names = [model.name for model in request.models]
+    with explained(session.database_url, "reading watermarks"), connect(session.database_url) as connection:
+        known = read_watermarks(connection, session.schema, names, scope)
+    marks = [Mark(known[name].observed_at, known[name].full_observed_at) if name in known else None for name in names]
+    return decide(
+        now=datetime.now(UTC),
+        marks=marks,
+        takes_updated_after=request.takes_updated_after,
+        mode=options.mode,
+        updated_after=tenant.updated_after,
+        full_sync_every=None if isinstance(tenant.updated_after, datetime) else tenant.rhythm,
+        timezone=tenant.time_zone,
+        batch_id=options.batch_id,
+    )
+
+
+@contextmanager
+def _download_directory(session: Session) -> Iterator[Path]:
+    """Makes a directory that is gone with the op; what a killed one left goes with the embedded home."""
+    downloads = session.home / "downloads"
+    downloads.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=downloads, prefix=f"{session.tenant.slug}-") as name:
+        yield Path(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Publication:
+    """A report on disk, about to be published."""
+
+    session: Session
+    request: Request
+    scope: str
+    decision: Decision
+    file: ReportFile
+    job: JobLog
+    waited: float
+
+    def publish(self) -> SyncOutcome:
+        """Loads all tables of the report in one transaction."""
+        number = self.file.status.id
+        tables = open_tables(
+            self.file.path, self.request.tables() or [self.request.report], where=f"{self.request.report} {number}"
+        )
+        names = [model.name for model in self.request.models]
+        what = f"loading {', '.join(names)}{f' of term {self.scope}' if self.scope else ''}"
+        with explained(self.session.database_url, what), connect(self.session.database_url) as connection:
+            lock_scopes(connection, self.session.schema, names, self.scope)
+            marks = read_watermarks(connection, self.session.schema, names, self.scope)
+            source = Source(
+                scope=self.scope,
+                observed_at=self.file.observed_at,
+                report=self.request.report,
+                report_id=number,
+                complete=self.decision.updated_after is None,
+            )
+            outcomes = []
+            for model in self.request.models:
+                mark = marks.get(model.name)
+                own = replace(source, watermark=mark.observed_at if mark else None)
+                outcomes.append(self._load(connection, model, tables, own))
+            mark_loaded(connection, self.session.schema, self.file.entry)
+            outcome = self._outcome(tuple(outcomes))
+            self.job.succeed(connection, outcome.summary())
+        return outcome
+
+    def _load(self, connection: Connection, model: Model, tables: Mapping[str, Opener], source: Source) -> ModelOutcome:
+        feed, schema = model.feed, self.session.schema
+        table = feed.table if isinstance(feed, ProvisioningFeed) else self.request.report
+        prefer = feed.prefer if isinstance(feed, (ProvisioningFeed, ReportFeed)) else None
+        counts = load_csv(
+            connection, schema, model, tables[table], source, prefer=prefer, batch_rows=self.session.batch_rows
+        )
+        extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
+        enriched = {
+            extra.table: enrich_csv(connection, schema, model, extra, tables[extra.table], source).updated
+            for extra in extras
+        }
+        advance_watermark(
+            connection,
+            schema,
+            model.name,
+            self.scope,
+            observed_at=source.observed_at,
+            complete=source.complete,
+            report_id=source.report_id,
+        )
+        return ModelOutcome(model, counts, count_rows(connection, schema, model), counts.header, enriched)
+
+    def _outcome(self, models: tuple[ModelOutcome, ...]) -> SyncOutcome:
+        base = str(self.session.canvas.url(f"/accounts/{{account_id}}/reports/{self.request.report}"))
+        return SyncOutcome(
+            source=self.request.report,
+            scope=self.scope,
+            observed_at=self.file.observed_at,
+            decision=self.decision,
+            waited=self.waited,
+            models=models,
+            skipped=self.request.skipped,
+            report_id=self.file.status.id,
+            report_url=f"{base}/{self.file.status.id}",
+            adopted=self.file.adopted,
+        )

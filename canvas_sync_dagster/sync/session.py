@@ -1,0 +1,84 @@
+"""A tenant's Canvas and database, connected for the length of one op."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from canvas_sync_dagster.canvas.client import Canvas
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.embedded import embedded_database_url
+from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.settings import Settings, TenantSettings
+
+EMBEDDED_DATABASE = "canvas_sync"
+"""Database on the embedded server; Dagster's own storage stands beside it in another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What an op works with.
+
+    Attributes:
+        tenant: Whose Canvas it is.
+        home: Directory of the code location; files in it do not outlive an op.
+        canvas: The client.
+        database_url: Where the copy lives; holds a password.
+        models: All models of the code location.
+        batch_rows: Rows per frame, where a person set it.
+    """
+
+    tenant: TenantSettings
+    home: Path
+    canvas: Canvas
+    database_url: str = field(repr=False)
+    models: tuple[Model, ...]
+    batch_rows: int | None = None
+
+    @property
+    def schema(self) -> str:
+        return self.tenant.schema_in_database
+
+
+@contextmanager
+def open_session(settings: Settings, tenant: TenantSettings, models: tuple[Model, ...]) -> Iterator[Session]:
+    """Connects to a tenant's Canvas; the database is connected to by whoever needs it, for as long as they do.
+
+    Raises:
+        SettingError: The tenant has no address or no token.
+    """
+    with connect_canvas(tenant) as canvas:
+        url = database_url(settings, tenant)
+        yield Session(tenant, settings.home, canvas, url, models, settings.batch_rows)
+
+
+def connect_canvas(tenant: TenantSettings) -> Canvas:
+    """Makes the client of a tenant's Canvas.
+
+    Raises:
+        SettingError: The tenant has no address or no token.
+    """
+    if tenant.base_url is None:
+        raise _unset("CANVAS_SYNC_BASE_URL", tenant, "the address of your Canvas, e.g. https://school.instructure.com")
+    if tenant.token is None:
+        raise _unset(
+            "CANVAS_SYNC_TOKEN", tenant, "an access token of a Canvas admin (Account → Settings → New Access Token)"
+        )
+    return Canvas(tenant.base_url, tenant.token.get_secret_value(), account_id=tenant.account_id)
+
+
+def database_url(settings: Settings, tenant: TenantSettings) -> str:
+    """Returns where the tenant's copy lives; starts the embedded PostgreSQL where no address is given."""
+    if tenant.database_url is not None:
+        return tenant.database_url.get_secret_value()
+    return embedded_database_url(settings.home, EMBEDDED_DATABASE)
+
+
+def _unset(name: str, tenant: TenantSettings, allowed: str) -> SettingError:
+    problem = (
+        f"is not set for tenant {tenant.slug}; set it in the environment, in .env or in canvas_sync.yaml "
+        "(`canvas-sync demo` needs none of them)"
+    )
+    return SettingError(name, problem, allowed=allowed)
