@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -43,6 +44,8 @@ def demo(size: str, ui: bool, port: int) -> None:
     from canvas_sync_dagster.settings import Settings  # noqa: PLC0415
 
     console = Console()
+    if not console.is_terminal:
+        console.width = 120  # Of a pipe or a file nothing is known; names should not be cut there.
     start = time.perf_counter()
     home = Settings.from_environment().home
     with prepared(home, size) as ready:
@@ -68,10 +71,10 @@ def demo(size: str, ui: bool, port: int) -> None:
 
 
 def _landed(lines: list[Any]) -> Table:
-    table = Table(title="What landed", title_justify="left")
+    table = Table(title="What landed", title_justify="left", box=box.SIMPLE_HEAD)
     names = ("rows_in_report", "inserted", "updated", "unchanged", "rejected", "duplicates")
-    table.add_column("model")
-    table.add_column("term")
+    table.add_column("model", no_wrap=True)
+    table.add_column("term", no_wrap=True)
     for name in ("rows in report", *names[1:], "seconds"):
         table.add_column(name, justify="right")
     for line in lines:

@@ -1,3 +1,3 @@
 """Shared fixtures live in the plugins named here."""
 
-pytest_plugins = ["tests.fix_postgres"]
+pytest_plugins = ["tests.fix_postgres", "tests.fix_canvas"]

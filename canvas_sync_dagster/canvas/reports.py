@@ -46,6 +46,8 @@ CLOCK_SLACK = timedelta(minutes=2)
 reading of its clock is as old as its last answer."""
 STALE_AFTER = timedelta(hours=1)
 """Age from which a finished report that nobody loaded is left alone: whoever runs again wants fresher rows than that."""
+POST_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0)
+"""Seconds between looking for a report whose answer was lost and asking again; a gateway's hiccup is over by then."""
 SERVER_KEYS = {"extra_text", "locale"}
 """Parameters that Canvas adds to ours."""
 INDEX_PAGES = 300
@@ -237,6 +239,19 @@ class ReportDriver(Generic[E]):
 
     def _post(self, report: str, parameters: Mapping[str, str], entry: E) -> int:
         form = {f"parameters[{name}]": value for name, value in parameters.items()}
+        for pause in POST_PAUSES:
+            try:
+                return self._posted(report, parameters, form)
+            except TransientError as error:
+                # The answer is lost; Canvas may have done it all the same, and a second POST would do it twice.
+                self._tell(f"the answer to starting {report} was lost ({error}); it is looked for")
+                self._sleep(min(pause, self._limits.poll.total_seconds()))
+                lost = self._lost_report(report, parameters, entry)
+                if lost is not None:
+                    return lost
+        return self._posted(report, parameters, form)
+
+    def _posted(self, report: str, parameters: Mapping[str, str], form: Mapping[str, str]) -> int:
         try:
             return Status.parse(self._canvas.post(self._path(report), form)).id
         except ValueError as error:
@@ -248,14 +263,6 @@ class ReportDriver(Generic[E]):
             ) from error
         except CanvasRequestError as error:
             raise CanvasRequestError(f"Canvas does not start {report} ({_spelled(parameters)}): {error}") from error
-        except TransientError as error:
-            # The answer is lost; Canvas may have done it all the same, and a second POST would do it twice.
-            self._tell(f"the answer to starting {report} was lost ({error}); it is looked for")
-            self._sleep(min(1.0, self._limits.poll.total_seconds()))
-            lost = self._lost_report(report, parameters, entry)
-            if lost is not None:
-                return lost
-            return Status.parse(self._canvas.post(self._path(report), form)).id
 
     def _lost_report(self, report: str, parameters: Mapping[str, str], entry: E) -> int | None:
         """Finds in Canvas's index a report that was asked for and whose answer never came."""

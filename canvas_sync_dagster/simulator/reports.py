@@ -43,6 +43,8 @@ class Report:
     file: Path | None = None
     faults: set[str] = field(default_factory=set)
     polls: int = 0
+    twins: int = 0
+    """Reports of the same name and parameters that were still under way when this one was started."""
 
 
 class ReportQueue:
@@ -88,6 +90,8 @@ class ReportQueue:
             wanted = ("stuck_in_created", "stuck_in_running", "progress_falls_back", "unknown_state", "without_attachment",
                       "report_error", "report_aborted", "report_vanishes")  # fmt: skip
             report.faults = {fault for fault in wanted if self._faults.take(fault)}
+            alike = [each for each in self.of(name) if each.parameters == parameters]
+            report.twins = sum(each.state in {"created", "running"} for each in alike)
             self.reports[report.id] = report
             return report
 

@@ -97,6 +97,6 @@ def _reason_for_full(
         return "this report cannot be limited to what changed"
     if updated_after is False and mode != "incremental":
         return "updated_after is false: every sync is full"
-    if not marks or any(mark is None or mark.full_observed_at is None for mark in marks):
+    if not marks or any(mark is None or not (mark.observed_at and mark.full_observed_at) for mark in marks):
         return "no earlier full sync of this scope"
     return None

@@ -18,7 +18,7 @@ from canvas_sync_dagster.canvas.archive import Opener, open_tables
 from canvas_sync_dagster.canvas.lifecycle import Limits
 from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile, available_reports
 from canvas_sync_dagster.catalogue import Model, ProvisioningFeed, ReportFeed
-from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.errors import DataRejectedError, SettingError
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.options import SyncOptions
@@ -78,7 +78,12 @@ def sync_report(
         driver = ReportDriver(session.canvas, ledger, limits(tenant), tell=tell)
         file = driver.obtain(request.report, parameters, directory)
         waited = time.perf_counter() - start
-        return _Publication(session, request, scope, decision, file, job, waited).publish()
+        try:
+            return _Publication(session, request, scope, decision, file, job, waited).publish()
+        except DataRejectedError as error:
+            # Whoever runs it again wants another file, not this one once more.
+            ledger.reject(file.entry, str(error))
+            raise
 
 
 def limits(tenant: TenantSettings) -> Limits:

@@ -139,7 +139,11 @@ class ReportLedger:
 
     def failed(self, entry: ReportEntry, reason: str) -> None:
         """Writes that a try came to nothing."""
-        self._update(entry.id, state="failed", failure=reason[:2000].replace("\0", ""))
+        self.reject(entry.id, reason)
+
+    def reject(self, entry: int, reason: str) -> None:
+        """Writes that what a report delivered cannot be loaded, by the id of its entry."""
+        self._update(entry, state="failed", failure=reason[:2000].replace("\0", ""))
 
     def _change(self, entry: ReportEntry, **values: Any) -> ReportEntry:
         self._update(entry.id, **values)

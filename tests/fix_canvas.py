@@ -1,0 +1,53 @@
+"""A simulated Canvas over real HTTP, and sessions on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync.session import Session, open_session
+
+Sessions = Callable[..., Session]
+
+
+@pytest.fixture
+def canvas() -> Iterator[SimulatedCanvas]:
+    """A small university whose reports take a twentieth of a second."""
+    with SimulatedCanvas(compile_seconds=0.05).serve() as serving:
+        yield serving
+
+
+def tenant_of(canvas: SimulatedCanvas, url: str, **settings: object) -> TenantSettings:
+    given = {
+        "base_url": canvas.base_url,
+        "token": canvas.token,
+        "database_url": SecretStr(url),
+        "poll_seconds": 0.02,
+    }
+    return TenantSettings.model_validate(given | settings)
+
+
+@pytest.fixture
+def sessions(canvas: SimulatedCanvas, database_url: str, tmp_path: Path) -> Iterator[Sessions]:
+    """Opens sessions with settings of one's own."""
+    with ExitStack() as stack:
+
+        def make(**settings: object) -> Session:
+            tenant = tenant_of(canvas, database_url, **settings)
+            whole = Settings(home=tmp_path, tenants=(tenant,))
+            return stack.enter_context(open_session(whole, tenant, BUILT_IN))
+
+        yield make
+
+
+@pytest.fixture
+def session(sessions: Sessions) -> Session:
+    """A session with the usual settings."""
+    return sessions()
