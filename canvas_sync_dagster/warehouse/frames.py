@@ -76,7 +76,7 @@ def parse(records: Sequence[bytes], layout: Layout, data: bytes | None = None) -
         return valid(frame, [column for column, _ in layout.columns])
     frame, rejects = _split_one_by_one(records, layout)
     checked, more = valid(frame, [column for column, _ in layout.columns])
-    return checked, rejects + more
+    return checked, sorted([*rejects, *more], key=lambda reject: reject.row)
 
 
 def _tokenized(records: Sequence[bytes], data: bytes, layout: Layout) -> pl.DataFrame | None:
@@ -201,7 +201,7 @@ def valid(frame: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame,
             )
     wrong = pl.any_horizontal(bad)
     once = {reject.row: reject for reject in reversed(rejects)}
-    return checked.filter(~pl.select(wrong).to_series()), list(once.values())
+    return checked.filter(~pl.select(wrong).to_series()), sorted(once.values(), key=lambda reject: reject.row)
 
 
 def normal(column: Column) -> pl.Expr:

@@ -102,15 +102,21 @@ class Stage:
             return Merged()
         self._connection.execute(sql.SQL("analyze {}").format(self.name))
         filtered = only_differing or only_existing or not self._target.has_digests
-        equal = self._count(sql.SQL("where not {}").format(self._differs("o", "s"))) if filtered else 0
         offered = self.existing() if only_existing else self.rows
         row = self._connection.execute(
             self._upsert(sorted_by_key, filtered, only_existing), {"observed_at": observed_at}
         ).fetchone()
         assert row is not None  # noqa: S101 (an aggregate always returns)
         inserted, updated, touched = (int(value) for value in row)
-        left = offered - inserted - updated - touched - equal
-        return Merged(inserted, updated, touched + equal, left)
+        left = offered - inserted - updated - touched
+        superseded = self._count_superseded(observed_at) if left else 0
+        return Merged(inserted, updated, touched + left - superseded, superseded)
+
+    def _count_superseded(self, observed_at: datetime) -> int:
+        if "observed_at" not in self._target.system:
+            return 0
+        condition = sql.SQL("where o.observed_at > {} and {}").format(observed_at, self._differs("o", "s"))
+        return self._count(condition)
 
     def existing(self) -> int:
         """Counts the staged rows that the target has."""
