@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from canvas_sync_dagster.catalogue.models import enrollments
@@ -23,7 +24,7 @@ def main() -> None:
     start = time.perf_counter()
     source = Source(scope="1", observed_at=datetime.now(UTC), report="provisioning_csv", report_id=1)
     with connect(url) as connection:
-        counts = load_csv(connection, schema, enrollments, lambda: Path(path).open("rb"), source)
+        counts = load_csv(connection, schema, enrollments, partial(Path(path).open, "rb"), source)
     print(
         json.dumps(
             {

@@ -74,7 +74,8 @@ class Throttle:
         now = self._clock()
         level = min(CAPACITY, self._remaining + REFILL * (now - self._at))
         # The answers that tell what remains count their own up-front charge; those still in flight do not show in it.
-        short = RESERVE + UP_FRONT * self._in_flight - level if self._in_flight else UP_FRONT - level
+        needed = min(CAPACITY, RESERVE + UP_FRONT * self._in_flight) if self._in_flight else UP_FRONT
+        short = needed - level
         return min(LONGEST_WAIT, max(self._closed_until - now, short / REFILL))
 
     def _pause(self, response: httpx.Response) -> float:

@@ -74,7 +74,7 @@ def assert_whole(session: Session) -> None:
         select count(*) from canvas.enrollments e join canvas.courses c on c.canvas_id = e.canvas_course_id
         where c.canvas_term_id::text not in (select scope from canvas.canvas_sync_watermarks where model = 'enrollments')"""
     with psycopg.connect(session.database_url) as connection:
-        if not connection.execute("select to_regclass('canvas.canvas_sync_watermarks')").fetchone() == (None,):
+        if connection.execute("select to_regclass('canvas.canvas_sync_watermarks')").fetchone() != (None,):
             assert all(there for _, _, there in connection.execute(query).fetchall())
             assert connection.execute(orphans).fetchone() == (0,)
 

@@ -85,8 +85,8 @@ def test_a_table_is_what_the_last_record_of_each_key_said(
 ) -> None:
     connection.execute("truncate canvas.things")
     model: dict[int, tuple[Any, ...]] = {}
-    for day, report in enumerate(reports):
-        report = sorted(report, key=lambda record: record[0]) if ordered else report
+    for day, drawn in enumerate(reports):
+        report = sorted(drawn, key=lambda record: record[0]) if ordered else drawn
         content = written(
             [["" if v is None else v.isoformat() if isinstance(v, datetime) else str(v) for v in r] for r in report]
         )
@@ -296,8 +296,8 @@ def test_an_existing_table_is_used_as_it_is(connection: Connection) -> None:
         "score float8, at timestamp, canvas_id integer not null unique)"
     )
     content = written([["1", "a", "1.5", "2026-01-01T00:00:00Z", "true"], ["2", "b", "", "", ""]])
-    for counts in (load(connection, content), load(connection, content)):
-        pass
+    load(connection, content)
+    counts = load(connection, content)
     assert (counts.unchanged, counts.updated) == (2, 0)
     load(connection, written([["2", "c", "", "", ""]]))
     assert table(connection, "canvas_id, name, score, extra") == [(1, "a", 1.5, "mine"), (2, "c", None, "mine")]

@@ -1,0 +1,295 @@
+"""The client against a simulated Canvas over real HTTP, and its decisions without any."""
+
+from __future__ import annotations
+
+import io
+import logging
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from canvas_sync_dagster.canvas.answers import error_of
+from canvas_sync_dagster.canvas.archive import open_tables
+from canvas_sync_dagster.canvas.client import Canvas
+from canvas_sync_dagster.canvas.download import download
+from canvas_sync_dagster.canvas.lifecycle import Attachment
+from canvas_sync_dagster.canvas.throttle import RESERVE, UP_FRONT, Throttle, retry_after
+from canvas_sync_dagster.errors import (
+    CanvasForbiddenError,
+    CanvasNotFoundError,
+    CanvasRequestError,
+    CanvasSyncError,
+    CanvasThrottledError,
+    CanvasUnauthorizedError,
+    CanvasUnavailableError,
+    NotCanvasError,
+    ReportContentError,
+)
+from canvas_sync_dagster.simulator import SimulatedCanvas
+
+TOKEN = "7~very-secret"
+
+
+def answer(status: int, text: str = "", headers: dict[str, str] | None = None) -> httpx.Response:
+    request = httpx.Request("GET", f"https://school.test/api/v1/x?access_token={TOKEN}")
+    return httpx.Response(status, text=text, headers=headers, request=request)
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [
+        (answer(401, '{"errors":[{"message":"Invalid access token."}]}', {"WWW-Authenticate": 'Bearer realm="canvas-lms"'}), CanvasUnauthorizedError),
+        (answer(401, '{"status":"unauthorized","errors":[{"message":"user not authorized to perform that action"}]}'), CanvasForbiddenError),
+        (answer(403, '{"errors":[{"message":"user not authorized to perform that action"}]}'), CanvasForbiddenError),
+        (answer(403, "403 Forbidden (Rate Limit Exceeded)\n", {"X-Rate-Limit-Remaining": "13.67"}), CanvasThrottledError),
+        (answer(429, ""), CanvasThrottledError),
+        (answer(404, '{"errors":[{"message":"The specified resource does not exist."}]}'), CanvasNotFoundError),
+        (answer(400, '{"message":"Terms only belong to root_accounts."}'), CanvasRequestError),
+        (answer(400, '{"errors":"Invalid as_user_id"}'), CanvasRequestError),
+        (answer(422, "[]"), CanvasRequestError),
+        (answer(502, "<html>heavy load</html>", {"Content-Type": "text/html"}), CanvasUnavailableError),
+        (answer(500, "oops"), CanvasUnavailableError),
+        (answer(302, "", {"Location": "/login"}), NotCanvasError),
+        (answer(404, "<!DOCTYPE html><html>", {"Content-Type": "text/html"}), NotCanvasError),
+    ],
+)  # fmt: skip
+def test_errors_tell_apart_what_is_wrong(response: httpx.Response, kind: type[CanvasSyncError]) -> None:
+    error = error_of(response)
+    assert type(error) is kind
+    assert TOKEN not in str(error)
+    assert "school.test/api/v1/x" in str(error)
+
+
+def test_lists_are_walked_through_opaque_pages(canvas: SimulatedCanvas) -> None:
+    with Canvas(canvas.base_url, canvas.token) as client:
+        client_pages = [("per_page", "2")]
+        terms = client.get(client.url("/accounts/self/terms").path.removeprefix("/api/v1"), client_pages)
+        assert len(terms["enrollment_terms"]) == 2
+        everything = list(
+            client.get_list("/accounts/{account_id}/terms", [("workflow_state[]", "all")], envelope="enrollment_terms")
+        )
+        assert {term["id"] for term in everything} == {1, 90, 116, 117, 118}
+        with pytest.raises(NotCanvasError, match="list"):
+            list(client.get_list("/accounts/self"))
+
+
+def scripted(handler: Callable[[httpx.Request], httpx.Response], **options: float) -> Canvas:
+    return Canvas("https://school.test", TOKEN, transport=httpx.MockTransport(handler), **options)
+
+
+def test_the_token_is_not_sent_to_another_host_by_a_next_link() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json=[], headers={"Link": '<https://evil.test/api/v1/x?page=2>; rel="next"'})
+
+    with pytest.raises(NotCanvasError, match=r"evil\.test"):
+        list(scripted(handler).get_list("/x"))
+    assert [request.url.host for request in seen] == ["school.test"]
+
+
+def test_pages_that_lead_round_in_a_circle_end() -> None:
+    link = {"Link": '<https://school.test/api/v1/x?page=a>; rel="next"'}
+    client = scripted(lambda _: httpx.Response(200, json=[{}], headers=link))
+    with pytest.raises(NotCanvasError, match="circle"):
+        list(client.get_list("/x"))
+
+
+def test_a_redirect_is_not_followed_with_the_token() -> None:
+    with pytest.raises(NotCanvasError, match="CANVAS_SYNC_BASE_URL"):
+        scripted(lambda _: httpx.Response(302, headers={"Location": "https://evil.test/"})).get("/x")
+
+
+def test_idempotent_requests_are_tried_again_and_a_post_is_not() -> None:
+    methods: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        methods.append(request.method)
+        return httpx.Response(502 if len(methods) < 3 else 200, json={})
+
+    client = scripted(handler, retry_seconds=5)
+    assert client.get("/x") == {}
+    assert methods == ["GET"] * 3
+    methods.clear()
+    with pytest.raises(CanvasUnavailableError):
+        client.post("/x", {"a": "b"})
+    assert methods == ["POST"]
+
+
+def test_an_unreachable_host_is_one_error_that_names_it() -> None:
+    with (
+        Canvas("http://127.0.0.1:9", TOKEN, retry_seconds=0.1) as client,
+        pytest.raises(CanvasUnavailableError, match=r"127\.0\.0\.1"),
+    ):
+        client.get("/users/self")
+
+
+def test_the_token_is_in_no_repr_and_no_log(canvas: SimulatedCanvas, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with Canvas(canvas.base_url, canvas.token) as client:
+        client.get("/users/self")
+        assert canvas.token not in repr(client) + repr(client.http) + repr(client.http.headers)
+    assert caplog.text
+    assert canvas.token not in caplog.text
+
+
+def test_an_answer_beyond_all_measure_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("canvas_sync_dagster.canvas.client.LARGEST_ANSWER", 1000)
+    with pytest.raises(NotCanvasError, match="MB"):
+        scripted(lambda _: httpx.Response(200, json=["x" * 2000])).get("/x")
+
+
+class TestThrottle:
+    def make(self) -> tuple[Throttle, list[float]]:
+        waits: list[float] = []
+        time = [0.0]
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            time[0] += seconds
+
+        return Throttle(lambda: time[0], sleep), waits
+
+    def test_requests_in_flight_leave_a_reserve(self) -> None:
+        throttle, waits = self.make()
+        throttle.acquire()
+        throttle.release(answer(200, "{}", {"X-Rate-Limit-Remaining": "300"}))
+        for _ in range(int((300 - RESERVE) / UP_FRONT) + 1):
+            throttle.acquire()
+        assert waits == []
+        throttle.acquire()
+        assert sum(waits) == pytest.approx(5)
+
+    def test_a_single_caller_is_never_held_up_while_units_are_left(self) -> None:
+        throttle, waits = self.make()
+        for _ in range(100):
+            throttle.acquire()
+            throttle.release(answer(200, "{}", {"X-Rate-Limit-Remaining": "60"}))
+        assert waits == []
+
+    def test_an_empty_bucket_is_waited_for(self) -> None:
+        throttle, waits = self.make()
+        throttle.acquire()
+        throttle.release(answer(200, "{}", {"X-Rate-Limit-Remaining": "-100"}))
+        throttle.acquire()
+        assert sum(waits) == pytest.approx(15)
+
+    def test_retry_after_is_honoured_as_seconds_and_as_a_date(self) -> None:
+        throttle, waits = self.make()
+        throttle.acquire()
+        throttle.release(answer(429, "", {"Retry-After": "7"}))
+        throttle.acquire()
+        assert sum(waits) == pytest.approx(7)
+        dated = {"Retry-After": "Thu, 01 Jan 2026 00:00:30 GMT", "Date": "Thu, 01 Jan 2026 00:00:10 GMT"}
+        assert retry_after(answer(429, "", dated)) == 20
+        assert retry_after(answer(429, "", {"Retry-After": "soon"})) is None
+        assert retry_after(answer(429, "", {"Retry-After": "99999999"})) == 300
+
+
+class TestDownload:
+    def fetch(
+        self, handler: Callable[[httpx.Request], httpx.Response], tmp_path: Path, size: int | None = None
+    ) -> bytes:
+        attachment = Attachment("https://school.test/files/1?verifier=v", 1, size)
+        download(scripted(handler), attachment, lambda: attachment, tmp_path / "file", sleep=lambda _: None)
+        return (tmp_path / "file").read_bytes()
+
+    def test_redirects_are_followed_without_the_token(self, tmp_path: Path) -> None:
+        seen: list[httpx.Request] = []
+
+        def handler(request: httpx.Request) -> httpx.Response:
+            seen.append(request)
+            if request.url.host == "school.test":
+                return httpx.Response(302, headers={"Location": "https://storage.test/x"})
+            return httpx.Response(200, content=b"a,b\n")
+
+        assert self.fetch(handler, tmp_path, 4) == b"a,b\n"
+        assert all("authorization" not in request.headers for request in seen)
+
+    @pytest.mark.parametrize(
+        "response",
+        [
+            httpx.Response(200, html="<!DOCTYPE html><html>Log in</html>"),
+            httpx.Response(200, content=b"<html>"),
+            httpx.Response(403, content=b"<Error/>"),
+            httpx.Response(200, content=b"short"),
+        ],
+    )
+    def test_what_is_not_the_file_is_refused_and_leaves_nothing(self, tmp_path: Path, response: httpx.Response) -> None:
+        with pytest.raises(ReportContentError):
+            self.fetch(lambda _: response, tmp_path, 10)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_storage_that_is_down_is_told_apart(self, tmp_path: Path) -> None:
+        with pytest.raises(CanvasUnavailableError, match="storage"):
+            self.fetch(lambda _: httpx.Response(503), tmp_path)
+
+
+class TestArchive:
+    def zipped(self, path: Path, **files: bytes) -> Path:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return path
+
+    def test_names_are_compared_and_never_used_as_paths(self, tmp_path: Path) -> None:
+        path = self.zipped(
+            tmp_path / "x", **{"../../etc/Courses.csv": b"c", "dir\\sections.csv": b"s", "other.csv": b"o"}
+        )
+        tables = open_tables(path, ["courses", "sections"], where="w")
+        assert {name: opener().read() for name, opener in tables.items()} == {"courses": b"c", "sections": b"s"}
+        assert tables["courses"]().read() == b"c"
+        assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+    @pytest.mark.parametrize(
+        ("content", "says"),
+        [
+            (b"", "ZIP with"),
+            (b"PK\x03\x04rubbish", "damaged"),
+            (b"<!doctype html>", "web page"),
+            (b"a,b\n1,2\n", "bare CSV"),
+        ],
+    )
+    def test_what_is_no_archive_is_refused(self, tmp_path: Path, content: bytes, says: str) -> None:
+        (tmp_path / "x").write_bytes(content)
+        with pytest.raises(ReportContentError, match=says):
+            open_tables(tmp_path / "x", ["courses", "sections"], where="w")
+
+    def test_a_missing_and_a_doubled_table_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ReportContentError, match="lacks sections"):
+            open_tables(self.zipped(tmp_path / "x", **{"courses.csv": b""}), ["courses", "sections"], where="w")
+        with pytest.raises(ReportContentError, match="twice"):
+            open_tables(
+                self.zipped(tmp_path / "y", **{"a/courses.csv": b"", "b/courses.csv": b""}), ["courses", "x"], where="w"
+            )
+
+    def test_a_damaged_entry_is_noticed_while_reading(self, tmp_path: Path) -> None:
+        path = self.zipped(tmp_path / "x", **{"courses.csv": bytes(range(256)) * 4000, "sections.csv": b""})
+        content = bytearray(path.read_bytes())
+        content[200] ^= 0xFF
+        path.write_bytes(content)
+        with pytest.raises(ReportContentError, match="damaged"):
+            open_tables(path, ["courses", "sections"], where="w")["courses"]().read()
+
+    def test_a_bomb_does_not_go_off(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("canvas_sync_dagster.canvas.archive.SMALL", 1000)
+        path = self.zipped(tmp_path / "x", **{"courses.csv": b"\0" * 50_000_000})
+        with (
+            pytest.raises(ReportContentError, match="beyond all measure"),
+            open_tables(path, ["courses"], where="w")["courses"]() as file,
+        ):
+            while file.read(1 << 20):
+                pass
+
+    def test_declared_sizes_are_not_believed(self, tmp_path: Path) -> None:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("courses.csv", b"x" * 1000)
+        content = packed.getvalue().replace((1000).to_bytes(4, "little"), (500).to_bytes(4, "little"))
+        (tmp_path / "x").write_bytes(content)
+        with pytest.raises(ReportContentError):
+            open_tables(tmp_path / "x", ["courses"], where="w")["courses"]().read()
