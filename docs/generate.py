@@ -7,13 +7,45 @@ from pathlib import Path
 
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.dictionary import data_dictionary
+from canvas_sync_dagster.settings import PREFIX, TenantSettings
 
 HERE = Path(__file__).parent
 
 
 def pages() -> dict[Path, str]:
     """Maps each generated page to what it should hold."""
-    return {HERE / "tables.md": data_dictionary(BUILT_IN)}
+    return {HERE / "tables.md": data_dictionary(BUILT_IN), HERE / "settings.md": settings_page()}
+
+
+def settings_page() -> str:
+    """Lists the settings of a tenant, from their declarations."""
+    lines = [
+        "# Settings",
+        "",
+        "Generated from the code; `make docs` writes it again. They are read from the environment, then `.env`, then",
+        "`canvas_sync.yaml` (`tenants: {slug: {base_url: …, token: ${NAME_OF_A_VARIABLE}}}`, or the file that",
+        "`CANVAS_SYNC_CONFIG` names). With several tenants in the file, the environment gives address, token, account and",
+        "database only to the tenant that `CANVAS_SYNC_TENANT` names.",
+        "",
+        "Schedule, term scope, genre and the root account's UUID are checked already; what they steer (scheduled batches,",
+        "live events) comes with a later version.",
+        "",
+        "| variable | in the file | default | allowed |",
+        "|---|---|---|---|",
+    ]
+    for name, field in TenantSettings.model_fields.items():
+        key = field.alias or name
+        variable = {"slug": f"`{PREFIX}TENANT`", "schema_name": ""}.get(name, f"`{PREFIX}{name.upper()}`")
+        shown = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
+        allowed = (field.description or "").replace("|", "\\|")
+        lines.append(f"| {variable} | `{key}` | {'' if shown is None else f'`{shown}`'} | {allowed} |")
+    shared = [
+        f"| `{PREFIX}HOME` | | `.canvas_sync` | a directory for the embedded PostgreSQL and downloads |",
+        f"| `{PREFIX}PG_BIN` | | the wheel's | PostgreSQL's programs, 14 or newer |",
+        f"| `{PREFIX}DAGSTER_DATABASE_URL` | | embedded | where Dagster keeps its own tables |",
+        "| `BULK_IMPORTER_BATCH_SIZE` | | by bytes | rows per frame when loading |",
+    ]
+    return "\n".join([*lines, *shared, ""])
 
 
 def main() -> int:

@@ -32,7 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "schedules": {"assets", "resources", "sync", "catalogue"} | LEAVES,
     "project": {"assets", "sensors", "schedules", "resources", "sync", "catalogue"} | LEAVES,
     "definitions": {"project", "errors"},
-    "demo": {"project", "simulator", "assets", "resources", "sync", "catalogue", "warehouse"} | LEAVES,
+    "demo": {"instance_storage", "project", "simulator", "assets", "resources", "sync", "catalogue", "warehouse"}
+    | LEAVES,
     "cli": {"demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
     "__init__": {"project"},
 }

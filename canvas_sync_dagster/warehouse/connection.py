@@ -69,7 +69,15 @@ def _refused(url: str, error: psycopg.Error) -> CanvasSyncError:
     where = redacted(url)
     # libpq's text names hosts and users, never the password.
     said = " ".join(str(error).split())[:500]
-    permanent = ("password authentication failed", "does not exist", "no pg_hba.conf entry", "invalid", "no password")
+    permanent = (
+        "password authentication failed",
+        "does not exist",
+        "no pg_hba.conf entry",
+        "invalid connection",
+        "invalid port",
+        "Servname not supported",
+        "no password",
+    )
     if isinstance(error, psycopg.ProgrammingError) or any(words in said for words in permanent):
         return MisconfiguredError(f"cannot log in to {where}: {said}. Check CANVAS_SYNC_DATABASE_URL.")
     return DatabaseUnavailableError(

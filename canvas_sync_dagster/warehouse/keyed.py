@@ -134,9 +134,12 @@ def part(block: KeyedBlock, start: int, end: int) -> KeyedBlock:
 def whole_keys(frame: pl.DataFrame, key: Sequence[str], seed: int) -> pl.DataFrame:
     """Returns one row per readable key with the digest of all its records, and their number as `len`."""
     readable = frame.filter(pl.all_horizontal(pl.col(name).is_not_null() for name in key))
-    groups = readable.group_by(key, maintain_order=True).agg(pl.col(DIGEST), pl.len())
-    if groups.height == readable.height:
+    if (
+        readable.select(pl.struct(key).n_unique() if len(key) > 1 else pl.col(key[0]).n_unique()).item()
+        == readable.height
+    ):
         return readable.select(*key, DIGEST, pl.lit(1, dtype=pl.UInt32).alias("len"))
+    groups = readable.group_by(key, maintain_order=True).agg(pl.col(DIGEST), pl.len())
     digests = [combined(each, seed) for each in groups.get_column(DIGEST).to_list()]
     return groups.with_columns(pl.Series(DIGEST, digests, dtype=pl.Int64))
 
