@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from typing import Any
 import polars as pl
 
 from canvas_sync_dagster.catalogue import Column, ColumnType
-from canvas_sync_dagster.warehouse.records import LARGEST_RECORD
+from canvas_sync_dagster.warehouse.documents import document, is_document
+from canvas_sync_dagster.warehouse.records import LARGEST_RECORD, orderly
 
 ROW = "_row"
 """Column with the index of the record that a row came from."""
@@ -98,18 +98,10 @@ def _tokenized(records: Sequence[bytes], data: bytes, layout: Layout) -> pl.Data
 def _even(records: Sequence[bytes], layout: Layout) -> bool:
     """Says whether every record has its width and orderly quotes; Polars pads short ones and cuts long ones in silence."""
     separator, separators = layout.separator.encode(), layout.width - 1
-    orderly = _pattern(layout).fullmatch
+    whole = orderly(layout.separator, layout.width).fullmatch
     return all(
-        record.count(separator) == separators if b'"' not in record else orderly(record) is not None
-        for record in records
+        record.count(separator) == separators if b'"' not in record else whole(record) is not None for record in records
     )
-
-
-@cache
-def _pattern(layout: Layout) -> re.Pattern[bytes]:
-    separator = re.escape(layout.separator.encode())
-    value = rb'(?:"(?:[^"]++|"")*+"|[^"' + separator + rb"]*+)"
-    return re.compile(value + rb"(?:" + separator + value + rb"){%d}" % (layout.width - 1))
 
 
 def read_columns(data: bytes, layout: Layout, indexes: Iterable[int]) -> pl.DataFrame:
@@ -154,14 +146,14 @@ def _split_one_by_one(records: Sequence[bytes], layout: Layout) -> tuple[pl.Data
             continue
         rows.append(row)
         for column, (_, index) in zip(values, layout.columns, strict=True):
-            column.append(found[index] or None)
+            column.append(found[index])
     data: dict[str, Any] = {
         c.name: pl.Series(v, dtype=pl.String) for (c, _), v in zip(layout.columns, values, strict=True)
     }
     return pl.DataFrame({ROW: pl.Series(rows, dtype=pl.UInt32), **data}), rejects
 
 
-def _split(record: bytes, layout: Layout) -> tuple[str, list[str]]:
+def _split(record: bytes, layout: Layout) -> tuple[str, list[str | None]]:
     if b"\0" in record:
         return "it holds a NUL byte, which PostgreSQL does not take", []
     try:
@@ -172,7 +164,22 @@ def _split(record: bytes, layout: Layout) -> tuple[str, list[str]]:
         return str(error), []
     if len(found) != layout.width:
         return f"it has {len(found)} values under {layout.width} columns", []
-    return "", found
+    return "", _with_nulls(found, record, layout.separator)
+
+
+def _with_nulls(values: list[str], record: bytes, separator: str) -> list[str | None]:
+    """Tells empty values apart as Polars does: what is not even quoted is null."""
+    quoted = set()
+    if b'""' in record:
+        matches = _value(separator).finditer(record.decode())
+        quoted = {at for at, match in enumerate(matches) if match[0].startswith('"')}
+    return [value if value or at in quoted else None for at, value in enumerate(values)]
+
+
+@cache
+def _value(separator: str) -> re.Pattern[str]:
+    between = re.escape(separator)
+    return re.compile(rf'(?:^|(?<={between}))(?:"(?:[^"]|"")*"|[^{between}]*)(?={between}|$)')
 
 
 def valid(frame: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, list[Reject]]:
@@ -223,9 +230,9 @@ def normal(column: Column) -> pl.Expr:
         case ColumnType.TEXT:
             return text if column.keeps_empty_text else pl.when(text != "").then(text)
         case ColumnType.JSON:
-            return text.map_elements(lambda value: value if _is_json(value) else None, return_dtype=pl.String)
+            return text.map_elements(lambda value: value if is_document(value) else None, return_dtype=pl.String)
         case ColumnType.BIGINT_ARRAY:
-            return pl.when(bare.str.contains(r"^\{(\d{1,18}(,\d{1,18})*)?\}$")).then(bare)
+            return pl.when(bare.str.contains(r"^\{(-?[0-9]{1,18}(,-?[0-9]{1,18})*)?\}$")).then(bare)
 
 
 def _exists(text: pl.Expr) -> pl.Expr:
@@ -236,27 +243,34 @@ def _exists(text: pl.Expr) -> pl.Expr:
     return day & clock & offset
 
 
-def _is_json(value: str) -> bool:
-    try:
-        json.loads(value)
-    except ValueError:
-        return False
-    return "\\u0000" not in value
+def nothing(layout: Layout) -> pl.DataFrame:
+    """Returns the frame that no records parse to."""
+    columns = [column for column, _ in layout.columns]
+    empty = {ROW: pl.Series([], dtype=pl.UInt32)} | {c.name: pl.Series([], dtype=pl.String) for c in columns}
+    return valid(pl.DataFrame(empty), columns)[0]
 
 
 def frame_of(rows: Sequence[Mapping[str, object]], columns: Sequence[Column]) -> pl.DataFrame:
     """Makes a frame of text, with `_row`, from values that REST gave."""
     data: dict[str, Any] = {
-        column.name: pl.Series([_text(row.get(column.name)) for row in rows], dtype=pl.String) for column in columns
+        column.name: pl.Series([text_of(row.get(column.name), column.type) for row in rows], dtype=pl.String)
+        for column in columns
     }
     return pl.DataFrame({ROW: pl.Series(range(len(rows)), dtype=pl.UInt32), **data})
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object, kind: ColumnType = ColumnType.TEXT) -> str | None:
+    """Writes a value that REST gave as the text that its column is read from.
+
+    NUL characters and halves of surrogate pairs are lost: PostgreSQL has no place for them, and Canvas's JSON may hold
+    them in what a person pasted.
+    """
     if value is None:
         return None
+    if kind is ColumnType.BIGINT_ARRAY and isinstance(value, (list, tuple)):
+        return "{" + ",".join(map(str, value)) + "}"
+    if kind is ColumnType.JSON or isinstance(value, (dict, list)):
+        return document(value)
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (dict, list)):
-        return json.dumps(value)
-    return str(value).replace("\0", "")
+    return str(value).replace("\0", "").encode("utf-8", errors="replace").decode()

@@ -103,7 +103,7 @@ def in_key_order(blocks: Iterator[KeyedBlock], key: str) -> Iterator[KeyedBlock]
     for block in blocks:
         whole = block if held is None else joined(held, block)
         keys = whole.frame.get_column(key).drop_nulls()
-        if (keys.diff() < 0).any():
+        if not keys.is_sorted():
             raise OutOfOrderError
         last = keys[-1] if len(keys) else None
         # Records of the last key, and whatever unreadable stands among them, wait for the next block.
@@ -133,13 +133,22 @@ def part(block: KeyedBlock, start: int, end: int) -> KeyedBlock:
 
 def whole_keys(frame: pl.DataFrame, key: Sequence[str], seed: int) -> pl.DataFrame:
     """Returns one row per readable key with the digest of all its records, and their number as `len`."""
-    readable = frame.filter(pl.all_horizontal(pl.col(name).is_not_null() for name in key))
-    if (
-        readable.select(pl.struct(key).n_unique() if len(key) > 1 else pl.col(key[0]).n_unique()).item()
-        == readable.height
-    ):
-        return readable.select(*key, DIGEST, pl.lit(1, dtype=pl.UInt32).alias("len"))
-    groups = readable.group_by(key, maintain_order=True).agg(pl.col(DIGEST), pl.len())
+    readable = frame.select(*key, DIGEST).drop_nulls(list(key))
+    once = pl.lit(1, dtype=pl.UInt32).alias("len")
+    repeated = _repeated(readable, key)
+    if repeated is None:
+        return readable.with_columns(once)
+    groups = readable.filter(repeated).group_by(key, maintain_order=True).agg(pl.col(DIGEST), pl.len())
+    return pl.concat([readable.filter(~repeated).with_columns(once), _with_combined(groups, seed)])
+
+
+def _repeated(frame: pl.DataFrame, key: Sequence[str]) -> pl.Series | None:
+    """Marks the rows whose key another row has, too; None: there are none."""
+    subset = frame.get_column(key[0]) if len(key) == 1 else frame.select(pl.struct(key)).to_series()
+    return None if subset.n_unique() == len(subset) else subset.is_duplicated()
+
+
+def _with_combined(groups: pl.DataFrame, seed: int) -> pl.DataFrame:
     digests = [combined(each, seed) for each in groups.get_column(DIGEST).to_list()]
     return groups.with_columns(pl.Series(DIGEST, digests, dtype=pl.Int64))
 
@@ -160,17 +169,17 @@ def winners(frame: pl.DataFrame, key: Sequence[str], seed: int) -> pl.DataFrame:
         key: Columns of the key.
         seed: Of the digests.
     """
-    if frame.height == frame.select(pl.struct(key).n_unique()).item():
+    repeated = _repeated(frame, key)
+    if repeated is None:
         return frame.drop(PREFER, strict=False)
-    position = pl.int_range(pl.len())
-    numbered = frame.with_columns(position.alias("_at"))
+    numbered = frame.with_columns(pl.int_range(pl.len()).alias("_at"))
     choice = pl.col("_at").last()
     if PREFER in frame.columns:
         choice = pl.coalesce(pl.col("_at").filter(pl.col(PREFER).is_not_null()).first(), choice)
-    groups = numbered.group_by(key, maintain_order=True).agg(choice.alias("_at"), pl.col(DIGEST))
-    digests = [combined(each, seed) for each in groups.get_column(DIGEST).to_list()]
-    chosen = groups.select("_at", pl.Series(DIGEST, digests, dtype=pl.Int64))
-    return numbered.drop(DIGEST, PREFER, strict=False).join(chosen, on="_at", maintain_order="right").drop("_at")
+    groups = numbered.filter(repeated).group_by(key, maintain_order=True).agg(choice.alias("_at"), pl.col(DIGEST))
+    chosen = _with_combined(groups, seed).select("_at", DIGEST)
+    doubles = numbered.drop(DIGEST).join(chosen, on="_at", how="inner").select(numbered.columns)
+    return pl.concat([numbered.filter(~repeated), doubles]).sort("_at").drop("_at", PREFER, strict=False)
 
 
 def limited(blocks: Iterator[Block], rows: int | None) -> Iterator[Block]:

@@ -85,51 +85,99 @@ class Stage:
         """Adds rows; a key may come only once."""
         self.rows += copy_frame(self._connection, self.name, frame)
 
-    def merge(
-        self, observed_at: datetime, *, sorted_by_key: bool, only_differing: bool = False, only_existing: bool = False
-    ) -> Merged:
-        """Merges the rows into the target: what differs, and was not observed later by somebody else.
+    def merge_records(self, observed_at: datetime, *, sorted_by_key: bool) -> Merged:
+        """Merges records of a report: what differs, and was not observed later by somebody else.
+
+        Several merges into one table lock its rows in the order of the key, so that they wait for each other instead of
+        deadlocking.
 
         Args:
             observed_at: How fresh the rows are.
-            sorted_by_key: Whether they were added in the order of the key. Several merges into one table lock its rows
-                in that order, so that they wait for each other instead of deadlocking.
-            only_differing: Whether rows that are equal are kept away from the upsert, which would lock them and so write
-                WAL. Where digests have picked the rows, the join costs more than it spares.
-            only_existing: Whether rows that the target lacks are left out; the digests of the others stay.
+            sorted_by_key: Whether they were added in the order of the key.
         """
+        # Where digests have picked the rows, a join that drops equal ones costs more than it spares.
+        filtered = not self._target.has_digests
+        digest = sql.SQL("excluded.row_hash")
+        touched = [] if filtered else [sql.SQL("t.row_hash is distinct from excluded.row_hash")]
+        return self._upserted(observed_at, filtered, sorted_by_key and not filtered, digest, touched)
+
+    def merge_rows(self, observed_at: datetime, *, refresh: bool) -> Merged:
+        """Merges rows that REST gave; a changed row loses its digest, for no report has said what stands there.
+
+        Args:
+            observed_at: How fresh the rows are.
+            refresh: Whether it is written of equal rows, too, that they were seen now. Needed where no watermark tells
+                it: else an older report that comes later would bring its older content back.
+        """
+        digest = sql.SQL("case when {} then null else t.row_hash end").format(self._differs("t", "excluded"))
+        refresh = refresh and "observed_at" in self._target.system
+        touched = [sql.SQL("t.observed_at is distinct from excluded.observed_at")] if refresh else []
+        return self._upserted(observed_at, not refresh, False, digest, touched)
+
+    def update_existing(self, observed_at: datetime) -> Merged:
+        """Sets the columns on the rows that the target has, and leaves their digests; absent ones are superseded."""
         if not self.rows:
             return Merged()
-        self._connection.execute(sql.SQL("analyze {}").format(self.name))
-        filtered = only_differing or only_existing or not self._target.has_digests
-        offered = self.existing() if only_existing else self.rows
+        self._analyze()
+        known = self._count(sql.SQL(""))
+        sets, condition = self._assignments(None, [])
         row = self._connection.execute(
-            self._upsert(sorted_by_key, filtered, only_existing), {"observed_at": observed_at}
+            sql.SQL(
+                "with s as materialized (select s.*, {observed} as observed_at from {stage} s join {target} o "
+                "using ({key}) where {differs} order by {ordered} for no key update of o), "
+                "written as (update {target} t set {sets} from s as excluded where ({mine}) = ({theirs}) and {condition} "
+                "returning 1) select count(*) from written"
+            ).format(
+                observed=sql.SQL("{}::timestamptz").format(observed_at),
+                stage=self.name,
+                target=self._target.name,
+                key=names(self._target.key),
+                differs=self._differs("o", "s"),
+                ordered=names(self._target.key, "s"),
+                sets=sets,
+                mine=names(self._target.key, "t"),
+                theirs=names(self._target.key, "excluded"),
+                condition=condition,
+            )
+        ).fetchone()
+        updated = int(row[0]) if row else 0
+        superseded = self._count_superseded(observed_at)
+        return Merged(0, updated, known - updated - superseded, superseded + self.rows - known)
+
+    def _upserted(
+        self,
+        observed_at: datetime,
+        filtered: bool,
+        is_ordered: bool,
+        digest: sql.Composable,
+        touched: Sequence[sql.Composable],
+    ) -> Merged:
+        if not self.rows:
+            return Merged()
+        self._analyze()
+        row = self._connection.execute(
+            self._upsert(filtered, is_ordered, digest, touched), {"observed_at": observed_at}
         ).fetchone()
         assert row is not None  # noqa: S101 (an aggregate always returns)
-        inserted, updated, touched = (int(value) for value in row)
-        left = offered - inserted - updated - touched
+        inserted, updated, seen = (int(value) for value in row)
+        left = self.rows - inserted - updated - seen
         superseded = self._count_superseded(observed_at) if left else 0
-        return Merged(inserted, updated, touched + left - superseded, superseded)
+        return Merged(inserted, updated, seen + left - superseded, superseded)
 
-    def _count_superseded(self, observed_at: datetime) -> int:
-        if "observed_at" not in self._target.system:
-            return 0
-        condition = sql.SQL("where o.observed_at > {} and {}").format(observed_at, self._differs("o", "s"))
-        return self._count(condition)
-
-    def existing(self) -> int:
-        """Counts the staged rows that the target has."""
-        return self._count(sql.SQL(""))
-
-    def _upsert(self, sorted_by_key: bool, filtered: bool, only_existing: bool) -> sql.Composed:
-        system = self._target.system - ({"row_hash"} if only_existing else set())
-        written = [*self._content, *(name for name in ("row_hash", "observed_at") if name in system)]
-        values = [sql.SQL("%(observed_at)s") if n == "observed_at" else sql.Identifier("s", n) for n in written]
-        updated = sql.SQL("updated_at = now()") if "updated_at" in system else sql.SQL("true")
+    def _upsert(
+        self, filtered: bool, is_ordered: bool, digest: sql.Composable, touched: Sequence[sql.Composable]
+    ) -> sql.Composed:
+        stamps = [name for name in ("observed_at", "created_at", "updated_at") if name in self._target.system]
+        digests = ["row_hash"] if self._target.has_digests else []
+        written = [*self._content, *digests, *stamps]
+        values: list[sql.Composable] = [sql.Identifier("s", name) for name in (*self._content, *digests)]
+        values += [sql.SQL("%(observed_at)s") if name == "observed_at" else sql.SQL("now()") for name in stamps]
+        updated = sql.SQL("updated_at = now()") if "updated_at" in stamps else sql.SQL("true")
+        sets, condition = self._assignments(digest, touched)
+        action = sql.SQL("update set {} where {}").format(sets, condition) if self._rest else sql.SQL("nothing")
         return sql.SQL(
             "with written as (insert into {target} as t ({columns}) select {values} from {stage} s {source} {order} "
-            "on conflict ({key}) {action} returning xmax = 0 as inserted, {updated} as updated) "
+            "on conflict ({key}) do {action} returning xmax = 0 as inserted, {updated} as updated) "
             "select count(*) filter (where inserted), count(*) filter (where not inserted and updated), "
             "count(*) filter (where not inserted and not updated) from written"
         ).format(
@@ -137,46 +185,54 @@ class Stage:
             columns=names(written),
             values=sql.SQL(", ").join(values),
             stage=self.name,
-            source=self._source(only_existing) if filtered else sql.SQL(""),
-            order=sql.SQL("") if sorted_by_key else sql.SQL("order by {}").format(names(self._target.key, "s")),
+            source=self._only_differing() if filtered else sql.SQL(""),
+            order=sql.SQL("") if is_ordered else sql.SQL("order by {}").format(names(self._target.key, "s")),
             key=names(self._target.key),
-            action=self._action(system),
+            action=action,
             updated=updated,
         )
 
-    def _action(self, system: frozenset[str]) -> sql.Composable:
-        """What happens to a row that is there: nothing, unless it differs and was not observed later."""
-        if not self._rest:
-            return sql.SQL("do nothing")
-        changed = self._differs("t", "excluded")
+    def _assignments(
+        self, digest: sql.Composable | None, touched: Sequence[sql.Composable]
+    ) -> tuple[sql.Composable, sql.Composable]:
+        """What is written to a row that is there, and when: if it differs, and was not observed later."""
+        system, changed = self._target.system, self._differs("t", "excluded")
         sets: list[sql.Composable] = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in self._rest]
-        conditions: list[sql.Composable] = [changed]
+        conditions: list[sql.Composable] = [changed, *touched]
         if "updated_at" in system:
             sets.append(sql.SQL("updated_at = case when {} then now() else t.updated_at end").format(changed))
+        if "row_hash" in system and digest is not None:
+            sets.append(sql.SQL("row_hash = {}").format(digest))
         if "missing_since" in system:
             sets.append(sql.SQL("missing_since = null"))
-        if "row_hash" in system:
-            sets.append(sql.SQL("row_hash = excluded.row_hash"))
-            conditions.append(sql.SQL("t.row_hash is distinct from excluded.row_hash"))
-        condition: sql.Composable = sql.SQL("({})").format(sql.SQL(" or ").join(conditions))
+            conditions.append(sql.SQL("t.missing_since is not null"))
+        condition = sql.SQL("({})").format(sql.SQL(" or ").join(conditions))
         if "observed_at" in system:
             sets.append(sql.SQL("observed_at = excluded.observed_at"))
-            condition = sql.SQL("(t.observed_at is null or t.observed_at <= excluded.observed_at) and {}").format(
-                condition
-            )
-        return sql.SQL("do update set {} where {}").format(sql.SQL(", ").join(sets), condition)
+            order = sql.SQL("(t.observed_at is null or t.observed_at <= excluded.observed_at) and {}")
+            condition = order.format(condition)
+        return sql.SQL(", ").join(sets), condition
 
-    def _source(self, only_existing: bool) -> sql.Composed:
-        there = sql.SQL("o.{} is not null").format(sql.Identifier(self._target.key[0]))
-        rule = sql.SQL("{} and {}") if only_existing else sql.SQL("not {} or {}")
-        return sql.SQL("left join {} o using ({}) where {}").format(
-            self._target.name, names(self._target.key), rule.format(there, self._differs("o", "s"))
+    def _only_differing(self) -> sql.Composed:
+        """Keeps equal rows away from the upsert, which would lock them and so write WAL."""
+        suspect = sql.SQL("or o.missing_since is not null") if "missing_since" in self._target.system else sql.SQL("")
+        return sql.SQL("left join {} o using ({}) where o.{} is null or {} {}").format(
+            self._target.name,
+            names(self._target.key),
+            sql.Identifier(self._target.key[0]),
+            self._differs("o", "s"),
+            suspect,
         )
 
     def _differs(self, one: str, other: str) -> sql.Composable:
         if not self._rest:
             return sql.SQL("false")
         return sql.SQL("({}) is distinct from ({})").format(names(self._rest, one), names(self._rest, other))
+
+    def _count_superseded(self, observed_at: datetime) -> int:
+        if "observed_at" not in self._target.system:
+            return 0
+        return self._count(sql.SQL("where o.observed_at > {} and {}").format(observed_at, self._differs("o", "s")))
 
     def _count(self, condition: sql.Composable) -> int:
         query = sql.SQL("select count(*) from {} s join {} o using ({}) {}").format(
@@ -185,15 +241,23 @@ class Stage:
         row = self._connection.execute(query).fetchone()
         return int(row[0]) if row else 0
 
+    def _analyze(self) -> None:
+        self._connection.execute(sql.SQL("analyze {}").format(self.name))
+
 
 @contextmanager
 def empty_table(connection: Connection, target: Target) -> Iterator[bool]:
     """Takes an empty table for loading straight into it, without its secondary indexes until the end.
 
     Yields:
-        Whether it could be taken: it is empty, and nobody else holds it.
+        Whether it could be taken: it is plain and empty, and nobody else holds it.
     """
-    if not _is_empty(connection, target) or not _locked(connection, target) or not _is_empty(connection, target):
+    if (
+        not target.plain
+        or not _is_empty(connection, target)
+        or not _locked(connection, target)
+        or not _is_empty(connection, target)
+    ):
         yield False
         return
     definitions = _secondary_indexes(connection, target)
@@ -220,11 +284,12 @@ def _locked(connection: Connection, target: Target) -> bool:
 
 
 def _secondary_indexes(connection: Connection, target: Target) -> list[tuple[sql.Identifier, str]]:
-    """Finds the indexes that guard nothing: not unique, not behind a constraint, not a cluster or replica identity."""
+    """Finds the indexes that guard nothing, and that their definition brings back as they were."""
     rows = connection.execute(
         "select n.nspname, c.relname, pg_get_indexdef(i.indexrelid) from pg_index i join pg_class c on c.oid = i.indexrelid "
         "join pg_namespace n on n.oid = c.relnamespace where i.indrelid = %s::regclass and i.indisvalid "
         "and not i.indisunique and not i.indisexclusion and not i.indisclustered and not i.indisreplident "
+        "and not c.relispartition and c.reltablespace = 0 and obj_description(c.oid, 'pg_class') is null "
         "and pg_get_userbyid(c.relowner) = current_user",
         (target.name.as_string(connection),),
     ).fetchall()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO
 
 from canvas_sync_dagster.errors import ReportContentError
@@ -15,6 +17,7 @@ BLOCK = 8 << 20
 LARGEST_RECORD = 16 << 20
 """Bytes of one record. A free text of Canvas has at most 64 KB per field; more than this is an unbalanced quote."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+QUOTE = b'"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,92 +52,130 @@ def read_header(file: BinaryIO, *, where: str) -> tuple[Header, int]:
     """Reads the first record and returns it with the number of physical lines it takes.
 
     Raises:
-        ReportContentError: There is none.
+        ReportContentError: There is none, or the file is not made of lines.
     """
     text = file.readline(LARGEST_RECORD)
     lines = 1
-    while text.count(b'"') % 2 and (more := file.readline(LARGEST_RECORD)) and len(text) < LARGEST_RECORD:
+    while text.count(QUOTE) % 2 and (more := file.readline(LARGEST_RECORD)) and len(text) < LARGEST_RECORD:
         text += more
         lines += 1
+    if len(text) >= LARGEST_RECORD:
+        raise ReportContentError(f"{where}: its first record does not end within {LARGEST_RECORD >> 20} MB: not a CSV.")
     decoded = text.removeprefix(BYTE_ORDER_MARK).decode("utf-8", errors="replace").rstrip("\r\n")
     if not decoded.strip():
         raise ReportContentError(f"{where}: the file is empty; a report has a header at least. Run it again.")
+    if "\r" in decoded:
+        # All of the file would be one header, and no row: nothing else may be said of it.
+        raise ReportContentError(f"{where}: its lines end in bare carriage returns. Save it with ordinary line ends.")
     separator = ";" if "," not in decoded and ";" in decoded else ","
     names = next(csv.reader(io.StringIO(decoded, newline=""), delimiter=separator))
     return Header(tuple(names), separator), lines
 
 
-def read_blocks(file: BinaryIO, *, first_line: int, size: int = BLOCK) -> Iterator[Block]:
+@cache
+def orderly(separator: str, width: int | None) -> re.Pattern[bytes]:
+    """Returns the pattern of a record whose quotes are as they should be.
+
+    Args:
+        separator: Between its values.
+        width: How many values it has; None for any number.
+    """
+    between = re.escape(separator.encode())
+    value = rb'(?:"(?:[^"]++|"")*+"|[^"' + between + rb"]*+)"
+    count = b"*" if width is None else b"{%d}" % (width - 1)
+    return re.compile(value + b"(?:" + between + value + b")" + count)
+
+
+def read_blocks(
+    file: BinaryIO,
+    *,
+    first_line: int,
+    separator: str = ",",
+    width: int | None = None,
+    size: int = BLOCK,
+    where: str = "the file",
+) -> Iterator[Block]:
     """Yields the records that follow the header, block by block.
+
+    A quote that is never closed, or closed where none may be, costs its own line: reading goes on with the next one.
+    Else one stray quote would swallow all lines up to the next one as a single value.
 
     Args:
         file: Stands behind the header.
         first_line: Physical line of the next record.
+        separator: Between values.
+        width: Values per record; None for any number.
         size: Bytes per block, about.
+        where: What file this is, for messages.
+
+    Raises:
+        ReportContentError: A line is longer than any record may be.
     """
-    line, rest = first_line, b""
-    while chunk := file.read(size):
+    whole = orderly(separator, width).fullmatch
+    line, rest, last = first_line, b"", False
+    while not last:
+        chunk = file.read(size)
+        last = not chunk
         data = rest + chunk
-        end = _last_boundary(data)
-        if end < 0 and len(data) <= LARGEST_RECORD:
-            rest = data
-            continue
-        if end < 0:
-            # A quote that is never closed would swallow the rest of the file as one value: cut after the first line,
-            # which will be rejected, and find the next record behind it.
-            end = data.find(b"\n")
-        taken, rest = data[: end + 1], data[end + 1 :]
-        yield _block(taken, line)
-        line += taken.count(b"\n")
-    while rest:
-        end = len(rest) if rest.count(b'"') % 2 == 0 else (rest.find(b"\n") + 1 or len(rest))
-        taken, rest = rest[:end], rest[end:]
-        yield _block(taken, line)
-        line += taken.count(b"\n")
+        end = len(data) if last else data.rfind(b"\n") + 1
+        if len(data) - end > LARGEST_RECORD:
+            beyond = line + data.count(b"\n")
+            raise ReportContentError(
+                f"{where}: line {beyond} does not end within {LARGEST_RECORD >> 20} MB: not a CSV."
+            )
+        used = 0
+        if end:
+            block, used = _block(data[:end], line, lambda record: whole(record) is not None, last=last)
+            yield block
+        line += data.count(b"\n", 0, used)
+        rest = data[used:]
 
 
-def _last_boundary(data: bytes) -> int:
-    """Finds the last newline that ends a record: the quotes before it are even in number. -1: there is none."""
-    end = data.rfind(b"\n")
-    if end < 0 or b'"' not in data:
-        return end
-    odd = data.count(b'"', 0, end) % 2
-    while odd and end >= 0:
-        before = data.rfind(b"\n", 0, end)
-        odd = (odd + data.count(b'"', max(before, 0), end)) % 2
-        end = before
-    return end
-
-
-def _block(data: bytes, line: int) -> Block:
+def _block(data: bytes, line: int, whole: Callable[[bytes], bool], *, last: bool) -> tuple[Block, int]:
+    """Makes a block and returns it with the number of bytes used; a record that is still open is left."""
     records = data.removesuffix(b"\n").split(b"\n")
     numbers: Sequence[int] = range(line, line + len(records))
-    together = True
-    if b'"' in data:
-        records, numbers, together = _joined(records, line)
-    if any(record in {b"", b"\r"} for record in records):
-        kept = [(record, number) for record, number in zip(records, numbers, strict=True) if record not in {b"", b"\r"}]
+    together, used = True, len(data)
+    if QUOTE in data:
+        spans, stop = _spans(records, whole, last=last)
+        if stop < len(records):
+            used = sum(map(len, records[:stop])) + stop
+        records, numbers = _joined(records[:stop], line, spans)
+    if b"\r" in data:
+        records, together = [record.removesuffix(b"\r") for record in records], False
+    if b"" in records:
+        kept = [(record, number) for record, number in zip(records, numbers, strict=True) if record]
         records, numbers, together = [record for record, _ in kept], [number for _, number in kept], False
-    return Block(records, numbers, data if together else None)
+    return Block(records, numbers, data[:used] if together else None), used
 
 
-def _joined(lines: list[bytes], first: int) -> tuple[list[bytes], list[int], bool]:
-    """Joins the lines of records that hold newlines within quotes."""
+def _spans(lines: list[bytes], whole: Callable[[bytes], bool], *, last: bool) -> tuple[list[tuple[int, int]], int]:
+    """Finds the records that take several lines.
+
+    Returns:
+        First and last line of each, and the line from which on a record is still open.
+    """
+    odd = [at for at, line in enumerate(lines) if line.count(QUOTE) % 2]
+    spans = []
+    at = 0
+    while at + 1 < len(odd):
+        start, end = odd[at], odd[at + 1]
+        if whole(b"\n".join(lines[start : end + 1]).removesuffix(b"\r")):
+            spans.append((start, end))
+            at += 2
+        else:
+            at += 1
+    is_open = at < len(odd) and not last and sum(map(len, lines[odd[at] :])) <= LARGEST_RECORD
+    return spans, odd[at] if is_open else len(lines)
+
+
+def _joined(lines: list[bytes], first: int, spans: list[tuple[int, int]]) -> tuple[list[bytes], list[int]]:
+    """Joins the lines of the records that take several; returns the records and the line of each."""
     records: list[bytes] = []
     numbers: list[int] = []
-    pending: list[bytes] = []
-    for number, line in enumerate(lines, first):
-        if not pending:
-            numbers.append(number)
-        if (line.count(b'"') % 2 == 0) is not bool(pending):
-            # Even outside a quote, or odd inside one: the record ends here.
-            records.append(b"\n".join([*pending, line]) if pending else line)
-            pending = []
-        else:
-            pending.append(line)
-    if pending:
-        # The quote is never closed; its lines stand for themselves.
-        start = numbers.pop()
-        records += pending
-        numbers += range(start, start + len(pending))
-    return records, numbers, not pending
+    at = 0
+    for start, end in spans:
+        records += [*lines[at:start], b"\n".join(lines[start : end + 1])]
+        numbers += range(first + at, first + start + 1)
+        at = end + 1
+    return records + lines[at:], numbers + list(range(first + at, first + len(lines)))

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, ColumnType, Model
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
+
+SHORT_NAMES = {"timestamp with time zone": "timestamptz"}
+"""PostgreSQL's names of types → ours, where they differ."""
+TOLD_BY_US = ("created_at", "updated_at")
+KEY_TYPES = (ColumnType.BIGINT, ColumnType.TEXT)
+"""Types of which equal values are spelled equally."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +25,26 @@ class Target:
         name: Schema and table.
         key: Columns of the natural key.
         system: Which of the system's columns it has.
+        plain: Whether COPY straight into it stores what a merge would: its types are the model's, and its times of
+            creation and update have defaults. (COPY into a timestamp without zone forgets the offset in silence.)
     """
 
     name: sql.Identifier
     key: tuple[str, ...]
     system: frozenset[str]
+    plain: bool
 
     @property
     def has_digests(self) -> bool:
         return "row_hash" in self.system
+
+
+@dataclass(frozen=True, slots=True)
+class _Attribute:
+    number: int
+    type: str
+    has_default: bool
+    kind: str
 
 
 def inspect_target(connection: Connection, schema: str, model: Model, columns: set[str]) -> Target:
@@ -40,28 +57,52 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
         columns: What the load wants to write, beside the system's columns.
 
     Raises:
-        SchemaError: The table, a column, or the uniqueness of its key is missing.
+        SchemaError: The table, a column, or the uniqueness of its key is missing, or it cannot be merged into.
     """
-    rows = connection.execute(
-        "select a.attname, a.attnum from pg_attribute a join pg_class c on c.oid = a.attrelid "
-        "join pg_namespace n on n.oid = c.relnamespace "
-        "where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped",
-        (schema, model.name),
-    ).fetchall()
-    numbers = {str(name): int(number) for name, number in rows}
-    if lacking := sorted((columns | set(model.key)) - set(numbers)):
-        what = f"the table {schema}.{model.name}" if not numbers else f"{schema}.{model.name}.{', '.join(lacking)}"
+    present = _attributes(connection, schema, model.name)
+    if lacking := sorted((columns | set(model.key)) - set(present)):
+        what = f"the table {schema}.{model.name}" if not present else f"{schema}.{model.name}.{', '.join(lacking)}"
         raise SchemaError(f"{model.name}: there is no {what}. Run `canvas-sync migrate`, which adds what is missing.")
-    unique = connection.execute(
-        "select 1 from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace "
-        "where n.nspname = %s and c.relname = %s and i.indisunique and i.indisvalid and i.indpred is null "
-        "and i.indnkeyatts = %s and (select array_agg(k order by k) from unnest(i.indkey[0:i.indnkeyatts - 1]) k) = %s::int2[]",
-        (schema, model.name, len(model.key), sorted(numbers[name] for name in model.key)),
-    ).fetchone()
-    if unique is None:
+    if any(each.kind == "p" for each in present.values()):
+        # PostgreSQL cannot say of a row that goes to a partition whether it was inserted.
+        raise SchemaError(f"{model.name}: the table {schema}.{model.name} is partitioned; use an ordinary table.")
+    if odd := [name for name in model.key if model[name].type not in KEY_TYPES]:
+        raise SchemaError(
+            f"{model.name}: its key has {', '.join(f'{name} {model[name].type.value}' for name in odd)}, which may be "
+            f"spelled in several ways. Declare it as {' or '.join(KEY_TYPES)}."
+        )
+    if not _is_unique(connection, schema, model, [present[name].number for name in model.key]):
         raise SchemaError(
             f"{model.name}: the table {schema}.{model.name} has no unique index on {', '.join(model.key)}, so rows cannot "
             "be merged into it. Run `canvas-sync migrate`, which adds it."
         )
-    system = {"created_at", "updated_at", "observed_at", "missing_since", "row_hash"} & set(numbers)
-    return Target(sql.Identifier(schema, model.name), model.key, frozenset(system))
+    types = {column.name: column.type for column in (*model.columns, *SYSTEM_COLUMNS)}
+    plain = all(each.type == types[name] for name, each in present.items() if name in types) and all(
+        present[name].has_default for name in TOLD_BY_US if name in present
+    )
+    system = {column.name for column in SYSTEM_COLUMNS} & set(present)
+    return Target(sql.Identifier(schema, model.name), model.key, frozenset(system), plain)
+
+
+def _attributes(connection: Connection, schema: str, table: str) -> dict[str, _Attribute]:
+    rows = connection.execute(
+        "select a.attname, a.attnum, format_type(a.atttypid, null), a.atthasdef, c.relkind::text from pg_attribute a "
+        "join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace "
+        "where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped",
+        (schema, table),
+    ).fetchall()
+    return {
+        str(name): _Attribute(int(number), SHORT_NAMES.get(str(kind), str(kind)), bool(default), str(relation))
+        for name, number, kind, default, relation in rows
+    }
+
+
+def _is_unique(connection: Connection, schema: str, model: Model, numbers: list[int]) -> bool:
+    found = connection.execute(
+        "select 1 from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace "
+        "where n.nspname = %s and c.relname = %s and i.indisunique and i.indisvalid and i.indimmediate "
+        "and i.indpred is null and i.indnkeyatts = %s "
+        "and (select array_agg(k order by k) from unnest(i.indkey[0:i.indnkeyatts - 1]) k) = %s::int2[]",
+        (schema, model.name, len(numbers), sorted(numbers)),
+    )
+    return found.fetchone() is not None

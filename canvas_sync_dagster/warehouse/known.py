@@ -1,0 +1,96 @@
+"""Reads the digests that a table knows, so that they can be compared with those of a report."""
+
+from __future__ import annotations
+
+import io
+import sys
+from array import array
+from collections.abc import Sequence
+
+import polars as pl
+from psycopg import sql
+
+from canvas_sync_dagster.catalogue import Column, ColumnType
+from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.keyed import OLD_DIGEST
+from canvas_sync_dagster.warehouse.target import Target
+
+SPARSE = 4
+"""A report that tells fewer than one in so many of the rows between its first key and its last is looked up key by key.
+Reading a row in passing takes 0.2 µs, finding one by its key 2 µs, so it pays from ten on; PostgreSQL's estimate may err."""
+
+
+def known_digests(connection: Connection, target: Target, key: Sequence[Column], keys: pl.DataFrame) -> pl.DataFrame:
+    """Returns keys with the digests that the table has for them; there may be more keys than asked for.
+
+    Rows that are suspected to be gone are left out, so that they count as changed and lose the suspicion.
+
+    Args:
+        connection: Within the load's transaction.
+        target: The table; it has digests.
+        key: Columns of the key.
+        keys: What the report tells, at least one row.
+    """
+    first = sql.Identifier(key[0].name)
+    told = keys.get_column(key[0].name)
+    conditions: list[sql.Composable] = [sql.SQL("row_hash is not null"), sql.SQL("{} is not null").format(first)]
+    if "missing_since" in target.system:
+        conditions.append(sql.SQL("missing_since is null"))
+    near = list(conditions)
+    if key[0].type is ColumnType.BIGINT:
+        near.append(sql.SQL("{} between {} and {}").format(first, sql.Literal(told.min()), sql.Literal(told.max())))
+    if _estimated(connection, target, near) > SPARSE * keys.height:
+        wanted = sql.Literal(told.unique().to_list())
+        near = [*conditions, sql.SQL("{} = any({}::{})").format(first, wanted, sql.SQL(f"{key[0].type.value}[]"))]
+    if all(column.type is ColumnType.BIGINT for column in key):
+        return _as_bytes(connection, target, key, near)
+    return _as_text(connection, target, key, near)
+
+
+def _where(conditions: Sequence[sql.Composable]) -> sql.Composed:
+    return sql.SQL("where {}").format(sql.SQL(" and ").join(conditions))
+
+
+def _estimated(connection: Connection, target: Target, conditions: Sequence[sql.Composable]) -> float:
+    query = sql.SQL("explain (format json) select from {} {}").format(target.name, _where(conditions))
+    row = connection.execute(query).fetchone()
+    return float(row[0][0]["Plan"]["Plan Rows"]) if row else 0
+
+
+def _as_bytes(
+    connection: Connection, target: Target, key: Sequence[Column], conditions: Sequence[sql.Composable]
+) -> pl.DataFrame:
+    """Reads each column as one long byte string: a million pairs take 0.2 s, against 1.8 s as rows of a COPY."""
+    columns = [*(column.name for column in key), "row_hash"]
+    joined = [sql.SQL("string_agg(int8send({}), '')").format(sql.Identifier(name)) for name in columns]
+    query = sql.SQL("select {} from {} {}").format(sql.SQL(", ").join(joined), target.name, _where(conditions))
+    with connection.cursor(binary=True) as cursor:
+        row = cursor.execute(query).fetchone() or ()
+    names = [*columns[:-1], OLD_DIGEST]
+    return pl.DataFrame([_bigints(name, value) for name, value in zip(names, row, strict=True)])
+
+
+def _bigints(name: str, text: bytes | None) -> pl.Series:
+    """Makes a series of what PostgreSQL's `int8send` wrote, one value after the other."""
+    values = array("q", text or b"")
+    if sys.byteorder == "little":
+        values.byteswap()
+    return pl.Series(name, values, dtype=pl.Int64)
+
+
+def _as_text(
+    connection: Connection, target: Target, key: Sequence[Column], conditions: Sequence[sql.Composable]
+) -> pl.DataFrame:
+    names = [sql.Identifier(column.name) for column in key]
+    query = sql.SQL("copy (select {}, row_hash from {} {}) to stdout (format csv)").format(
+        sql.SQL(", ").join(names), target.name, _where(conditions)
+    )
+    text = io.BytesIO()
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        for piece in copy:
+            text.write(piece)
+    schema = {c.name: pl.Int64 if c.type is ColumnType.BIGINT else pl.String for c in key} | {OLD_DIGEST: pl.Int64}
+    if not text.tell():
+        return pl.DataFrame(schema=schema)
+    text.seek(0)
+    return pl.read_csv(text, has_header=False, schema=schema)

@@ -1,0 +1,82 @@
+"""A report's CSV whose header is understood: its layout, and its records with their keys and digests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from canvas_sync_dagster.catalogue import Column, ColumnType, HeaderMatch, Model, match_header
+from canvas_sync_dagster.warehouse.digest import salt
+from canvas_sync_dagster.warehouse.frames import Layout
+from canvas_sync_dagster.warehouse.keyed import PREFER, KeyedBlock, ahead, keyed, limited
+from canvas_sync_dagster.warehouse.records import read_blocks, read_header
+from canvas_sync_dagster.warehouse.source import Source, described
+
+Opener = Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportCsv:
+    """A CSV whose header is understood.
+
+    Attributes:
+        open_file: Opens it; may be called again.
+        model: What its records are.
+        match: How its header matched.
+        layout: Where it holds what.
+        seed: Of its digests.
+        first_line: Physical line of the first record behind the header.
+        batch_rows: Records per block, at most.
+        where: What file it is, for messages.
+    """
+
+    open_file: Opener
+    model: Model
+    match: HeaderMatch
+    layout: Layout
+    seed: int
+    first_line: int
+    batch_rows: int | None = None
+    where: str = "the file"
+
+    @classmethod
+    def open(
+        cls, open_file: Opener, model: Model, source: Source, prefer: str | None = None, batch_rows: int | None = None
+    ) -> ReportCsv:
+        """Reads the header.
+
+        Raises:
+            HeaderContractError: The key's column is missing.
+            ReportContentError: There is no header.
+        """
+        where = described(model.name, source)
+        with open_file() as file:
+            head, lines = read_header(file, where=where)
+        wanted = {column.name: column.report for column in model.report_columns()}
+        match = match_header(head.names, wanted, required=model.key, where=where)
+        columns = [(column, match.positions[column.name]) for column in model.columns if column.name in match.positions]
+        preferred = match_header(head.names, {PREFER: (prefer or "",)}, required=(), where=where).positions
+        columns += [(Column(PREFER, ColumnType.TEXT), index) for index in preferred.values() if prefer]
+        layout = Layout(len(head.names), head.separator, tuple(columns))
+        return cls(open_file, model, match, layout, salt(model, match, prefer), lines + 1, batch_rows, where)
+
+    @property
+    def loaded(self) -> list[Column]:
+        """Columns of the table that the file tells."""
+        return [column for column, _ in self.layout.columns if column.name != PREFER]
+
+    def blocks(self) -> Iterator[KeyedBlock]:
+        """Reads all records; the next block is prepared in a thread while one is worked on."""
+        with self.open_file() as file:
+            read_header(file, where=self.where)
+            blocks = read_blocks(
+                file,
+                first_line=self.first_line,
+                separator=self.layout.separator,
+                width=self.layout.width,
+                where=self.where,
+            )
+            key = [self.model[name] for name in self.model.key]
+            cut = limited(blocks, self.batch_rows)
+            yield from ahead(keyed(block, self.layout, key, self.seed) for block in cut)

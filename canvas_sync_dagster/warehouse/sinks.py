@@ -1,0 +1,88 @@
+"""Where the rows of a load go: straight into an empty table, to a merge, or nowhere because they are outdated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Protocol
+
+import polars as pl
+
+from canvas_sync_dagster.catalogue import Column
+from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.keyed import DIGEST
+from canvas_sync_dagster.warehouse.merge import Merged, Stage, copy_frame, empty_table
+from canvas_sync_dagster.warehouse.source import Source
+from canvas_sync_dagster.warehouse.target import Target
+
+
+class Sink(Protocol):
+    """Takes the rows of a load, with their digests."""
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Takes rows; a key may come only once."""
+
+    def finish(self, *, sorted_by_key: bool) -> Merged:
+        """Publishes them within the transaction; says what became of them."""
+
+
+@contextmanager
+def open_sink(
+    connection: Connection, target: Target, columns: Sequence[Column], source: Source
+) -> Iterator[tuple[Sink, bool]]:
+    """Decides where the rows go; yields that and whether the table is empty, so that nothing need be compared."""
+    if source.is_outdated:
+        yield _Outdated(), False
+        return
+    with empty_table(connection, target) as empty:
+        if empty:
+            yield _Direct(connection, target, source.observed_at), True
+        else:
+            yield _Staged(connection, target, columns, source.observed_at), False
+
+
+class _Direct:
+    """Rows go straight into a table that was empty."""
+
+    def __init__(self, connection: Connection, target: Target, observed_at: datetime) -> None:
+        self._connection, self._target, self._rows = connection, target, 0
+        self._observed_at = observed_at.isoformat()
+
+    def add(self, frame: pl.DataFrame) -> None:
+        if "observed_at" in self._target.system:
+            frame = frame.with_columns(pl.lit(self._observed_at).alias("observed_at"))
+        if not self._target.has_digests:
+            frame = frame.drop(DIGEST)
+        self._rows += copy_frame(self._connection, self._target.name, frame)
+
+    def finish(self, *, sorted_by_key: bool) -> Merged:
+        return Merged(inserted=self._rows)
+
+
+class _Staged:
+    """Rows wait in a temporary table for the merge."""
+
+    def __init__(
+        self, connection: Connection, target: Target, columns: Sequence[Column], observed_at: datetime
+    ) -> None:
+        self._stage, self._observed_at = Stage(connection, target, columns), observed_at
+
+    def add(self, frame: pl.DataFrame) -> None:
+        self._stage.add(frame)
+
+    def finish(self, *, sorted_by_key: bool) -> Merged:
+        return self._stage.merge_records(self._observed_at, sorted_by_key=sorted_by_key)
+
+
+class _Outdated:
+    """Rows of a report that is older than what was loaded last: they are counted, and change nothing."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+
+    def add(self, frame: pl.DataFrame) -> None:
+        self._rows += frame.height
+
+    def finish(self, *, sorted_by_key: bool) -> Merged:
+        return Merged(superseded=self._rows)
