@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import dagster as dg
 from pydantic import Field
@@ -14,7 +14,9 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
 from canvas_sync_dagster.settings import Settings, parse_duration, parse_updated_after
 from canvas_sync_dagster.sync.options import SyncOptions
-from canvas_sync_dagster.sync.session import Session, open_session
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.session import Session
 
 T = TypeVar("T")
 
@@ -75,6 +77,9 @@ class CodeLocation:
 
     def session(self, tenant: str) -> AbstractContextManager[Session]:
         """Connects to a tenant's Canvas and database for the length of a `with`."""
+        # Imported by the run, not by the definitions, which every daemon and webserver loads.
+        from canvas_sync_dagster.sync.session import open_session  # noqa: PLC0415
+
         return open_session(self._settings, self._settings.tenant(tenant), self._models)
 
 

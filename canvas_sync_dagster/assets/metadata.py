@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from canvas_sync_dagster.assets.specs import asset_key, column_schema
 from canvas_sync_dagster.settings import TenantSettings
-from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 
 
 def materialization(tenant: TenantSettings, outcome: SyncOutcome, each: ModelOutcome) -> dg.MaterializeResult:  # type: ignore[type-arg]

@@ -10,7 +10,6 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.plan import ReportGroup
-from canvas_sync_dagster.sync.report_sync import sync_report
 
 BATCH_TAG = "canvas_sync/batch_id"
 
@@ -35,6 +34,9 @@ def report_asset(tenant: TenantSettings, group: ReportGroup, *, unscoped: Collec
         code_location: dg.ResourceParam[CodeLocation],
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        # Imported by the run, not by the definitions: every daemon and webserver loads those, and Polars takes long.
+        from canvas_sync_dagster.sync.report_sync import sync_report  # noqa: PLC0415
+
         selected = {key.path[-1] for key in context.selected_asset_keys}
         run_id = context.run.run_id
         with failures(), code_location.session(tenant.slug) as session:

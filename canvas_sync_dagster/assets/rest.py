@@ -10,7 +10,6 @@ from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, failures
 from canvas_sync_dagster.settings import TenantSettings
-from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list
 
 
 def rest_asset(tenant: TenantSettings, model: Model) -> dg.AssetsDefinition:
@@ -20,6 +19,9 @@ def rest_asset(tenant: TenantSettings, model: Model) -> dg.AssetsDefinition:
     def rest_list(
         context: dg.AssetExecutionContext, code_location: dg.ResourceParam[CodeLocation]
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        # As in reports.py: not by the definitions.
+        from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list  # noqa: PLC0415
+
         with failures(), code_location.session(tenant.slug) as session:
             outcome = sync_list(session, model, run_id=context.run.run_id)
             if model.name == "terms":
