@@ -100,20 +100,32 @@ def in_key_order(blocks: Iterator[KeyedBlock], key: str) -> Iterator[KeyedBlock]
         OutOfOrderError: They are not in the order of the key.
     """
     held: KeyedBlock | None = None
+    last: int | None = None
     for block in blocks:
-        whole = block if held is None else joined(held, block)
-        keys = whole.frame.get_column(key).drop_nulls()
-        if not keys.is_sorted():
+        keys = block.frame.get_column(key)
+        readable = keys.drop_nulls()
+        if not readable.is_sorted() or (last is not None and len(readable) and readable[0] < last):
             raise OutOfOrderError
-        last = keys[-1] if len(keys) else None
-        # Records of the last key, and whatever unreadable stands among them, wait for the next block.
-        at = whole.frame.get_column(key).eq_missing(last).arg_max() if last is not None else None
-        cut = len(whole.records) if at is None else int(at)
-        held = part(whole, cut, len(whole.records))
-        if cut:
-            yield part(whole, 0, cut)
-    if held is not None and held.records:
+        # Records of the key that ended the block before belong to that one.
+        begun = 0 if last is None else _begun(keys, last)
+        if held is None:
+            held = block
+        elif begun == len(block.records):
+            held = joined(held, block)
+        else:
+            yield joined(held, part(block, 0, begun)) if begun else held
+            held = part(block, begun, len(block.records))
+        last = readable[-1] if len(readable) else last
+    if held is not None:
         yield held
+
+
+def _begun(keys: pl.Series, last: int) -> int:
+    """Counts the records before the first new key; none if the old key does not come again."""
+    if not (keys == last).any():
+        return 0
+    greater = keys > last
+    return int(greater.arg_max() or 0) if greater.any() else len(keys)
 
 
 def joined(one: KeyedBlock, other: KeyedBlock) -> KeyedBlock:

@@ -113,7 +113,7 @@ class _Loading:
                 keys = whole_keys(block.frame, self._key, self._file.seed)
                 changed = keys if empty else self._changed(keys)
                 self._count_unchanged(keys, changed)
-                self._add(sink, self._parsed(block, None if changed.height == keys.height else changed))
+                self._add(sink, self._parsed(sink, block, None if changed.height == keys.height else changed))
             self._finish(sink, sorted_by_key=True)
 
     def in_any_order(self) -> None:
@@ -131,7 +131,7 @@ class _Loading:
             del keys, changed
             waiting = []
             for block in self._timed_blocks(self._file.blocks()):
-                frame = self._parsed(block, some)
+                frame = self._parsed(sink, block, some)
                 if repeated.height:
                     waiting.append(frame.join(repeated, on=self._key, how="semi", maintain_order="left"))
                     frame = frame.join(repeated, on=self._key, how="anti", maintain_order="left")
@@ -142,7 +142,7 @@ class _Loading:
 
     def enrich(self) -> None:
         """Merges a small table into rows that are there."""
-        frames = [self._parsed(block, None) for block in self._timed_blocks(self._file.blocks())]
+        frames = [self._parsed(None, block, None) for block in self._timed_blocks(self._file.blocks())]
         if not frames:
             return
         chosen = winners(pl.concat(frames), self._key, self._file.seed)
@@ -207,7 +207,7 @@ class _Loading:
         self._unchanged += same
         self._duplicates += int(keys.get_column("len").sum()) - int(changed.get_column("len").sum()) - same
 
-    def _parsed(self, block: KeyedBlock, changed: pl.DataFrame | None) -> pl.DataFrame:
+    def _parsed(self, sink: Sink | None, block: KeyedBlock, changed: pl.DataFrame | None) -> pl.DataFrame:
         """Parses the records of a block whose key changed or is unreadable; None: all of them."""
         with self._timed("parse"):
             frame, records, data = block.frame, block.records, block.data
@@ -222,6 +222,8 @@ class _Loading:
             rows = frame.get_column(ROW)
             digests = frame.get_column(DIGEST).gather(parsed.get_column(ROW))
         if rejects:
+            if sink is not None:
+                sink.settle()
             self._reject(block, [(each, int(rows[each.row])) for each in rejects])
         return parsed.drop(ROW).with_columns(digests)
 

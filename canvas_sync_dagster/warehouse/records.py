@@ -116,19 +116,18 @@ def read_blocks(
     while not last:
         chunk = file.read(size)
         last = not chunk
-        data = rest + chunk
-        end = len(data) if last else data.rfind(b"\n") + 1
-        if len(data) - end > LARGEST_RECORD:
-            beyond = line + data.count(b"\n")
+        ending = b"" if last or chunk.endswith(b"\n") else file.readline(LARGEST_RECORD)
+        if len(ending) == LARGEST_RECORD and not ending.endswith(b"\n"):
+            beyond = line + rest.count(b"\n") + chunk.count(b"\n")
             raise ReportContentError(
                 f"{where}: line {beyond} does not end within {LARGEST_RECORD >> 20} MB: not a CSV."
             )
-        used = 0
-        if end:
-            block, used = _block(data[:end], line, lambda record: whole(record) is not None, last=last)
+        data = b"".join((rest, chunk, ending))
+        if data:
+            block, used = _block(data, line, lambda record: whole(record) is not None, last=last)
             yield block
-        line += data.count(b"\n", 0, used)
-        rest = data[used:]
+            line += data.count(b"\n", 0, used)
+            rest = data[used:]
 
 
 def _block(data: bytes, line: int, whole: Callable[[bytes], bool], *, last: bool) -> tuple[Block, int]:
@@ -146,7 +145,7 @@ def _block(data: bytes, line: int, whole: Callable[[bytes], bool], *, last: bool
     if b"" in records:
         kept = [(record, number) for record, number in zip(records, numbers, strict=True) if record]
         records, numbers, together = [record for record, _ in kept], [number for _, number in kept], False
-    return Block(records, numbers, data[:used] if together else None), used
+    return Block(records, numbers, (data if used == len(data) else data[:used]) if together else None), used
 
 
 def _spans(lines: list[bytes], whole: Callable[[bytes], bool], *, last: bool) -> tuple[list[tuple[int, int]], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
@@ -23,6 +24,9 @@ class Sink(Protocol):
     def add(self, frame: pl.DataFrame) -> None:
         """Takes rows; a key may come only once."""
 
+    def settle(self) -> None:
+        """Waits until the connection is free for others."""
+
     def finish(self, *, sorted_by_key: bool) -> Merged:
         """Publishes them within the transaction; says what became of them."""
 
@@ -37,26 +41,37 @@ def open_sink(
         return
     with empty_table(connection, target) as empty:
         if empty:
-            yield _Direct(connection, target, source.observed_at), True
+            # Whatever happens, the thread lets go of the connection before the transaction is ended.
+            with ThreadPoolExecutor(max_workers=1) as thread:
+                yield _Direct(connection, target, source.observed_at, thread), True
         else:
             yield _Staged(connection, target, columns, source.observed_at), False
 
 
 class _Direct:
-    """Rows go straight into a table that was empty."""
+    """Rows go straight into a table that was empty, from a thread, so that the next block is parsed meanwhile."""
 
-    def __init__(self, connection: Connection, target: Target, observed_at: datetime) -> None:
+    def __init__(self, connection: Connection, target: Target, observed_at: datetime, thread: Executor) -> None:
         self._connection, self._target, self._rows = connection, target, 0
         self._observed_at = observed_at.isoformat()
+        self._thread = thread
+        self._sending: Future[int] | None = None
 
     def add(self, frame: pl.DataFrame) -> None:
         if "observed_at" in self._target.system:
             frame = frame.with_columns(pl.lit(self._observed_at).alias("observed_at"))
         if not self._target.has_digests:
             frame = frame.drop(DIGEST)
-        self._rows += copy_frame(self._connection, self._target.name, frame)
+        self.settle()
+        self._sending = self._thread.submit(copy_frame, self._connection, self._target.name, frame)
+
+    def settle(self) -> None:
+        if self._sending is not None:
+            self._rows += self._sending.result()
+            self._sending = None
 
     def finish(self, *, sorted_by_key: bool) -> Merged:
+        self.settle()
         return Merged(inserted=self._rows)
 
 
@@ -71,6 +86,9 @@ class _Staged:
     def add(self, frame: pl.DataFrame) -> None:
         self._stage.add(frame)
 
+    def settle(self) -> None:
+        pass
+
     def finish(self, *, sorted_by_key: bool) -> Merged:
         return self._stage.merge_records(self._observed_at, sorted_by_key=sorted_by_key)
 
@@ -83,6 +101,9 @@ class _Outdated:
 
     def add(self, frame: pl.DataFrame) -> None:
         self._rows += frame.height
+
+    def settle(self) -> None:
+        pass
 
     def finish(self, *, sorted_by_key: bool) -> Merged:
         return Merged(superseded=self._rows)
