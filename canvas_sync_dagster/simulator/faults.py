@@ -94,12 +94,20 @@ HOSTILE = {
 """Chances in hostile mode, per request or file, of what a right client survives."""
 
 
+MOST_IN_A_ROW = 2
+"""Times that one kind of thing goes wrong by itself before it goes well once: a client that asks three times gets through."""
+
+
 class Faults:
-    """Faults that will happen."""
+    """Faults that will happen.
+
+    Every fault has dice of its own, so that what befalls reports does not depend on how often a client polled.
+    """
 
     def __init__(self, *, hostile: bool, seed: int) -> None:
         self._hostile = hostile
-        self._dice = random.Random(f"{seed}:faults")
+        self._dice = {name: random.Random(f"{seed}:{name}") for name in HOSTILE}
+        self._in_a_row: Counter[tuple[str, ...]] = Counter()
         self._ordered: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.happened: Counter[str] = Counter()
@@ -122,10 +130,26 @@ class Faults:
 
     def take(self, name: str) -> bool:
         """Says whether a fault happens now, and takes note that it did."""
+        return self.one_of((name,)) is not None
+
+    def one_of(self, names: tuple[str, ...]) -> str | None:
+        """Says which of several faults happens now, if any; what was ordered comes before what comes by itself."""
         with self._lock:
-            ordered = self._ordered[name] > 0
-            if ordered:
+            name = next((each for each in names if self._ordered[each] > 0), None)
+            if name is not None:
                 self._ordered[name] -= 1
-            happens = ordered or (self._hostile and self._dice.random() < HOSTILE.get(name, 0))
-            self.happened[name] += happens
-            return happens
+            else:
+                name = self._by_itself(names)
+            if name is not None:
+                self.happened[name] += 1
+            return name
+
+    def _by_itself(self, names: tuple[str, ...]) -> str | None:
+        if not self._hostile:
+            return None
+        found = next((each for each in names if each in HOSTILE and self._dice[each].random() < HOSTILE[each]), None)
+        self._in_a_row[names] = self._in_a_row[names] + 1 if found else 0
+        if self._in_a_row[names] <= MOST_IN_A_ROW:
+            return found
+        self._in_a_row[names] = 0
+        return None

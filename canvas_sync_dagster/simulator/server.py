@@ -9,16 +9,18 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Self
 
+import polars as pl
 import uvicorn
 from starlette.applications import Starlette
 
 from canvas_sync_dagster.simulator.app import CanvasApp, RecordedRequest
 from canvas_sync_dagster.simulator.faults import Faults
-from canvas_sync_dagster.simulator.reports import REPORTS, ReportQueue
+from canvas_sync_dagster.simulator.report import Report
+from canvas_sync_dagster.simulator.reports import ReportQueue
+from canvas_sync_dagster.simulator.tables import REPORTS
+from canvas_sync_dagster.simulator.throttle import Bucket
 from canvas_sync_dagster.simulator.university import University
 
 
@@ -32,6 +34,7 @@ class SimulatedCanvas:
         hostile: Whether things go wrong by themselves.
         compile_seconds: How long a report takes.
         reports: Names of the reports that this Canvas has; all if not given.
+        bucket: What limits the rate of requests; Canvas's own limits if not given.
 
     >>> with SimulatedCanvas().serve() as canvas:
     ...     canvas.base_url.startswith("http://127.0.0.1:")
@@ -47,19 +50,15 @@ class SimulatedCanvas:
         hostile: bool = False,
         compile_seconds: float = 0.2,
         reports: frozenset[str] = frozenset(REPORTS),
+        bucket: Bucket | None = None,
     ) -> None:
         self.token = token
         self.university = University(size, seed=seed)
         self.faults = Faults(hostile=hostile, seed=seed)
-        self._directory = TemporaryDirectory(prefix="canvas_sync_simulator_")
         self.queue = ReportQueue(
-            self.university,
-            self.faults,
-            Path(self._directory.name),
-            compile_seconds=compile_seconds,
-            available=reports,
+            self.university, self.faults, compile_seconds=compile_seconds, available=frozenset(reports)
         )
-        self._app = CanvasApp(self.queue, self.faults, token)
+        self._app = CanvasApp(self.queue, self.faults, token, bucket or Bucket())
 
     @property
     def base_url(self) -> str:
@@ -67,7 +66,7 @@ class SimulatedCanvas:
 
     @property
     def requests(self) -> deque[RecordedRequest]:
-        """The latest requests of the API."""
+        """The latest requests to Canvas, but not to its storage."""
         return self._app.requests
 
     @property
@@ -82,13 +81,23 @@ class SimulatedCanvas:
 
     def advance(self, **duration: float) -> None:
         """Moves the clock, by `days=1` and so on; the university changes."""
-        self.university.advance(timedelta(**duration))
+        self.queue.advance(timedelta(**duration))
+
+    def table(
+        self, report: str, table: str, term_id: int | None = None, *, include_deleted: bool = True
+    ) -> tuple[list[str], list[dict[str, str | None]]]:
+        """Returns the header and the rows that a report would hold if it were started now, as text."""
+        asked: dict[str, str] = {"include_deleted": str(include_deleted), table: "true"}
+        if term_id is not None:
+            asked["enrollment_term_id"] = str(term_id)
+        frame = self.queue.tables(Report(0, report, asked, self.now), self.university)[table]
+        return frame.columns, frame.select(pl.all().cast(pl.String)).to_dicts()
 
     @contextlib.contextmanager
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> Iterator[Self]:
         """Serves for the length of a `with`; both servers accept from its first line on."""
         with (
-            self._directory,
+            self.queue.working(),
             _running(self._app.storage(), host, 0) as storage,
             _running(self._app.canvas(), host, port) as main,
         ):
@@ -105,9 +114,11 @@ def _running(app: Starlette, host: str, port: int) -> Iterator[int]:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        while not server.started:
-            time.sleep(0.005)
         try:
+            while not server.started:
+                if not thread.is_alive():
+                    raise RuntimeError("the simulated Canvas's server ended before it began; run it again")
+                time.sleep(0.005)
             yield int(listener.getsockname()[1])
         finally:
             server.should_exit = True

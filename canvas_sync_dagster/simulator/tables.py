@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from canvas_sync_dagster.simulator.university import University
+from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT, University
 
 ZONE = "America/Denver"
 """Time zone of the root account; reports write times in it, across its summer time."""
@@ -32,7 +32,7 @@ class Question:
         term: Canvas term id, or None.
         deleted: Whether `include_deleted` was asked for.
         updated_after: Only what changed since; stock reports know nothing of it.
-        proprietary: Whether the proprietary report is asked, which has more columns and tables.
+        account: The account that is asked; tells of itself and all below it.
     """
 
     def __init__(
@@ -41,12 +41,17 @@ class Question:
         *,
         deleted: bool = True,
         updated_after: datetime | None = None,
-        proprietary: bool = False,
+        account: int = ROOT_ACCOUNT,
     ) -> None:
         self.term = term
         self.deleted = deleted
         self.updated_after = updated_after
-        self.proprietary = proprietary
+        self.account = account
+
+    @property
+    def of_root(self) -> bool:
+        """Whether the whole university is asked for."""
+        return self.account == ROOT_ACCOUNT
 
     def recent(self, frame: pl.DataFrame) -> pl.DataFrame:
         return frame.filter(pl.col("updated_at") > self.updated_after) if self.updated_after else frame
@@ -99,14 +104,24 @@ def pseudonyms(u: University, q: Question) -> pl.DataFrame:
 
 def _logins(u: University, q: Question) -> pl.DataFrame:
     shown = pl.col("sis_id").is_not_null() if q.deleted else pl.lit(False)
-    return u.logins.filter((pl.col("state") != "deleted") | shown)
+    rows = u.logins.filter((pl.col("state") != "deleted") | shown)
+    if q.of_root:
+        return rows
+    here = u.sections.join(_in_account(u, q, u.courses).select(course_id="id"), on="course_id", how="semi")
+    people = u.enrollments.join(here.select(section_id="id"), on="section_id", how="semi")
+    return rows.join(people, on="user_id", how="semi", maintain_order="left")
+
+
+def _in_account(u: University, q: Question, courses: pl.DataFrame) -> pl.DataFrame:
+    return courses if q.of_root else courses.filter(pl.col("account_id").is_in(u.subtree(q.account)))
 
 
 def accounts(u: University, q: Question) -> pl.DataFrame:
-    """The root account is never listed."""
+    """The root account is never listed; a sub-account lists only its direct children."""
     shown = pl.col("sis_id").is_not_null() if q.deleted else pl.lit(False)
     parents = u.accounts.select(parent_id="id", parent_sis="sis_id")
-    rows = u.accounts.filter(pl.col("parent_id").is_not_null() & ((pl.col("state") != "deleted") | shown))
+    below = pl.col("parent_id").is_not_null() if q.of_root else pl.col("parent_id") == q.account
+    rows = u.accounts.filter(below & ((pl.col("state") != "deleted") | shown))
     return rows.join(parents, on="parent_id", how="left", maintain_order="left").select(
         canvas_account_id="id",
         account_id="sis_id",
@@ -132,7 +147,8 @@ def terms(u: University, q: Question) -> pl.DataFrame:
 
 
 def _courses(u: University, q: Question) -> pl.DataFrame:
-    rows = u.courses if q.term is None else u.courses.filter(pl.col("term_id") == q.term)
+    rows = _in_account(u, q, u.courses)
+    rows = rows if q.term is None else rows.filter(pl.col("term_id") == q.term)
     live = ~pl.col("state").is_in(["deleted", "completed"])
     young = pl.col("updated_at") > u.now - timedelta(days=120)
     kept = (pl.col("state") != "deleted") | pl.col("sis_id").is_not_null() | young
@@ -174,7 +190,7 @@ def _sections(u: University, q: Question) -> pl.DataFrame:
         "course_account": "account_id",
         "course_term": "term_id",
     }
-    rows = u.sections.join(u.courses.select(**columns), on="course_id", maintain_order="left")
+    rows = u.sections.join(_in_account(u, q, u.courses).select(**columns), on="course_id", maintain_order="left")
     rows = rows if q.term is None else rows.filter(pl.col("course_term") == q.term)
     gone = (pl.col("state") == "deleted") | (pl.col("course_state") == "deleted")
     by_sis = pl.col("sis_id").is_not_null() & pl.col("course_sis").is_not_null()
@@ -183,7 +199,9 @@ def _sections(u: University, q: Question) -> pl.DataFrame:
 
 def sections(u: University, q: Question) -> pl.DataFrame:
     """Lists each section under the course that it is in now."""
-    return q.recent(_sections(u, q)).select(
+    named = u.accounts.select(course_account="id", account_sis="sis_id")
+    rows = q.recent(_sections(u, q)).join(named, on="course_account", how="left", maintain_order="left")
+    return rows.select(
         canvas_section_id="id",
         section_id="sis_id",
         canvas_course_id="course_id",
@@ -194,16 +212,17 @@ def sections(u: University, q: Question) -> pl.DataFrame:
         start_date=pl.lit(None, pl.String),
         end_date=pl.lit(None, pl.String),
         canvas_account_id="course_account",
-        account_id=pl.lit(None, pl.String),
+        account_id="account_sis",
         created_by_sis=pl.col("sis_id").is_not_null(),
     )
 
 
 def xlist(u: University, q: Question) -> pl.DataFrame:
-    """Lists the sections that are cross-listed now."""
+    """Lists the sections that are cross-listed now; those in concluded courses only with the deleted."""
     homes = u.courses.select(nonxlist_course_id="id", home_sis="sis_id")
+    shown = pl.lit(True) if q.deleted else pl.col("course_state") != "completed"
     return (
-        q.recent(_sections(u, q))
+        q.recent(_sections(u, q).filter(shown))
         .join(homes, on="nonxlist_course_id", maintain_order="left")
         .select(
             canvas_xlist_course_id="course_id",
@@ -225,7 +244,7 @@ def enrollments(u: University, q: Question) -> pl.DataFrame:
         u.logins.filter(pl.col("state") != "deleted").group_by("user_id").agg(pl.col("sis_id").drop_nulls().first())
     )
     rows = u.enrollments.join(u.sections.select(**of_section), on="section_id", maintain_order="left")
-    rows = rows.join(u.courses.select(**of_course), on="course_id", maintain_order="left")
+    rows = rows.join(_in_account(u, q, u.courses).select(**of_course), on="course_id", maintain_order="left")
     rows = rows.join(logins.rename({"sis_id": "user_sis"}), on="user_id", maintain_order="left")
     rows = rows.join(
         logins.select(associated_user_id="user_id", associated_sis="sis_id"),
@@ -289,14 +308,21 @@ def assignments(u: University, q: Question) -> pl.DataFrame:
 
 
 def submissions(u: University, q: Question) -> pl.DataFrame:
-    rows = q.recent(u.submissions(q.term))
-    courses_ = u.courses.select(course_id="id", course_sis="sis_id", course_name="name")
-    rows = rows.join(courses_, on="course_id", how="left", maintain_order="left")
-    nothing = pl.lit(None, pl.String)
+    """One row per student and assignment, handed in or not."""
+    courses_ = _in_account(u, q, u.courses).select(course_id="id", course_sis="sis_id", course_name="name")
+    sections_ = u.sections.select(section_id="id", section_sis="sis_id")
+    people = u.users.select(
+        user_id="id", user_name=pl.concat_str("first_name", "last_name", separator=" ").str.strip_chars()
+    )
+    live = u.logins.filter(pl.col("state") != "deleted")
+    logins = live.group_by("user_id").agg(pl.col("sis_id").drop_nulls().first().alias("user_sis"))
+    rows = q.recent(u.submissions(q.term)).join(courses_, on="course_id", maintain_order="left")
+    for frame, key in ((sections_, "section_id"), (people, "user_id"), (logins, "user_id")):
+        rows = rows.join(frame, on=key, how="left", maintain_order="left")
     return rows.select(
         pl.col("user_id").alias("canvas user id"),
-        nothing.alias("sis user id"),
-        pl.format("User {}", "user_id").alias("user name"),
+        pl.col("user_sis").alias("sis user id"),
+        pl.col("user_name").alias("user name"),
         pl.col("course_id").alias("canvas course id"),
         pl.col("course_sis").alias("sis course id"),
         pl.col("course_name").alias("course name"),
@@ -311,11 +337,11 @@ def submissions(u: University, q: Question) -> pl.DataFrame:
         pl.col("excused"),
         pl.lit(False).alias("post to sis"),
         pl.col("section_id").alias("canvas section id"),
-        nothing.alias("sis section id"),
+        pl.col("section_sis").alias("sis section id"),
         _local("due_at").alias("due at"),
-        nothing.alias("posted at"),
+        _local("graded_at").alias("posted at"),
         pl.lit("published").alias("assignment workflow state"),
-        nothing.alias("grading period id"),
+        pl.lit(None, pl.String).alias("grading period id"),
     )
 
 

@@ -15,8 +15,10 @@ import polars as pl
 EPOCH = datetime(2026, 9, 1, 8, tzinfo=UTC)
 """When the simulated Canvas wakes up."""
 ROOT_ACCOUNT = 1
-ACCOUNT_OFFSET = 1
 SHARD = 10_000_000_000_000
+"""Ids of another shard's objects are its number times this, plus their own."""
+USERS_AT_MOST = 10_000_000
+"""Room for users in a submission's id, which is made of its assignment's and its user's."""
 
 FIRST = ["Ana", "Björn", "Chloë", "Dmitri", "Eun-ji", "Fatima", "Gaël", "Hiroshi", "Ines", "João", "Kwame", "Łucja"]
 LAST = ["Pérez", "O'Neill", "Nguyễn", "Smith", "van der Berg", "Øster", "Müller", "Sato", "García Márquez", "Zhāng"]
@@ -59,7 +61,8 @@ class University:
         self.size = SIZES[size]
         self.seed = seed
         self.now = EPOCH
-        self._days = 0
+        self.days = 0
+        """Whole days that have passed since `EPOCH`."""
         self.accounts = self._accounts()
         self.terms = self._terms()
         self.users, self.logins = self._people()
@@ -68,6 +71,8 @@ class University:
         self.enrollments = self._enrollments()
         self.assignments = self._assignments()
         self._curiosities()
+        if size == "small":
+            self._certainties()
 
     def chance(self, column: str, salt: str, below: int) -> pl.Expr:
         """Returns a number from 0 up to a bound that is always the same for one id."""
@@ -222,8 +227,8 @@ class University:
     def _curiosities(self) -> None:
         """Puts in on purpose what a sync must survive."""
         course, other = 2003, 2007
-        self._set("courses", pl.col("id").is_in([course, other]), state="available", term_id=118)
-        self._set("sections", pl.col("id") == course * 2 + 1, course_id=other, nonxlist_course_id=course)
+        self.set("courses", pl.col("id").is_in([course, other]), state="available", term_id=118)
+        self.set("sections", pl.col("id") == course * 2 + 1, course_id=other, nonxlist_course_id=course)
         foreign = SHARD * 3 + 77
         first = self.enrollments.row(0, named=True)
         section = course * 2
@@ -254,19 +259,50 @@ class University:
         ]
         self.logins = pl.concat([self.logins, pl.DataFrame(gone, schema=self.logins.schema)]).sort("user_id", "id")
 
+    def _certainties(self) -> None:
+        """Puts in what chance may have left out of a small university."""
+        self.set("courses", pl.col("id") == 2011, state="completed")
+        self.set("courses", pl.col("id") == 2009, state="deleted")
+        if self.users.join(self.logins, left_on="id", right_on="user_id", how="anti").is_empty():
+            self.logins = self.logins.filter(pl.col("user_id") != 1010)
+        for user, first in ((1011, True), (1012, False)):
+            self._two_logins(user, sis_first=first)
+
+    def _two_logins(self, user: int, *, sis_first: bool) -> None:
+        live = self.logins.filter(pl.col("state") != "deleted")
+        has = live.group_by("user_id", maintain_order=True).agg(pl.col("sis_id").is_not_null().alias("sis"))
+        if [sis_first, not sis_first] in has.get_column("sis").to_list():
+            return
+        others = self.logins.filter(pl.col("user_id") != user)
+        pair = [
+            {**self.logins.row(0, named=True), "id": 450_000_000 + user * 2 + n, "user_id": user,
+             "sis_id": f"S{user}" if (n == 0) == sis_first else None, "unique_id": f"u{user}-{n}", "state": "active"}
+            for n in (0, 1)
+        ]  # fmt: skip
+        self.logins = pl.concat([others, pl.DataFrame(pair, schema=others.schema)]).sort("user_id", "id")
+
+    def subtree(self, account: int) -> list[int]:
+        """Returns an account and all below it."""
+        parents = dict(self.accounts.select("id", "parent_id").rows())
+        found = [account]
+        for each in found:
+            found += [child for child, parent in parents.items() if parent == each]
+        return found
+
     def submissions(self, term_id: int | None = None) -> pl.DataFrame:
         """Returns what students handed in up to now; follows from enrollments, assignments and the clock."""
         courses = self.courses.filter(pl.col("term_id") == term_id) if term_id is not None else self.courses
         students = self.enrollments.filter(
             (pl.col("type") == "StudentEnrollment") & (pl.col("state") != "deleted")
         ).join(self.sections.select(section_id="id", course_id="course_id"), on="section_id")
+        # Whoever sits in two sections of a course hands in once.
+        students = students.sort("id").unique(["course_id", "user_id"], keep="first", maintain_order=True)
         tasks = self.assignments.join(courses.select(course_id="id"), on="course_id", how="semi")
-        pairs = students.select("course_id", "section_id", "user_id", enrollment_id="id").join(
+        pairs = students.select("course_id", "section_id", "user_id", joined_at="updated_at").join(
             tasks.select("course_id", "due_at", "points", assignment_id="id"), on="course_id"
         )
-        rows = pairs.select(
-            (pl.col("enrollment_id") * 16 + pl.col("assignment_id") % 16).alias("id"),
-            pl.exclude("enrollment_id"),
+        rows = pairs.with_columns(
+            (pl.col("assignment_id") * USERS_AT_MOST + pl.col("user_id") % USERS_AT_MOST).alias("id")
         ).with_columns(
             (pl.col("due_at") - pl.duration(hours=self.chance("id", "early", 72))).alias("submitted_at"),
             (pl.col("due_at") + pl.duration(hours=self.chance("id", "graded", 240))).alias("graded_at"),
@@ -279,52 +315,17 @@ class University:
             pl.when(graded).then("graded_at").alias("graded_at"),
             pl.when(graded).then("score").alias("score"),
             pl.when(graded).then(pl.lit("graded")).when(submitted).then(pl.lit("submitted")).otherwise(pl.lit("unsubmitted")).alias("state"),
-            pl.when(graded).then("graded_at").when(submitted).then("submitted_at").otherwise(pl.lit(EPOCH - timedelta(days=30))).alias("updated_at"),
-        ).sort("id")  # fmt: skip
+            pl.max_horizontal("joined_at", pl.when(graded).then("graded_at").when(submitted).then("submitted_at")).alias("updated_at"),
+        ).drop("joined_at").sort("id")  # fmt: skip
 
-    def advance(self, duration: timedelta) -> None:
-        """Lets time pass; with each whole day the university changes."""
-        self.now += duration
-        while self._days < (self.now - EPOCH).days:
-            self._days += 1
-            self._pass_day(random.Random(f"{self.seed}:day {self._days}"))
+    def append(self, table: str, row: dict[str, object]) -> None:
+        """Adds a row to a table, as of now; what is not named is null."""
+        frame: pl.DataFrame = getattr(self, table)
+        whole = dict.fromkeys(frame.columns) | row | {"updated_at": self.now}
+        setattr(self, table, pl.concat([frame, pl.DataFrame([whole], schema=frame.schema)]))
 
-    def _pass_day(self, dice: random.Random) -> None:
-        share = max(1, self.size.enrollments // 100)
-        sample = self.enrollments.sample(share, seed=dice.getrandbits(32)).get_column("id").implode()
-        self._set("enrollments", pl.col("id").is_in(sample), state=dice.choice(["active", "completed", "deleted"]))
-        newest = int(self.enrollments.get_column("id").max())  # type: ignore[arg-type]
-        joiners = self.enrollments.sample(share, seed=dice.getrandbits(32)).with_columns(
-            pl.int_range(newest + 1, newest + 1 + share, dtype=pl.Int64).alias("id"),
-            pl.lit("active").alias("state"),
-            pl.lit(self.now).alias("updated_at"),
-        )
-        self.enrollments = pl.concat([self.enrollments, joiners])
-        course = dice.choice(self.courses.get_column("id").to_list())
-        self._set(
-            "courses",
-            pl.col("id") == course,
-            name=f"Renamed on day {self._days}, “again”",
-            state=dice.choice(["available", "completed"]),
-        )
-        section = dice.choice(self.sections.get_column("id").to_list())
-        self._cross_list(section, dice.choice(self.courses.get_column("id").to_list()))
-        user = dice.choice(self.users.get_column("id").to_list())
-        self._set("users", pl.col("id") == user, last_name=f"Married-{self._days}")
-        login = self.logins.row(0, named=True)
-        another = {**login, "id": 2_000_000_000 + self._days, "user_id": user, "sis_id": None, "unique_id": f"day{self._days}@uni.test",
-                   "state": "active", "updated_at": self.now}  # fmt: skip
-        self.logins = pl.concat([self.logins, pl.DataFrame([another], schema=self.logins.schema)]).sort("user_id", "id")
-
-    def _cross_list(self, section: int, course: int) -> None:
-        row = self.sections.row(by_predicate=pl.col("id") == section, named=True)
-        home = row["nonxlist_course_id"]
-        if home is not None:
-            self._set("sections", pl.col("id") == section, course_id=home, nonxlist_course_id=None)
-        elif row["course_id"] != course:
-            self._set("sections", pl.col("id") == section, course_id=course, nonxlist_course_id=row["course_id"])
-
-    def _set(self, table: str, where: pl.Expr, **values: object) -> None:
+    def set(self, table: str, where: pl.Expr, **values: object) -> None:
+        """Changes rows of a table, as of now."""
         frame: pl.DataFrame = getattr(self, table)
         changed = {**values, "updated_at": self.now}
         columns = [

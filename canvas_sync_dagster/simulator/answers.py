@@ -1,0 +1,54 @@
+"""What Canvas answers when it has nothing better to say, word by word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+LOGIN_PAGE = "<!DOCTYPE html><html><title>Log In to Canvas</title><form id=login_form></form></html>"
+REALM = {"WWW-Authenticate": 'Bearer realm="canvas-lms"'}
+
+
+def not_found() -> Response:
+    """Answers as Canvas does for what is missing or hidden."""
+    return JSONResponse({"errors": [{"message": "The specified resource does not exist."}]}, 404)
+
+
+def no_token() -> Response:
+    """Answers a request that shows no token."""
+    body = {"status": "unauthenticated", "errors": [{"message": "user authorization required"}]}
+    return JSONResponse(body, 401, REALM)
+
+
+def bad_token() -> Response:
+    """Answers a token that is wrong, expired or revoked."""
+    return JSONResponse({"errors": [{"message": "Invalid access token."}]}, 401, REALM)
+
+
+def throttled() -> Response:
+    """Answers a request that the bucket has no room for; only the body tells it from a missing permission."""
+    return PlainTextResponse("403 Forbidden (Rate Limit Exceeded)\n", 403)
+
+
+def forbidden() -> Response:
+    """Answers a token that lacks the permission."""
+    body = {"status": "unauthorized", "errors": [{"message": "user not authorized to perform that action"}]}
+    return JSONResponse(body, 403)
+
+
+def torn() -> Response:
+    """Promises more than it sends; the server then breaks the connection."""
+    return StreamingResponse(iter([b'{"id": 1']), headers={"Content-Length": "1000"})
+
+
+REFUSALS: dict[str, Callable[[], Response]] = {
+    "throttled_403": throttled,
+    "throttled_429": lambda: PlainTextResponse("Too Many Requests", 429, {"Retry-After": "1"}),
+    "bad_gateway": lambda: HTMLResponse("<html>This website is under heavy load</html>", 502),
+    "maintenance_page": lambda: HTMLResponse("<html>Canvas is down for maintenance</html>"),
+    "dropped_connection": torn,
+    "token_expired": bad_token,
+    "no_permission": forbidden,
+}
+"""What a fault of `REQUEST_FAULTS` answers."""

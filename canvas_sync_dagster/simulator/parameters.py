@@ -1,0 +1,68 @@
+"""Reads `parameters[…]` of a request's body, which may be a form, a multipart form or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+LARGEST_BODY = 1 << 20
+"""Bytes; nobody has that much to ask."""
+
+
+class BadBodyError(Exception):
+    """The body is not what its content type says, or too large; carries the status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+async def read_parameters(request: Request) -> dict[str, Any]:
+    """Returns the parameters; what came as a form is text, what came as JSON keeps its type.
+
+    Raises:
+        BadBodyError: The body cannot be read.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise BadBodyError(413)
+    kind = request.headers.get("content-type", "")
+    try:
+        if "json" in kind:
+            return _of_json(body)
+        pairs = (
+            _parts(body, kind) if kind.startswith("multipart/") else parse_qsl(body.decode(), keep_blank_values=True)
+        )
+        return {
+            name.removeprefix("parameters[").removesuffix("]"): value
+            for name, value in pairs
+            if name.startswith("parameters[")
+        }
+    except ValueError:
+        raise BadBodyError(400) from None
+
+
+def _of_json(body: bytes) -> dict[str, Any]:
+    given = json.loads(body or b"{}")
+    parameters = given.get("parameters") or {} if isinstance(given, dict) else None
+    if not isinstance(parameters, dict):
+        raise ValueError("no parameters")  # noqa: TRY004 (as other malformed bodies)
+    return parameters
+
+
+def _parts(body: bytes, kind: str) -> Iterator[tuple[str, str]]:
+    message = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
+    if not message.is_multipart():
+        raise ValueError("no parts")
+    for part in message.iter_parts():
+        content = part.get_payload(decode=True)
+        if isinstance(content, bytes):
+            yield str(part.get_param("name", header="content-disposition")), content.decode()

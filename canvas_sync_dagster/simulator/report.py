@@ -1,0 +1,131 @@
+"""A report as Canvas keeps it, and as its API shows it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from canvas_sync_dagster.simulator.tables import PROPRIETARY
+from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT
+
+FILE_IDS_FROM = 1_000_000_000
+"""Files are counted elsewhere than reports: a client that takes one id for the other finds nothing."""
+FAILED = "Failed, the report failed to generate a file. Please try again."
+ABORTED = "Report has been aborted"
+
+
+@dataclass
+class Report:
+    """A report in Canvas. `state` is as Canvas would store it; what a client sees follows from it and the time."""
+
+    id: int
+    name: str
+    parameters: dict[str, Any]
+    created_at: datetime
+    account: int = ROOT_ACCOUNT
+    term_name: str = "All Terms"
+    state: str = "created"
+    began: float | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    writing: Future[Path | None] | None = None
+    file: Path | None = None
+    faults: set[str] = field(default_factory=set)
+    polls: int = 0
+    polls_since_complete: int = 0
+    twins: int = 0
+    """Reports of the same name and parameters that were still under way when this one was started."""
+
+    @property
+    def file_id(self) -> int:
+        return FILE_IDS_FROM + self.id
+
+    @property
+    def is_zip(self) -> bool:
+        return self.file is not None and self.file.suffix == ".zip"
+
+
+def truthy(value: object) -> bool:
+    """Reads a parameter as Rails does."""
+    return value is not None and str(value).lower() not in {"", "0", "false"}
+
+
+def as_json(report: Report, base_url: str) -> dict[str, Any]:
+    """Writes a report as Canvas's API shows it; a complete one is without its end for its first poll."""
+    state, progress = report.state, 100 if report.state == "complete" else 0
+    if state == "error":
+        progress = 41 if "report_error" in report.faults else 100
+    if state == "running" and "progress_falls_back" in report.faults:
+        state, progress = ("running", 99) if report.polls <= 1 else ("compiling", 3)
+    if state == "running" and "unknown_state" in report.faults:
+        state = "meditating"
+    first_poll = report.polls_since_complete <= 1
+    unfinished = state == "complete" and first_poll
+    body: dict[str, Any] = {
+        "id": report.id,
+        "report": report.name,
+        "status": state,
+        "progress": progress,
+        "current_line": None,
+        "created_at": _iso(report.created_at),
+        "started_at": _iso(report.started_at),
+        "ended_at": None if unfinished else _iso(report.ended_at),
+        "file_url": None,
+        "parameters": {**report.parameters, "extra_text": _told(report), "locale": "en"},
+    }
+    if state == "complete" and report.file is not None and not ("without_attachment" in report.faults and first_poll):
+        body["file_url"] = f"{base_url}/accounts/{report.account}/files/{report.file_id}/download"
+        body["attachment"] = attachment(report, base_url)
+    return body
+
+
+def _told(report: Report) -> str:
+    if report.state == "error":
+        return FAILED
+    if report.state == "aborted":
+        return ABORTED
+    deleted = "Include Deleted Objects; " if truthy(report.parameters.get("include_deleted")) else ""
+    tables = [name for name in PROPRIETARY if truthy(report.parameters.get(name))]
+    return f"Term: {report.term_name}; {deleted}" + (f"Reports: {' '.join(tables)} " if tables else "")
+
+
+def attachment(report: Report, base_url: str) -> dict[str, Any]:
+    """Writes a report's file as Canvas's API shows it."""
+    assert report.file is not None  # noqa: S101 (only finished reports have one)
+    kind, suffix = ("application/zip", ".zip") if report.is_zip else ("text/csv", ".csv")
+    stem = f"{report.name}_{report.created_at:%d_%b_%Y}_{report.id}"
+    return {
+        "id": report.file_id,
+        "uuid": verifier(report),
+        "folder_id": 1,
+        "display_name": f"{stem}_{suffix}",
+        "filename": f"{stem}_6257-0{suffix}",
+        "workflow_state": "processed",
+        "content-type": kind,
+        "url": f"{base_url}/files/{report.file_id}/download?download_frd=1&verifier={verifier(report)}",
+        "size": report.file.stat().st_size,
+        "created_at": _iso(report.started_at),
+        "updated_at": _iso(report.started_at),
+        "unlock_at": None,
+        "locked": False,
+        "hidden": False,
+        "lock_at": None,
+        "hidden_for_user": False,
+        "thumbnail_url": None,
+        "modified_at": _iso(report.started_at),
+        "mime_class": "zip" if report.is_zip else "file",
+        "media_entry_id": None,
+        "locked_for_user": False,
+    }
+
+
+def verifier(report: Report) -> str:
+    """Returns what opens a report's file without a token."""
+    return f"verifier-of-{report.file_id}"
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
