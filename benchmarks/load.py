@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 from data import write_report
 
-from canvas_sync_dagster.catalogue.models import enrollments
+from canvas_sync_dagster.catalogue.built_in import enrollments
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.embedded.server import find_binaries
 from canvas_sync_dagster.warehouse.migrate import migrate

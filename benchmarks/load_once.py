@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from canvas_sync_dagster.catalogue.models import enrollments
+from canvas_sync_dagster.catalogue.built_in import enrollments
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.load import Source, load_csv
 

@@ -20,7 +20,8 @@ CanvasSyncError
 └── DataRejectedError           what Canvas delivered cannot be loaded; nothing was published
     ├── ReportContentError      the file is not what was asked for
     ├── HeaderContractError     a key column is missing
-    └── RejectThresholdError    too many rows are unreadable
+    ├── RejectThresholdError    too many rows are unreadable
+    └── VolumeGateError         so many rows are missing that the source itself is in doubt
 
 Messages say what happened, where (tenant, model, term, report), and what to do next.
 """
@@ -126,3 +127,7 @@ class HeaderContractError(DataRejectedError):
 
 class RejectThresholdError(DataRejectedError):
     """Too many rows of a report are unreadable."""
+
+
+class VolumeGateError(DataRejectedError):
+    """So many rows of a scope are missing that the source itself is in doubt."""

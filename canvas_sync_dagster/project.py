@@ -60,7 +60,7 @@ class CanvasSync:
     def _assets(self, tenant: TenantSettings) -> list[dg.AssetsDefinition]:
         models = self.models_of(tenant)
         unscoped = {model.name for model in models if not model.term_scoped}
-        lists = [rest_asset(tenant, model) for model in rest_models(models)]
+        lists = [rest_asset(tenant, model, unscoped=unscoped) for model in rest_models(models)]
         return lists + [report_asset(tenant, group, unscoped=unscoped) for group in report_groups(models)]
 
     def _jobs(self, tenant: TenantSettings) -> list[Any]:

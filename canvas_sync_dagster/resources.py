@@ -37,6 +37,9 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     report_timeout: str | None = Field(None, description="how long a report may take in all, e.g. 1 day")
     report_compilation_timeout: str | None = Field(None, description="how long Canvas may compile it, e.g. 1 hour")
     report_max_tries: int | None = Field(None, description="how often it is started, 1 to 100")
+    accept_shrinkage: bool = Field(
+        False, description="true after a person has seen that a report may be so much shorter"
+    )
 
     def options(self, *, run_id: str, batch_id: str) -> SyncOptions:
         """Reads the run config.
@@ -54,6 +57,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 "report_compilation_timeout", self.report_compilation_timeout, parse_duration, "1 hour"
             ),
             report_max_tries=self.report_max_tries,
+            accept_shrinkage=self.accept_shrinkage,
             batch_id=batch_id,
             run_id=run_id,
         )

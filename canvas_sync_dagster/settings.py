@@ -19,13 +19,17 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.catalogue import BUILT_IN, Model
+from canvas_sync_dagster.catalogue.overrides import MappingOverride, with_legacy_ids
+from canvas_sync_dagster.catalogue.overrides import from_file as mapping_from_file
+from canvas_sync_dagster.catalogue.overrides import from_gem as mapping_from_gem
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.rhythm import FullSyncEvery
 
 PREFIX = "CANVAS_SYNC_"
+GEM_FILE = "canvas_sync_provisioning_mapping.yml"
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
-CONNECTION = {"base_url", "token", "account_id", "root_account_uuid", "database_url", "schema"}
+CONNECTION = {"base_url", "token", "account_id", "root_account_uuid", "shard", "database_url", "schema"}
 """Settings of one Canvas. With several tenants in a file the environment gives them only to the one it names, so that
 no token reaches another school's Canvas."""
 
@@ -90,6 +94,7 @@ class TenantSettings(BaseModel):
     token: SecretStr | None = Field(None, description="a Canvas access token")
     account_id: str = Field("self", description="self, digits, or sis_account_id:…")
     root_account_uuid: str | None = Field(None, description="the UUID that Canvas gives its root account")
+    shard: int | None = Field(None, ge=1, description="number of the shard in global ids; learned from live events")
     database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:5432/database")
     schema_name: str | None = Field(None, alias="schema", description="a name of at most 63 characters")
     models: Names = Field(("all",), description=f"all, or a list of {', '.join(m.name for m in BUILT_IN)}")
@@ -207,9 +212,11 @@ class TenantSettings(BaseModel):
 class Settings(BaseModel):
     """All tenants of a code location, and what they share."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
 
     home: Path = Field(Path(".canvas_sync"), description="a directory")
+    mappings: tuple[MappingOverride, ...] = ()
+    legacy_ids: bool = False
     batch_rows: int | None = Field(None, ge=1, le=10_000_000, description="1 to 10000000 rows")
     tenants: tuple[TenantSettings, ...] = ()
 
@@ -233,7 +240,8 @@ class Settings(BaseModel):
                 f"{PREFIX}CONFIG", "there is no such file", allowed="the path of a YAML file", value=path
             )
         file = directory / (path or "canvas_sync.yaml")
-        tenants = _tenants_of_file(file, variables) if file.is_file() else {}
+        content = _content_of_file(file) if file.is_file() else {}
+        tenants = _tenants_of_file(content, variables, file)
         named = variables.get(f"{PREFIX}TENANT") or (next(iter(tenants)) if len(tenants) == 1 else "canvas")
         alone = not tenants or set(tenants) == {named}
         settings = [
@@ -241,8 +249,23 @@ class Settings(BaseModel):
             for slug, values in (tenants or {named: {}}).items()
         ]
         return cls(
-            home=home_directory(variables, directory), batch_rows=_batch_rows(variables), tenants=tuple(settings)
+            home=home_directory(variables, directory),
+            batch_rows=_batch_rows(variables),
+            tenants=tuple(settings),
+            mappings=(*_gem_mappings(directory), *_mappings(content, file.name)),
+            legacy_ids=_legacy_ids(content, file.name),
         )
+
+    def models(self) -> tuple[Model, ...]:
+        """Returns the built-in models with the mappings of the files.
+
+        Raises:
+            SettingError: A mapping names something that is not there.
+        """
+        found = [with_legacy_ids(model) if self.legacy_ids else model for model in BUILT_IN]
+        for mapping in self.mappings:
+            found = [mapping.applied(model) if model.name == mapping.model else model for model in found]
+        return tuple(found)
 
     def tenant(self, slug: str | None = None) -> TenantSettings:
         """Returns one tenant; the only one if no slug is given.
@@ -302,18 +325,65 @@ def _wrong(setting: str, name: str, value: object, message: str) -> SettingError
     return SettingError(setting, message.removeprefix("Value error, "), allowed=field.description or "", value=shown)
 
 
-def _tenants_of_file(file: Path, variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _content_of_file(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise SettingError(file.name, f"cannot be read: {error}", allowed="a YAML file") from error
-    tenants = content.get("tenants") if isinstance(content, dict) else None
+    allowed = {"tenants", "mappings", "legacy_ids"}
+    if not isinstance(content, dict):
+        raise SettingError(file.name, "is no mapping", allowed=f"the keys {', '.join(sorted(allowed))}")
+    if unknown := sorted(set(map(str, content)) - allowed):
+        raise SettingError(f"{file.name}: {unknown[0]}", "there is no such setting", allowed=", ".join(sorted(allowed)))
+    return content
+
+
+def _tenants_of_file(content: Mapping[str, Any], variables: Mapping[str, str], file: Path) -> dict[str, dict[str, Any]]:
+    tenants = content.get("tenants")
+    if tenants is None and (not file.is_file() or content):
+        return {}
     if not isinstance(tenants, dict) or not tenants or not all(isinstance(each, dict) for each in tenants.values()):
         raise SettingError(file.name, "names no tenants", allowed="tenants: {slug: {base_url: …, token: …}}")
-    if unknown := sorted(set(map(str, content)) - {"tenants"}):
-        raise SettingError(f"{file.name}: {unknown[0]}", "there is no such setting", allowed="tenants")
     expanded = _expand(tenants, variables, file.name)
     return {str(slug): cast("dict[str, Any]", values) for slug, values in cast("dict[str, Any]", expanded).items()}
+
+
+def _mappings(content: Mapping[str, Any], where: str) -> list[MappingOverride]:
+    given = content.get("mappings") or {}
+    if not isinstance(given, dict):
+        raise SettingError(f"{where}: mappings", "is no mapping", allowed="mappings: {model: {columns: {…}}}")
+    return [mapping_from_file(_model(name, where), each, f"{where}: mappings.{name}") for name, each in given.items()]
+
+
+def _gem_mappings(directory: Path) -> list[MappingOverride]:
+    """Reads the gem's own file, where the working directory or its `config/` has one."""
+    for file in (directory / GEM_FILE, directory / "config" / GEM_FILE):
+        if file.is_file():
+            try:
+                content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+                raise SettingError(file.name, f"cannot be read: {error}", allowed="a YAML file") from error
+            if not isinstance(content, dict):
+                raise SettingError(file.name, "is no mapping", allowed="{model: {conflict_target, report_columns}}")
+            return [
+                mapping_from_gem(_model(name, file.name), each, f"{file.name}: {name}")
+                for name, each in content.items()
+            ]
+    return []
+
+
+def _model(name: object, where: str) -> str:
+    known = [model.name for model in BUILT_IN]
+    if name not in known:
+        raise SettingError(f"{where}: {name}", "there is no such model", allowed=", ".join(known))
+    return str(name)
+
+
+def _legacy_ids(content: Mapping[str, Any], where: str) -> bool:
+    value = content.get("legacy_ids", False)
+    if not isinstance(value, bool):
+        raise SettingError(f"{where}: legacy_ids", "wrong value", allowed="true or false", value=value)
+    return value
 
 
 def _expand(value: object, variables: Mapping[str, str], where: str) -> object:

@@ -21,7 +21,7 @@ def materialization(tenant: TenantSettings, outcome: SyncOutcome, each: ModelOut
         "dagster/table_name": f"{tenant.schema_in_database}.{each.model.name}",
         "dagster/column_schema": column_schema(each.model),
         **each.counts.as_dict(),
-        "suspects": 0,
+        "suspects": each.suspects,
         "mode": outcome.decision.mode,
         "mode_reason": outcome.decision.reason,
         "observed_at": dg.MetadataValue.timestamp(outcome.observed_at),

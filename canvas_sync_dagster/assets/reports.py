@@ -4,14 +4,13 @@ from collections.abc import Collection, Iterator
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.checks import check_results, check_specs
 from canvas_sync_dagster.assets.metadata import materialization
-from canvas_sync_dagster.assets.specs import asset_spec
+from canvas_sync_dagster.assets.specs import BATCH_TAG, asset_spec
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.plan import ReportGroup
-
-BATCH_TAG = "canvas_sync/batch_id"
 
 
 def report_asset(tenant: TenantSettings, group: ReportGroup, *, unscoped: Collection[str]) -> dg.AssetsDefinition:
@@ -26,6 +25,7 @@ def report_asset(tenant: TenantSettings, group: ReportGroup, *, unscoped: Collec
     @dg.multi_asset(
         name=f"{tenant.slug}__{group.name}",
         specs=[asset_spec(tenant, model, parents=_drawn_parents(model, group, unscoped)) for model in group.models],
+        check_specs=[check for model in group.models for check in check_specs(tenant.slug, model)],
         can_subset=True,
         pool=f"canvas_reports__{tenant.slug}",
     )
@@ -33,7 +33,7 @@ def report_asset(tenant: TenantSettings, group: ReportGroup, *, unscoped: Collec
         context: dg.AssetExecutionContext,
         code_location: dg.ResourceParam[CodeLocation],
         sync_options: SyncOptionsResource,
-    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         # Imported by the run, not by the definitions: every daemon and webserver loads those, and Polars takes long.
         from canvas_sync_dagster.sync.report_sync import sync_report  # noqa: PLC0415
 
@@ -47,6 +47,7 @@ def report_asset(tenant: TenantSettings, group: ReportGroup, *, unscoped: Collec
             context.log.warning(f"{tenant.slug}/{name} is skipped: {why}")
         for each in outcome.models:
             yield materialization(tenant, outcome, each)
+            yield from check_results(tenant.slug, each, context.selected_asset_check_keys)
 
     return report
 

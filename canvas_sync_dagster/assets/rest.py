@@ -1,33 +1,52 @@
 """Factory of the assets that a walk over REST feeds."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.checks import check_results, check_specs
 from canvas_sync_dagster.assets.metadata import materialization
 from canvas_sync_dagster.assets.partitions import term_partitions
-from canvas_sync_dagster.assets.specs import asset_spec
-from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.resources import CodeLocation, failures
+from canvas_sync_dagster.assets.specs import BATCH_TAG, asset_spec
+from canvas_sync_dagster.catalogue import Model, RestFeed
+from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
 from canvas_sync_dagster.settings import TenantSettings
 
 
-def rest_asset(tenant: TenantSettings, model: Model) -> dg.AssetsDefinition:
-    """Builds the op of one REST list; reading the terms also registers them as partitions."""
+def rest_asset(tenant: TenantSettings, model: Model, *, unscoped: Collection[str]) -> dg.AssetsDefinition:
+    """Builds the op of one REST list; reading the terms also registers them as partitions.
 
-    @dg.multi_asset(name=f"{tenant.slug}__{model.name}", specs=[asset_spec(tenant, model, parents=())])
+    Args:
+        tenant: Whose Canvas is asked.
+        model: What is listed.
+        unscoped: Names of the models that belong to no term.
+    """
+    per = model.feed.per if isinstance(model.feed, RestFeed) else None
+    parents = tuple(name for name in model.parents if name in unscoped or name == per)
+
+    @dg.multi_asset(
+        name=f"{tenant.slug}__{model.name}",
+        specs=[asset_spec(tenant, model, parents=parents)],
+        check_specs=check_specs(tenant.slug, model),
+    )
     def rest_list(
-        context: dg.AssetExecutionContext, code_location: dg.ResourceParam[CodeLocation]
-    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        context: dg.AssetExecutionContext,
+        code_location: dg.ResourceParam[CodeLocation],
+        sync_options: SyncOptionsResource,
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         # As in reports.py: not by the definitions.
         from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list  # noqa: PLC0415
 
+        run_id = context.run.run_id
         with failures(), code_location.session(tenant.slug) as session:
-            outcome = sync_list(session, model, run_id=context.run.run_id)
+            options = sync_options.options(run_id=run_id, batch_id=context.run.tags.get(BATCH_TAG, run_id))
+            scope = context.partition_key if model.term_scoped else ""
+            outcome = sync_list(session, model, options, scope=scope)
             if model.name == "terms":
                 # Keys are only ever added: deleting one under a run would fail that run at its end.
                 name = str(term_partitions(tenant.slug).name)
                 context.instance.add_dynamic_partitions(name, list(live_term_ids(session)))
         yield materialization(tenant, outcome, outcome.models[0])
+        yield from check_results(tenant.slug, outcome.models[0], context.selected_asset_check_keys)
 
     return rest_list

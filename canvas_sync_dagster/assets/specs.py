@@ -10,6 +10,8 @@ from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Column, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.settings import TenantSettings
 
+BATCH_TAG = "canvas_sync/batch_id"
+
 
 def asset_key(tenant: str, model: str) -> dg.AssetKey:
     """Returns the asset key of a model, `<tenant>/<model>`."""

@@ -1,18 +1,20 @@
 """What exists in Canvas, as pure data."""
 
+from canvas_sync_dagster.catalogue.built_in import BUILT_IN
 from canvas_sync_dagster.catalogue.headers import HeaderMatch, match_header, normalize
 from canvas_sync_dagster.catalogue.model import (
     SYSTEM_COLUMNS,
     Column,
     ColumnType,
     Enrichment,
+    Events,
     Feed,
     Model,
     ProvisioningFeed,
     ReportFeed,
     RestFeed,
+    Suffices,
 )
-from canvas_sync_dagster.catalogue.models import BUILT_IN
 
 __all__ = [
     "BUILT_IN",
@@ -20,12 +22,14 @@ __all__ = [
     "Column",
     "ColumnType",
     "Enrichment",
+    "Events",
     "Feed",
     "HeaderMatch",
     "Model",
     "ProvisioningFeed",
     "ReportFeed",
     "RestFeed",
+    "Suffices",
     "match_header",
     "normalize",
 ]

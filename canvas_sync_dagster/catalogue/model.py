@@ -6,10 +6,14 @@ it. It holds data only; nothing here reads, writes or waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+DELETED: Mapping[str, str] = MappingProxyType({"workflow_state": "deleted"})
 
 
 class ColumnType(StrEnum):
@@ -33,8 +37,11 @@ class Column:
         type: Its PostgreSQL type.
         report: Header in reports; several spellings are tried in order. Empty: no report tells it.
         api: Key in the REST object, dotted for a nested one (`account.id`). None: REST does not tell it.
+        event: Keys in the bodies of live events; several spellings are tried in order. Empty: no event tells it.
+        folds: Value as REST and events spell it → as reports do, where they differ (`completed` → `concluded`).
         comment: What it means; becomes the comment on the column.
         indexed: Whether a secondary index helps the joins that people write.
+        transform: Called with the value and the whole record, header → text; returns what is stored.
         keeps_empty_text: Whether a quoted empty string stays one instead of becoming null.
     """
 
@@ -42,9 +49,12 @@ class Column:
     type: ColumnType
     report: tuple[str, ...] = ()
     api: str | None = None
+    event: tuple[str, ...] = ()
+    folds: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     comment: str = ""
     indexed: bool = False
     keeps_empty_text: bool = False
+    transform: Callable[[str | None, Mapping[str, str]], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +115,48 @@ class RestFeed:
     """A walk over REST lists; complete or nothing.
 
     Args:
-        path: Path below `/api/v1`, with `{account_id}` for the tenant's account.
+        path: Path below `/api/v1`, with `{account_id}` for the tenant's account and `{parent}` for each parent.
         parameters: Query of the first page.
         envelope: Key under which the list stands, where it is not the whole answer.
         first: Path of a single object that the list leaves out (the root account).
+        per: Model whose live rows are the parents, each with a list of its own; `self` is the token's user.
+        inject: Column that takes the parent's id, where the objects do not tell it.
+        item: Key under which each element holds the object.
+        absent: What a complete walk writes to rows that it did not see; they become suspects if it is empty.
     """
 
     path: str
     parameters: tuple[tuple[str, str], ...] = ()
     envelope: str | None = None
     first: str | None = None
+    per: str | None = None
+    inject: str | None = None
+    item: str | None = None
+    absent: Mapping[str, str] = field(default_factory=lambda: NOTHING)
 
 
 Feed = ProvisioningFeed | ReportFeed | RestFeed
+
+
+class Suffices(StrEnum):
+    """When an event's body says enough to be applied without asking Canvas again."""
+
+    NEVER = "never"
+    FOR_KNOWN_ROWS = "for known rows"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The live events that speak of a model.
+
+    Args:
+        names: As Canvas sends them.
+        suffices: When the body is enough. It is not where a column may change that the body does not tell.
+    """
+
+    names: tuple[str, ...]
+    suffices: Suffices = Suffices.NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +171,11 @@ class Model:
         term_scoped: Whether its feed is asked term by term.
         parents: Models that its rows point to; they are drawn, and loaded, before it.
         comment: What a row is; becomes the comment on the table.
+        term_by: How a row's term is found: a column that holds it, or a column and the model that it points to.
+        single: Path of one object, with `{account_id}` and names of columns in braces. None: Canvas shows none.
+        gone: What is written to a row that Canvas says is gone.
+        events: Live events that speak of it.
+        alterations: Functions that each row of a report goes through, column → value; None leaves the row out.
     """
 
     name: str
@@ -141,6 +185,11 @@ class Model:
     term_scoped: bool = False
     parents: tuple[str, ...] = ()
     comment: str = ""
+    term_by: tuple[str, ...] = ()
+    single: str | None = None
+    gone: Mapping[str, str] = field(default_factory=lambda: DELETED)
+    events: Events | None = None
+    alterations: tuple[Callable[[dict[str, Any]], dict[str, Any] | None], ...] = ()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -162,6 +211,29 @@ class Model:
     def api_columns(self) -> Iterator[Column]:
         """Yields the columns that REST tells."""
         return (column for column in self.columns if column.api)
+
+    def references(self, models: Mapping[str, Model]) -> Iterator[tuple[str, Model]]:
+        """Yields the columns that hold a parent's Canvas id, with the parent: `canvas_user_id` points to users."""
+        for name in self.parents:
+            column = f"canvas_{name.removesuffix('s')}_id"
+            parent = models.get(name)
+            if parent is not None and parent.key == ("canvas_id",) and any(c.name == column for c in self.columns):
+                yield column, parent
+
+    def event_columns(self) -> Iterator[Column]:
+        """Yields the columns that live events tell."""
+        return (column for column in self.columns if column.event)
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """Returns the user's functions that rows of a report go through."""
+        transforms = (column.transform for column in self.report_columns() if column.transform is not None)
+        return (*transforms, *self.alterations)
+
+    @property
+    def deleted_values(self) -> dict[str, str]:
+        """What marks a row as deleted, as far as the table has columns for it."""
+        return {name: value for name, value in self.gone.items() if any(column.name == name for column in self.columns)}
 
     def with_columns(self, *columns: Column) -> Model:
         """Returns a copy that has these columns in place of its own of the same name, and the new ones at the end."""

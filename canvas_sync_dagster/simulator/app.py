@@ -23,19 +23,47 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
+from canvas_sync_dagster.simulator import derived, objects
 from canvas_sync_dagster.simulator.answers import LOGIN_PAGE, REFUSALS, bad_token, no_token, not_found, throttled
+from canvas_sync_dagster.simulator.available import REPORTS
 from canvas_sync_dagster.simulator.faults import DOWNLOAD_FAULTS, REQUEST_FAULTS, Faults
 from canvas_sync_dagster.simulator.paging import BadBookmarkError, page
 from canvas_sync_dagster.simulator.parameters import BadBodyError, read_parameters
 from canvas_sync_dagster.simulator.report import Report, as_json, attachment, verifier
 from canvas_sync_dagster.simulator.reports import BadTermError, ReportQueue
-from canvas_sync_dagster.simulator.tables import REPORTS
 from canvas_sync_dagster.simulator.throttle import Bucket
 from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT
 
 REQUESTS_KEPT = 10_000
 CHUNK = 1 << 18
 """Bytes of a file that are sent at a time."""
+
+UNAUTHORIZED = {"status": "unauthorized", "errors": [{"message": "user not authorized to perform that action"}]}
+LISTS: dict[str, tuple[Callable[..., Any], str | None]] = {
+    "/accounts/{account}/roles": (derived.roles, None),
+    "/accounts/{account}/admins": (derived.admins, None),
+    "/accounts/{account}/outcome_group_links": (derived.outcome_links, None),
+    "/courses/{course}/outcome_results": (derived.outcome_results, "outcome_results"),
+    "/users/self/course_nicknames": (derived.nicknames, None),
+}
+"""Path → what makes the list, and the key it stands under."""
+OBJECTS: dict[str, Callable[..., Any]] = {
+    "/users/{user}": objects.user,
+    "/courses/{course}": objects.course,
+    "/sections/{section}": objects.section,
+    "/accounts/{of_account}/enrollments/{enrollment}": objects.enrollment,
+    "/courses/{course}/assignments/{assignment}": objects.assignment,
+    "/courses/{course}/assignments/{assignment}/submissions/{user}": objects.submission,
+    "/courses/{course}/assignments/{assignment}/overrides/{override}": objects.assignment_override,
+    "/courses/{course}/assignment_groups/{group}": objects.assignment_group,
+    "/courses/{course}/modules/{module}": objects.module,
+    "/groups/{group}": objects.group,
+    "/groups/{group}/users/{user}": objects.membership,
+    "/users/{user}/observees/{observee}": objects.observee,
+    "/group_categories/{category}": objects.group_category,
+    "/outcomes/{outcome}": objects.outcome,
+}
+"""Path → what makes the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +115,8 @@ class CanvasApp:
             ("DELETE", f"{reports}/{{number:int}}"): self._delete,
             ("PUT", f"{reports}/{{number:int}}/abort"): self._abort,
             ("GET", "/api/v1/users/self"): self._me,
+            **{("GET", f"/api/v1{path}"): self._listing(of) for path, of in LISTS.items()},
+            **{("GET", f"/api/v1{path}"): self._object(of) for path, of in OBJECTS.items()},
             ("GET", "/api/v1/files/{number:int}"): self._file,
         }
         guarded = [Route(path, self._guarded(handler), methods=[method]) for (method, path), handler in routes.items()]
@@ -207,6 +237,25 @@ class CanvasApp:
     async def _me(self, request: Request, account: int) -> Response:
         return JSONResponse({"id": 1001, "name": "Sync User"})
 
+    def _listing(self, of: tuple[Callable[..., Any], str | None]) -> Handler:
+        find, envelope = of
+
+        async def answer(request: Request, account: int) -> Response:
+            numbers = _numbers(request, account)
+            return not_found() if numbers is None else self._page(request, find(self.university, *numbers), envelope)
+
+        return answer
+
+    def _object(self, find: Callable[..., Any]) -> Handler:
+        async def answer(request: Request, account: int) -> Response:
+            numbers = _numbers(request, account)
+            if numbers is not None and self.faults.take("unauthorized_object"):
+                return JSONResponse(UNAUTHORIZED, 401)
+            found = find(self.university, *numbers) if numbers is not None else None
+            return JSONResponse(found) if found is not None else not_found()
+
+        return answer
+
     async def _available(self, request: Request, account: int) -> Response:
         names = sorted(self.queue.available, key=lambda name: REPORTS[name])
         runs = {name: self.queue.of(name, account)[:1] for name in names}
@@ -304,6 +353,13 @@ class CanvasApp:
     def _page(self, request: Request, rows: Sequence[dict[str, Any]], envelope: str | None = None) -> Response:
         chunk, links = page(request, rows, self.base_url)
         return JSONResponse({envelope: chunk} if envelope else chunk, headers={"Link": links})
+
+
+def _numbers(request: Request, account: int) -> list[int] | None:
+    """Reads the ids in a path; Canvas takes digits, and anything else is missing."""
+    given = {name: value for name, value in request.path_params.items() if name != "of_account"}
+    found = [account if name == "account" else value for name, value in given.items()]
+    return [int(each) for each in found] if all(str(each).isdecimal() for each in found) else None
 
 
 def _chunks(path: Path, size: int) -> Iterator[bytes]:

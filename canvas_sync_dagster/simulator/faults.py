@@ -21,6 +21,9 @@ REQUEST_FAULTS = {
     "token_expired": "401: Invalid access token",
     "no_permission": "403: user not authorized to perform that action",
 }
+OBJECT_FAULTS = {
+    "unauthorized_object": "401 for a single object: user not authorized to perform that action",
+}
 START_FAULTS = {
     "lost_answer": "the report is started, and its answer is a 504",
     "unknown_report": "404 on starting",
@@ -67,7 +70,7 @@ FILE_FAULTS = {
     "empty_file": "no byte at all",
 }
 FAULTS: Mapping[str, str] = MappingProxyType(
-    REQUEST_FAULTS | START_FAULTS | STATUS_FAULTS | DOWNLOAD_FAULTS | FILE_FAULTS
+    REQUEST_FAULTS | OBJECT_FAULTS | START_FAULTS | STATUS_FAULTS | DOWNLOAD_FAULTS | FILE_FAULTS
 )
 """All faults: name → what happens."""
 

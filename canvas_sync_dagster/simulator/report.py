@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from canvas_sync_dagster.simulator.tables import PROPRIETARY
+from canvas_sync_dagster.simulator.available import PROPRIETARY
 from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT
 
 FILE_IDS_FROM = 1_000_000_000

@@ -18,10 +18,11 @@ from typing import Any
 import polars as pl
 
 from canvas_sync_dagster.simulator import damage
+from canvas_sync_dagster.simulator.available import PROPRIETARY, SINGLE, STOCK
 from canvas_sync_dagster.simulator.changes import advance
 from canvas_sync_dagster.simulator.faults import STATUS_FAULTS, Faults
 from canvas_sync_dagster.simulator.report import FILE_IDS_FROM, Report, truthy
-from canvas_sync_dagster.simulator.tables import PROPRIETARY, SINGLE, STOCK, Question
+from canvas_sync_dagster.simulator.tables import Question
 from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT, University
 
 

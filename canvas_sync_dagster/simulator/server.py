@@ -16,10 +16,10 @@ import uvicorn
 from starlette.applications import Starlette
 
 from canvas_sync_dagster.simulator.app import CanvasApp, RecordedRequest
+from canvas_sync_dagster.simulator.available import REPORTS
 from canvas_sync_dagster.simulator.faults import Faults
 from canvas_sync_dagster.simulator.report import Report
 from canvas_sync_dagster.simulator.reports import ReportQueue
-from canvas_sync_dagster.simulator.tables import REPORTS
 from canvas_sync_dagster.simulator.throttle import Bucket
 from canvas_sync_dagster.simulator.university import University
 
@@ -121,5 +121,6 @@ def _running(app: Starlette, host: str, port: int) -> Iterator[int]:
                 time.sleep(0.005)
             yield int(listener.getsockname()[1])
         finally:
-            server.should_exit = True
+            # Clients that keep a connection open would be waited for.
+            server.should_exit = server.force_exit = True
             thread.join()

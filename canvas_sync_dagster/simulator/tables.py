@@ -6,7 +6,6 @@ the proprietary reports are assumed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -140,13 +139,13 @@ def terms(u: University, q: Question) -> pl.DataFrame:
         term_id="sis_id",
         name="name",
         status="state",
-        start_date=_local("start_at"),
-        end_date=_local("end_at"),
+        start_date=local("start_at"),
+        end_date=local("end_at"),
         created_by_sis=pl.col("sis_id").is_not_null(),
     )
 
 
-def _courses(u: University, q: Question) -> pl.DataFrame:
+def courses_asked(u: University, q: Question) -> pl.DataFrame:
     rows = _in_account(u, q, u.courses)
     rows = rows if q.term is None else rows.filter(pl.col("term_id") == q.term)
     live = ~pl.col("state").is_in(["deleted", "completed"])
@@ -157,7 +156,7 @@ def _courses(u: University, q: Question) -> pl.DataFrame:
 
 def courses(u: University, q: Question) -> pl.DataFrame:
     states = {"claimed": "unpublished", "created": "unpublished", "available": "active", "completed": "concluded"}
-    rows = q.recent(_courses(u, q))
+    rows = q.recent(courses_asked(u, q))
     rows = rows.join(
         u.accounts.select(account_id="id", account_sis="sis_id"), on="account_id", how="left", maintain_order="left"
     )
@@ -173,8 +172,8 @@ def courses(u: University, q: Question) -> pl.DataFrame:
         canvas_term_id="term_id",
         term_id="term_sis",
         status=pl.col("state").replace(states),
-        start_date=_local("start_at"),
-        end_date=_local("end_at"),
+        start_date=local("start_at"),
+        end_date=local("end_at"),
         course_format=pl.lit(None, pl.String),
         canvas_blueprint_course_id=pl.lit(None, pl.String),
         blueprint_course_id=pl.lit(None, pl.String),
@@ -283,13 +282,15 @@ def enrollments(u: University, q: Question) -> pl.DataFrame:
 
 
 def assignments(u: University, q: Question) -> pl.DataFrame:
-    rows = u.assignments.join(_courses(u, q).select(course_id="id"), on="course_id", how="semi", maintain_order="left")
+    rows = u.assignments.join(
+        courses_asked(u, q).select(course_id="id"), on="course_id", how="semi", maintain_order="left"
+    )
     nothing = pl.lit(None, pl.String)
     return q.recent(rows).select(
         canvas_assignment_id="id",
         title="title",
         description="description",
-        due_at=_local("due_at"),
+        due_at=local("due_at"),
         unlock_at=nothing,
         lock_at=nothing,
         points_possible="points",
@@ -328,8 +329,8 @@ def submissions(u: University, q: Question) -> pl.DataFrame:
         pl.col("course_name").alias("course name"),
         pl.col("assignment_id").alias("assignment id"),
         pl.format("Essay {}: “why?”", pl.col("assignment_id") % 16).alias("assignment name"),
-        _local("submitted_at").alias("submission date"),
-        _local("graded_at").alias("graded date"),
+        local("submitted_at").alias("submission date"),
+        local("graded_at").alias("graded date"),
         pl.col("score"),
         pl.col("points").alias("points possible"),
         pl.col("id").alias("submission id"),
@@ -338,38 +339,22 @@ def submissions(u: University, q: Question) -> pl.DataFrame:
         pl.lit(False).alias("post to sis"),
         pl.col("section_id").alias("canvas section id"),
         pl.col("section_sis").alias("sis section id"),
-        _local("due_at").alias("due at"),
-        _local("graded_at").alias("posted at"),
+        local("due_at").alias("due at"),
+        local("graded_at").alias("posted at"),
         pl.lit("published").alias("assignment workflow state"),
         pl.lit(None, pl.String).alias("grading period id"),
     )
 
 
-Table = Callable[[University, Question], pl.DataFrame]
-
-STOCK: dict[str, Table] = {
-    "users": users,
-    "accounts": accounts,
-    "terms": terms,
-    "courses": courses,
-    "sections": sections,
-    "enrollments": enrollments,
-    "xlist": xlist,
-}
-PROPRIETARY: dict[str, Table] = {**STOCK, "pseudonyms": pseudonyms}
-SINGLE: dict[str, Table] = {
-    "proserv_assignment_export_csv": assignments,
-    "proserv_student_submissions_csv": submissions,
-}
-REPORTS: dict[str, str] = {
-    "provisioning_csv": "Provisioning",
-    "proservices_provisioning_csv": "Professional Services Provisioning",
-    "proserv_assignment_export_csv": "Assignment Export",
-    "proserv_student_submissions_csv": "Student Submissions",
-}
+def in_term(u: University, q: Question, rows: pl.DataFrame) -> pl.DataFrame:
+    """Keeps the rows whose `course_id` is of the term that was asked for."""
+    if q.term is None:
+        return rows
+    homes = u.courses.filter(pl.col("term_id") == q.term).select(course_id="id")
+    return rows.join(homes, on="course_id", how="semi", maintain_order="left")
 
 
-def _local(column: str) -> pl.Expr:
+def local(column: str) -> pl.Expr:
     """Writes a time as reports do: ISO 8601 with seconds, in the root account's zone."""
     return pl.col(column).dt.convert_time_zone(ZONE).dt.strftime("%Y-%m-%dT%H:%M:%S%:z")
 

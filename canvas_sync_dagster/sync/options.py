@@ -19,6 +19,7 @@ class SyncOptions:
         report_timeout: How long a report may take in all.
         report_compilation_timeout: How long Canvas may compile it.
         report_max_tries: How often it is started.
+        accept_shrinkage: Whether a scope may shrink suddenly, for a person has looked at the report.
         batch_id: Which batch the run belongs to.
         run_id: Which run this is, for the journal.
     """
@@ -28,6 +29,7 @@ class SyncOptions:
     report_timeout: timedelta | None = None
     report_compilation_timeout: timedelta | None = None
     report_max_tries: int | None = None
+    accept_shrinkage: bool = False
     batch_id: str = ""
     run_id: str = ""
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from canvas_sync_dagster.catalogue import HeaderMatch, Model
 from canvas_sync_dagster.sync.policy import Decision
+from canvas_sync_dagster.warehouse.absence import Absence
 from canvas_sync_dagster.warehouse.load import LoadCounts
 
 
@@ -21,6 +22,9 @@ class ModelOutcome:
         table_rows: Rows in the table after the load.
         header: How the report's header matched; None for a REST list.
         enriched: Enriching table → rows that it changed.
+        absence: What a complete source no longer lists.
+        suspects: Rows in the table that are suspected to be gone.
+        orphans: Parent model → rows whose parent the table of the parents lacks.
     """
 
     model: Model
@@ -28,6 +32,9 @@ class ModelOutcome:
     table_rows: int
     header: HeaderMatch | None = None
     enriched: Mapping[str, int] = field(default_factory=dict)
+    absence: Absence = field(default_factory=Absence)
+    suspects: int = 0
+    orphans: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,19 @@ watermarks, the ledger and the journal. Killed at any moment, a re-run adopts th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import polars as pl
+
 from canvas_sync_dagster.canvas.archive import Opener, open_tables
 from canvas_sync_dagster.canvas.lifecycle import Limits
 from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile, available_reports
-from canvas_sync_dagster.catalogue import Model, ProvisioningFeed, ReportFeed
+from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.errors import DataRejectedError, SettingError
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.journal import journaled
@@ -26,9 +28,18 @@ from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 from canvas_sync_dagster.sync.plan import ReportGroup, Request, plan_request, refuse_skipped
 from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.absence import (
+    GATE,
+    Absence,
+    clear_unlisted,
+    count_orphans,
+    count_suspects,
+    mark_missing,
+    no_keys,
+)
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
-from canvas_sync_dagster.warehouse.load import Source, count_rows, enrich_csv, load_csv
+from canvas_sync_dagster.warehouse.load import LoadCounts, Source, count_rows, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.state import JobLog, advance_watermark, lock_scopes, read_watermarks
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
@@ -79,7 +90,9 @@ def sync_report(
         file = driver.obtain(request.report, parameters, directory)
         waited = time.perf_counter() - start
         try:
-            return _Publication(session, request, scope, decision, file, job, waited).publish()
+            return _Publication(
+                session, request, scope, decision, file, job, waited, options.accept_shrinkage
+            ).publish()
         except DataRejectedError as error:
             # Whoever runs it again wants another file, not this one once more.
             ledger.reject(file.entry, str(error))
@@ -124,6 +137,16 @@ def _download_directory(session: Session) -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A table that was loaded, and the keys that the report lists of it."""
+
+    model: Model
+    counts: LoadCounts
+    enriched: Mapping[str, int]
+    listed: Sequence[pl.DataFrame]
+
+
+@dataclass(frozen=True, slots=True)
 class _Publication:
     """A report on disk, about to be published."""
 
@@ -134,6 +157,7 @@ class _Publication:
     file: ReportFile
     job: JobLog
     waited: float
+    accept_shrinkage: bool = False
 
     def publish(self) -> SyncOutcome:
         """Loads all tables of the report in one transaction."""
@@ -153,28 +177,35 @@ class _Publication:
                 report_id=number,
                 complete=self.decision.updated_after is None,
             )
-            outcomes = []
+            loaded = []
             for model in self.request.models:
                 mark = marks.get(model.name)
                 own = replace(source, watermark=mark.observed_at if mark else None)
-                outcomes.append(self._load(connection, model, tables, own))
+                loaded.append((own, self._load(connection, model, tables, own)))
+            # Only now does every row know its parents, and so its term.
+            outcomes = [self._told(connection, own, each) for own, each in loaded]
             mark_loaded(connection, self.session.schema, self.file.entry)
             outcome = self._outcome(tuple(outcomes))
             self.job.succeed(connection, outcome.summary())
         return outcome
 
-    def _load(self, connection: Connection, model: Model, tables: Mapping[str, Opener], source: Source) -> ModelOutcome:
+    def _load(self, connection: Connection, model: Model, tables: Mapping[str, Opener], source: Source) -> _Loaded:
         feed, schema = model.feed, self.session.schema
         table = feed.table if isinstance(feed, ProvisioningFeed) else self.request.report
         prefer = feed.prefer if isinstance(feed, (ProvisioningFeed, ReportFeed)) else None
+        listed: list[pl.DataFrame] = []
         counts = load_csv(
-            connection, schema, model, tables[table], source, prefer=prefer, batch_rows=self.session.batch_rows
+            connection,
+            schema,
+            model,
+            tables[table],
+            source,
+            prefer=prefer,
+            batch_rows=self.session.batch_rows,
+            listed=listed,
         )
         extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
-        enriched = {
-            extra.table: enrich_csv(connection, schema, model, extra, tables[extra.table], source).updated
-            for extra in extras
-        }
+        enriched = {extra.table: self._enrich(connection, model, extra, tables, source) for extra in extras}
         advance_watermark(
             connection,
             schema,
@@ -184,7 +215,43 @@ class _Publication:
             complete=source.complete,
             report_id=source.report_id,
         )
-        return ModelOutcome(model, counts, count_rows(connection, schema, model), counts.header, enriched)
+        return _Loaded(model, counts, enriched, listed)
+
+    def _enrich(
+        self, connection: Connection, model: Model, extra: Enrichment, tables: Mapping[str, Opener], source: Source
+    ) -> int:
+        schema, listed = self.session.schema, [no_keys(model)]
+        counts = enrich_csv(connection, schema, model, extra, tables[extra.table], source, listed=listed)
+        if not source.complete or source.is_outdated:
+            return counts.updated
+        return counts.updated + clear_unlisted(
+            connection,
+            schema,
+            model,
+            self.session.by_name,
+            source,
+            columns=list(extra.columns),
+            listed=pl.concat(listed),
+        )
+
+    def _told(self, connection: Connection, source: Source, loaded: _Loaded) -> ModelOutcome:
+        """Marks what a complete report no longer lists, and says what the table holds now."""
+        schema, model = self.session.schema, loaded.model
+        absence = Absence()
+        if source.complete:
+            listed = pl.concat([no_keys(model), *loaded.listed])
+            gate = None if self.accept_shrinkage else GATE
+            absence = mark_missing(connection, schema, model, self.session.by_name, source, listed, gate=gate)
+        return ModelOutcome(
+            model,
+            loaded.counts,
+            count_rows(connection, schema, model),
+            loaded.counts.header,
+            loaded.enriched,
+            absence,
+            count_suspects(connection, schema, model),
+            count_orphans(connection, schema, model, self.session.by_name),
+        )
 
     def _outcome(self, models: tuple[ModelOutcome, ...]) -> SyncOutcome:
         base = str(self.session.canvas.url(f"/accounts/{{account_id}}/reports/{self.request.report}"))

@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model, RestFeed
-from canvas_sync_dagster.errors import NotCanvasError
+from canvas_sync_dagster.errors import CanvasNotFoundError, NotCanvasError, SettingError
 from canvas_sync_dagster.sync.journal import journaled
+from canvas_sync_dagster.sync.mapping import as_row
+from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.absence import (
+    GATE,
+    Absence,
+    count_orphans,
+    count_suspects,
+    in_scope,
+    keys_of,
+    mark_missing,
+    not_deleted,
+    write_absent,
+)
+from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 from canvas_sync_dagster.warehouse.load import Source, count_rows, load_rows
 from canvas_sync_dagster.warehouse.state import advance_watermark, lock_scopes, read_watermarks
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
+AT_ONCE = 8
+"""Lists that are walked side by side. Canvas's bucket holds eleven requests in flight, and some is others' to use."""
 
-def sync_list(session: Session, model: Model, *, run_id: str) -> SyncOutcome:
-    """Walks a model's list and loads it.
+Body = Mapping[str, Any]
+
+
+def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: str = "") -> SyncOutcome:
+    """Walks a model's list, or one list per parent, and loads it.
+
+    Args:
+        session: The tenant's Canvas and database.
+        model: What is listed.
+        options: What this run asks for in place of the settings.
+        scope: Canvas term id, or empty for a list without a term.
 
     Raises:
         CanvasSyncError: Nothing was published; the message says what to do.
@@ -30,32 +55,24 @@ def sync_list(session: Session, model: Model, *, run_id: str) -> SyncOutcome:
     feed = model.feed
     if not isinstance(feed, RestFeed):
         raise TypeError(f"{model.name} is not fed over REST")
+    if model.term_scoped and not scope.isdecimal():
+        raise SettingError("partition", "this is not a Canvas term", allowed="the id of a term, in digits", value=scope)
     prepare_schema(session.database_url, session.schema, session.models)
-    with journaled(session, f"rest:{model.name}", {"path": feed.path}, run_id) as job:
+    with journaled(session, f"rest:{model.name}", {"path": feed.path, "scope": scope}, options.run_id) as job:
         start = time.perf_counter()
         observed_at = session.canvas.now()
-        rows = [as_row(model, each) for each in walk(session, feed)]
+        rows = list(walk(session, model, feed, scope))
         # Before its first answer we only guess Canvas's clock; the answer is at most one walk younger.
-        source = Source("", min(observed_at, session.canvas.now()), feed.path)
+        source = Source(scope, min(observed_at, session.canvas.now()), feed.path)
         waited = time.perf_counter() - start
         with explained(session.database_url, f"loading {model.name}"), connect(session.database_url) as connection:
-            lock_scopes(connection, session.schema, [model.name], "")
-            mark = read_watermarks(connection, session.schema, [model.name], "").get(model.name)
+            lock_scopes(connection, session.schema, [model.name], scope)
+            mark = read_watermarks(connection, session.schema, [model.name], scope).get(model.name)
             source = replace(source, watermark=mark.observed_at if mark else None)
-            counts = load_rows(connection, session.schema, model, rows, source)
-            advance_watermark(
-                connection,
-                session.schema,
-                model.name,
-                "",
-                observed_at=source.observed_at,
-                complete=True,
-                report_id=None,
-            )
-            each = ModelOutcome(model, counts, count_rows(connection, session.schema, model))
+            each = _published(connection, session, model, rows, source, accept_shrinkage=options.accept_shrinkage)
             outcome = SyncOutcome(
                 source=feed.path,
-                scope="",
+                scope=scope,
                 observed_at=source.observed_at,
                 decision=Decision(None, "a list over REST is always read in full"),
                 waited=waited,
@@ -65,9 +82,63 @@ def sync_list(session: Session, model: Model, *, run_id: str) -> SyncOutcome:
     return outcome
 
 
-def walk(session: Session, feed: RestFeed) -> list[dict[str, Any]]:
-    """Reads the whole list; an error in its middle leaves nothing."""
-    found = list(session.canvas.get_list(feed.path, feed.parameters, envelope=feed.envelope))
+def _published(
+    connection: Connection,
+    session: Session,
+    model: Model,
+    rows: list[dict[str, object]],
+    source: Source,
+    *,
+    accept_shrinkage: bool,
+) -> ModelOutcome:
+    schema = session.schema
+    assert isinstance(model.feed, RestFeed)  # noqa: S101 (the caller has seen to it)
+    counts = load_rows(connection, schema, model, rows, source)
+    listed = keys_of(model, rows)
+    absence = Absence()
+    if model.feed.absent and not source.is_outdated:
+        gone = write_absent(connection, schema, model, source, listed, model.feed.absent)
+        counts = replace(counts, updated=counts.updated + gone, rows_in_report=counts.rows_in_report + gone)
+    else:
+        gate = None if accept_shrinkage else GATE
+        absence = mark_missing(connection, schema, model, session.by_name, source, listed, gate=gate)
+    advance_watermark(
+        connection,
+        schema,
+        model.name,
+        source.scope,
+        observed_at=source.observed_at,
+        complete=True,
+        report_id=None,
+    )
+    return ModelOutcome(
+        model,
+        counts,
+        count_rows(connection, schema, model),
+        absence=absence,
+        suspects=count_suspects(connection, schema, model),
+        orphans=count_orphans(connection, schema, model, session.by_name),
+    )
+
+
+def walk(session: Session, model: Model, feed: RestFeed, scope: str) -> Iterator[dict[str, object]]:
+    """Reads the whole list, or all lists of the parents, as rows; an error in its middle leaves nothing."""
+    if feed.per is None:
+        for body in _list(session, feed):
+            yield as_row(model, body, session.shard)
+        return
+    parents = _parents(session, feed.per, scope)
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
+        for parent, bodies in zip(
+            parents, threads.map(lambda each: _list_of(session, feed, each), parents), strict=True
+        ):
+            for body in bodies:
+                row = as_row(model, body, session.shard)
+                yield ({feed.inject: parent} if feed.inject else {}) | row
+
+
+def _list(session: Session, feed: RestFeed) -> list[Body]:
+    found: list[Body] = list(session.canvas.get_list(feed.path, feed.parameters, envelope=feed.envelope))
     if feed.first is None:
         return found
     first = session.canvas.get(feed.first)
@@ -76,23 +147,38 @@ def walk(session: Session, feed: RestFeed) -> list[dict[str, Any]]:
     return [first, *found]
 
 
-def as_row(model: Model, body: Mapping[str, Any]) -> dict[str, object]:
-    """Maps an object of Canvas's API to columns; what it does not tell is left out, so that it keeps its value.
+def _list_of(session: Session, feed: RestFeed, parent: int) -> list[Body]:
+    path = feed.path.replace("{parent}", str(parent))
+    try:
+        found: list[Body] = list(session.canvas.get_list(path, feed.parameters, envelope=feed.envelope))
+    except CanvasNotFoundError:
+        # The parent was there when it was last looked at; it has no list any more.
+        return []
+    return [each[feed.item] for each in found] if feed.item else found
 
-    >>> from canvas_sync_dagster.catalogue.models import terms
-    >>> as_row(terms, {"id": 7, "name": None})
-    {'canvas_id': 7, 'name': None}
-    """
-    row: dict[str, object] = {}
-    for column in model.api_columns():
-        value: Any = body
-        for key in (column.api or "").split("."):
-            if not isinstance(value, Mapping) or key not in value:
-                break
-            value = value[key]
-        else:
-            row[column.name] = value
-    return row
+
+def _parents(session: Session, per: str, scope: str) -> list[int]:
+    """Finds the parents whose lists are walked."""
+    if per == "self":
+        return [_own_id(session, "/users/self")]
+    model = session.by_name[per]
+    with explained(session.database_url, f"reading {per}"), connect(session.database_url) as connection:
+        query = sql.SQL("select t.{key} from {table} t where {live} and {scope} order by 1").format(
+            key=sql.Identifier(model.key[0]),
+            table=sql.Identifier(session.schema, per),
+            live=not_deleted(model),
+            scope=in_scope(session.schema, model, session.by_name, scope),
+        )
+        found = [int(row[0]) for row in connection.execute(query).fetchall()]
+    # A sync that leaves out the accounts knows the one account that it was given.
+    return found or ([_own_id(session, "/accounts/{account_id}")] if per == "accounts" else [])
+
+
+def _own_id(session: Session, path: str) -> int:
+    body = session.canvas.get(path)
+    if not isinstance(body, dict) or not str(body.get("id", "")).isdecimal():
+        raise NotCanvasError(f"{path} does not answer with an object. Check CANVAS_SYNC_BASE_URL.")
+    return int(body["id"])
 
 
 def live_term_ids(session: Session) -> list[str]:

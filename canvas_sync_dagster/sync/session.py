@@ -12,6 +12,7 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.sync.extensions import Extensions
 
 EMBEDDED_DATABASE = "canvas_sync"
 """Database on the embedded server; Dagster's own storage stands beside it in another one."""
@@ -28,6 +29,8 @@ class Session:
         database_url: Where the copy lives; holds a password.
         models: All models of the code location.
         batch_rows: Rows per frame, where a person set it.
+        shard: Number of the tenant's shard in global ids, where it is known.
+        extensions: The user's own functions.
     """
 
     tenant: TenantSettings
@@ -36,6 +39,12 @@ class Session:
     database_url: str = field(repr=False)
     models: tuple[Model, ...]
     batch_rows: int | None = None
+    shard: int | None = None
+    extensions: Extensions = field(default_factory=Extensions)
+
+    @property
+    def by_name(self) -> dict[str, Model]:
+        return {model.name: model for model in self.models}
 
     @property
     def schema(self) -> str:
@@ -43,30 +52,37 @@ class Session:
 
 
 @contextmanager
-def open_session(settings: Settings, tenant: TenantSettings, models: tuple[Model, ...]) -> Iterator[Session]:
+def open_session(
+    settings: Settings, tenant: TenantSettings, models: tuple[Model, ...], extensions: Extensions | None = None
+) -> Iterator[Session]:
     """Connects to a tenant's Canvas; the database is connected to by whoever needs it, for as long as they do.
 
     Raises:
         SettingError: The tenant has no address or no token.
     """
-    with connect_canvas(tenant) as canvas:
+    own = extensions or Extensions()
+    with connect_canvas(tenant, own) as canvas:
         url = database_url(settings, tenant)
-        yield Session(tenant, settings.home, canvas, url, models, settings.batch_rows)
+        yield Session(tenant, settings.home, canvas, url, models, settings.batch_rows, tenant.shard, own)
 
 
-def connect_canvas(tenant: TenantSettings) -> Canvas:
-    """Makes the client of a tenant's Canvas.
+def connect_canvas(tenant: TenantSettings, extensions: Extensions | None = None) -> Canvas:
+    """Makes the client of a tenant's Canvas, or has the user's own function make it.
 
     Raises:
         SettingError: The tenant has no address or no token.
     """
+    made = extensions.client(tenant, tenant.account_id) if extensions and extensions.client else None
+    if isinstance(made, Canvas):
+        return made
     if tenant.base_url is None:
         raise _unset("CANVAS_SYNC_BASE_URL", tenant, "the address of your Canvas, e.g. https://school.instructure.com")
-    if tenant.token is None:
+    token = made if isinstance(made, str) else tenant.token.get_secret_value() if tenant.token else None
+    if token is None:
         raise _unset(
             "CANVAS_SYNC_TOKEN", tenant, "an access token of a Canvas admin (Account → Settings → New Access Token)"
         )
-    return Canvas(tenant.base_url, tenant.token.get_secret_value(), account_id=tenant.account_id)
+    return Canvas(tenant.base_url, token, account_id=tenant.account_id)
 
 
 def database_url(settings: Settings, tenant: TenantSettings) -> str:

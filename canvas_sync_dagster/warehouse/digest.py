@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import marshal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import polars as pl
 from xxhash import xxh3_64_intdigest
@@ -17,8 +19,14 @@ FORMAT = 1
 def salt(model: Model, match: HeaderMatch, prefer: str | None) -> int:
     """Derives a seed from all that decides what a record becomes, so that a changed mapping invalidates every digest."""
     columns = [(c.name, c.type.value, c.report, c.keeps_empty_text) for c in model.columns]
-    identity = json.dumps([FORMAT, match.header, columns, model.key, prefer])
-    return int(xxh3_64_intdigest(identity.encode()))
+    identity = json.dumps([FORMAT, match.header, columns, model.key, prefer]).encode()
+    return int(xxh3_64_intdigest(identity + b"".join(map(_code, model.functions))))
+
+
+def _code(function: Callable[..., Any]) -> bytes:
+    """Returns what changes when a function is rewritten: its compiled code, or its name where it has none."""
+    code = getattr(function, "__code__", None)
+    return marshal.dumps(code) if code is not None else repr(type(function)).encode()
 
 
 def digest(records: Iterable[bytes], seed: int) -> pl.Series:

@@ -60,14 +60,27 @@ def _estimated(connection: Connection, target: Target, conditions: Sequence[sql.
 def _as_bytes(
     connection: Connection, target: Target, key: Sequence[Column], conditions: Sequence[sql.Composable]
 ) -> pl.DataFrame:
-    """Reads each column as one long byte string: a million pairs take 0.2 s, against 1.8 s as rows of a COPY."""
     columns = [*(column.name for column in key), "row_hash"]
-    joined = [sql.SQL("string_agg(int8send({}), '')").format(sql.Identifier(name)) for name in columns]
-    query = sql.SQL("select {} from {} {}").format(sql.SQL(", ").join(joined), target.name, _where(conditions))
+    frame = read_bigints(connection, columns, sql.SQL("{} {}").format(target.name, _where(conditions)))
+    return frame.rename({"row_hash": OLD_DIGEST})
+
+
+def read_bigints(
+    connection: Connection, columns: Sequence[str], source: sql.Composable, alias: str | None = None
+) -> pl.DataFrame:
+    """Reads whole numbers, each column as one long byte string: a million pairs take 0.2 s, as rows of a COPY 1.8 s.
+
+    Args:
+        connection: In a transaction.
+        columns: None of them null in any row.
+        source: What stands behind `from`.
+        alias: Of the table that has the columns.
+    """
+    named = [sql.Identifier(alias, name) if alias else sql.Identifier(name) for name in columns]
+    joined = sql.SQL(", ").join(sql.SQL("string_agg(int8send({}), '')").format(name) for name in named)
     with connection.cursor(binary=True) as cursor:
-        row = cursor.execute(query).fetchone() or ()
-    names = [*columns[:-1], OLD_DIGEST]
-    return pl.DataFrame([_bigints(name, value) for name, value in zip(names, row, strict=True)])
+        row = cursor.execute(sql.SQL("select {} from {}").format(joined, source)).fetchone() or ()
+    return pl.DataFrame([_bigints(name, value) for name, value in zip(columns, row, strict=True)])
 
 
 def _bigints(name: str, text: bytes | None) -> pl.Series:

@@ -33,6 +33,7 @@ from canvas_sync_dagster.warehouse.merge import Merged, Stage
 from canvas_sync_dagster.warehouse.rejects import write_rejects
 from canvas_sync_dagster.warehouse.report_csv import Opener, ReportCsv
 from canvas_sync_dagster.warehouse.rows import load_rows
+from canvas_sync_dagster.warehouse.scripted import through_functions
 from canvas_sync_dagster.warehouse.sinks import Sink, open_sink
 from canvas_sync_dagster.warehouse.source import REJECT_LIMITS, LoadCounts, RejectLimits, Source, described
 from canvas_sync_dagster.warehouse.target import Target, inspect_target
@@ -53,6 +54,7 @@ def load_csv(
     prefer: str | None = None,
     limits: RejectLimits = REJECT_LIMITS,
     batch_rows: int | None = None,
+    listed: list[pl.DataFrame] | None = None,
 ) -> LoadCounts:
     """Loads one table of a report.
 
@@ -67,6 +69,7 @@ def load_csv(
         prefer: Header that decides between records of one key.
         limits: From when on the report counts as broken.
         batch_rows: Records per frame, at most.
+        listed: Takes the keys of the report, where the caller wants to know what it lists.
 
     Raises:
         HeaderContractError: The key's column is missing.
@@ -83,6 +86,8 @@ def load_csv(
         loading = _Loading(connection, schema, model, source, file, target)
         loading.in_any_order()
     loading.refuse_broken(limits)
+    if listed is not None:
+        listed += loading.listed
     return loading.counts()
 
 
@@ -95,9 +100,10 @@ class _Loading:
         self._connection, self._schema, self._model = connection, schema, model
         self._source, self._file, self._target = source, file, target
         self._key = list(model.key)
-        self._records = self._rejected = self._duplicates = self._unchanged = 0
+        self._records = self._rejected = self._duplicates = self._unchanged = self._skipped = 0
         self._first_reject: tuple[Reject, int] | None = None
         self._merged = Merged()
+        self.listed: list[pl.DataFrame] = []
         self._seconds = dict.fromkeys(("read", "compare", "parse", "copy", "merge"), 0.0)
 
     def in_order(self) -> None:
@@ -111,6 +117,7 @@ class _Loading:
         with self._sink() as (sink, empty):
             for block in self._timed_blocks(in_key_order(self._file.blocks(), self._key[0])):
                 keys = whole_keys(block.frame, self._key, self._file.seed)
+                self.listed.append(keys.select(self._key))
                 changed = keys if empty else self._changed(keys)
                 self._count_unchanged(keys, changed)
                 self._add(sink, self._parsed(sink, block, None if changed.height == keys.height else changed))
@@ -122,6 +129,7 @@ class _Loading:
         if not frames:
             return
         keys = whole_keys(pl.concat(frames), self._key, self._file.seed).sort(self._key[0])
+        self.listed.append(keys.select(self._key))
         del frames
         with self._sink() as (sink, empty):
             changed = keys if empty else self._changed(keys)
@@ -150,6 +158,7 @@ class _Loading:
         if self._source.is_outdated:
             self._merged = Merged(superseded=chosen.height)
             return
+        self.listed.append(chosen.select(self._key))
         stage = Stage(self._connection, self._target, self._file.loaded)
         stage.add(chosen.drop(DIGEST))
         with self._timed("merge"):
@@ -182,6 +191,7 @@ class _Loading:
             superseded=merged.superseded,
             rejected=self._rejected,
             duplicates=self._duplicates,
+            skipped=self._skipped,
             header=self._file.match,
             seconds=self._seconds,
         )
@@ -219,6 +229,12 @@ class _Loading:
             layout = self._file.layout
             parsed, rejects = parse(records, layout, data) if records else (nothing(layout), [])
             parsed, rejects = self._without_empty_keys(parsed, rejects)
+            if self._model.functions:
+                parsed, failed, skipped = through_functions(
+                    parsed, records, self._file.match.header, layout.separator, self._model
+                )
+                parsed, rejects = self._without_empty_keys(parsed, rejects + failed)
+                self._skipped += skipped
             rows = frame.get_column(ROW)
             digests = frame.get_column(DIGEST).gather(parsed.get_column(ROW))
         if rejects:
@@ -283,6 +299,7 @@ def enrich_csv(
     source: Source,
     *,
     limits: RejectLimits = REJECT_LIMITS,
+    listed: list[pl.DataFrame] | None = None,
 ) -> LoadCounts:
     """Sets columns of rows that are there from another table of the report; rows that are not there are superseded.
 
@@ -300,6 +317,8 @@ def enrich_csv(
     loading = _Loading(connection, schema, narrow, source, file, replace(target, system=target.system - {"row_hash"}))
     loading.enrich()
     loading.refuse_broken(limits)
+    if listed is not None:
+        listed += loading.listed
     return loading.counts()
 
 

@@ -54,7 +54,7 @@ REJECT_LIMITS = RejectLimits()
 
 @dataclass(frozen=True, slots=True)
 class LoadCounts:
-    """What became of each row: the first is the sum of the next six.
+    """What became of each row: the first is the sum of the next seven.
 
     Attributes:
         rows_in_report: Records in the file.
@@ -64,6 +64,7 @@ class LoadCounts:
         superseded: Rows that are known fresher from elsewhere.
         rejected: Records that cannot be loaded.
         duplicates: Records whose key another record of the file speaks for.
+        skipped: Records that a function of the mapping left out.
         header: How the header matched; None for a list.
         seconds: Phase → seconds.
     """
@@ -75,18 +76,28 @@ class LoadCounts:
     superseded: int = 0
     rejected: int = 0
     duplicates: int = 0
+    skipped: int = 0
     header: HeaderMatch | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """Keys that the report speaks of."""
-        return self.rows_in_report - self.rejected - self.duplicates
+        return self.rows_in_report - self.rejected - self.duplicates - self.skipped
 
     def as_dict(self) -> dict[str, int]:
         """Returns the counts by name."""
-        named = ("rows_in_report", "inserted", "updated", "unchanged", "superseded", "rejected", "duplicates")
-        return {name: getattr(self, name) for name in named}
+        named = (
+            "rows_in_report",
+            "inserted",
+            "updated",
+            "unchanged",
+            "superseded",
+            "rejected",
+            "duplicates",
+            "skipped",
+        )
+        return {name: getattr(self, name) for name in named if name != "skipped" or self.skipped}
 
 
 def described(table: str, source: Source) -> str:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import SecretStr
 
 from canvas_sync_dagster import CanvasSync
+from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.settings import Settings, TenantSettings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from tests.fix_canvas import tenant_of
@@ -49,17 +50,7 @@ def test_definitions_load_without_any_setting() -> None:
     definitions = CanvasSync.from_environment({}, directory=Path("/")).definitions()
     dg.Definitions.validate_loadable(definitions)
     keys = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
-    names = (
-        "terms",
-        "accounts",
-        "users",
-        "pseudonyms",
-        "courses",
-        "sections",
-        "enrollments",
-        "assignments",
-        "submissions",
-    )
+    names = {model.name for model in BUILT_IN}
     assert keys == {f"canvas/{name}" for name in names}
     for job in ("canvas__sync_root", "canvas__sync_term"):
         assert definitions.resolve_job_def(job)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from canvas_sync_dagster.catalogue.built_in import enrollments, users
 from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model, ReportFeed
-from canvas_sync_dagster.catalogue.models import enrollments, users
 from canvas_sync_dagster.errors import HeaderContractError, RejectThresholdError, ReportContentError, SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, connect
 from canvas_sync_dagster.warehouse.load import LoadCounts, RejectLimits, Source, load_csv, load_rows

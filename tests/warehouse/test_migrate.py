@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.catalogue.built_in import courses
 from canvas_sync_dagster.catalogue.model import Column, ColumnType
-from canvas_sync_dagster.catalogue.models import courses
 from canvas_sync_dagster.errors import DatabaseUnavailableError, MisconfiguredError, SchemaError
 from canvas_sync_dagster.warehouse.connection import connect, redacted
 from canvas_sync_dagster.warehouse.ledger import ReportLedger

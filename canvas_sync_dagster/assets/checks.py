@@ -1,0 +1,66 @@
+"""Asset checks: what a load found out about the report and the table, as the UI shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from canvas_sync_dagster.assets.specs import asset_key
+from canvas_sync_dagster.catalogue import Model, RestFeed
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.outcome import ModelOutcome
+
+DESCRIPTIONS = {
+    "header_contract": "The report's header has the columns that the model declares, each once, and no others.",
+    "volume": "No sudden drop: of the rows that the table has, a complete source lists nearly all.",
+    "rejects": "Every row of the source could be loaded.",
+    "duplicate_keys": "No key comes twice. (Users come once per login, observers once per pair of logins.)",
+    "suspects": "No row is suspected to be gone.",
+    "orphans": "Every row's parent is there.",
+}
+REPEATING = {"users", "user_observers"}
+"""Models of which Canvas's reports repeat keys by nature."""
+
+
+def check_specs(tenant: str, model: Model) -> list[dg.AssetCheckSpec]:
+    """Declares the checks of one model; none of them blocks, for what must not be published is not."""
+    names = [name for name in DESCRIPTIONS if name != "header_contract" or not isinstance(model.feed, RestFeed)]
+    return [
+        dg.AssetCheckSpec(name, asset=asset_key(tenant, model.name), description=DESCRIPTIONS[name]) for name in names
+    ]
+
+
+def check_results(
+    tenant: str, each: ModelOutcome, wanted: Collection[dg.AssetCheckKey]
+) -> Iterator[dg.AssetCheckResult]:
+    """Tells what one load found out."""
+    key = asset_key(tenant, each.model.name)
+    for name, (passed, evidence) in _findings(each).items():
+        if dg.AssetCheckKey(key, name) in wanted:
+            yield dg.AssetCheckResult(
+                asset_key=key, check_name=name, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=evidence
+            )
+
+
+def _findings(each: ModelOutcome) -> dict[str, tuple[bool, dict[str, Any]]]:
+    counts, absence = each.counts, each.absence
+    found: dict[str, tuple[bool, dict[str, Any]]] = {
+        "volume": (not absence.held, {"expected": absence.expected, "missing": absence.missing, "held": absence.held}),
+        "rejects": (counts.rejected == 0, {"rejected": counts.rejected}),
+        "duplicate_keys": (
+            counts.duplicates == 0 or each.model.name in REPEATING,
+            {"duplicates": counts.duplicates},
+        ),
+        "suspects": (each.suspects == 0, {"suspects": each.suspects}),
+        "orphans": (not any(each.orphans.values()), dict(each.orphans)),
+    }
+    if each.header is not None:
+        header = each.header
+        drift = {"missing": header.missing, "unknown": header.unknown, "duplicated": header.duplicated}
+        # Canvas's reports tell much that no table keeps; only what a table lacks, or gets twice, is a drift.
+        passed = not header.missing and not header.duplicated
+        found["header_contract"] = (passed, {name: ", ".join(columns) for name, columns in drift.items() if columns})
+    return found

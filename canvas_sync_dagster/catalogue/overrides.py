@@ -1,0 +1,222 @@
+"""Overrides of mappings: each makes a new declaration from an old one; nothing is mutated.
+
+Three ways lead here: `CanvasSync.mapping()` in Python, `mappings:` in `canvas_sync.yaml`, and the gem's own
+`canvas_sync_provisioning_mapping.yml`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from canvas_sync_dagster.catalogue.headers import normalize
+from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model
+from canvas_sync_dagster.errors import SettingError
+
+TYPES = {
+    "bigint": ColumnType.BIGINT,
+    "integer": ColumnType.BIGINT,
+    "string": ColumnType.TEXT,
+    "text": ColumnType.TEXT,
+    "boolean": ColumnType.BOOLEAN,
+    "numeric": ColumnType.NUMERIC,
+    "decimal": ColumnType.NUMERIC,
+    "float": ColumnType.NUMERIC,
+    "datetime": ColumnType.TIMESTAMP,
+    "timestamptz": ColumnType.TIMESTAMP,
+    "json": ColumnType.JSON,
+    "jsonb": ColumnType.JSON,
+    "bigint[]": ColumnType.BIGINT_ARRAY,
+}
+"""Types as the gem and PostgreSQL name them."""
+
+Transform = Callable[[str | None, Mapping[str, str]], object]
+Alteration = Callable[[dict[str, Any]], "dict[str, Any] | None"]
+
+
+@dataclass(slots=True)
+class MappingOverride:
+    """What is changed about one model's mapping; calls are applied in their order, by `applied`.
+
+    Attributes:
+        model: Name of the model.
+    """
+
+    model: str
+    _changes: list[Callable[[Model], Model]] = field(default_factory=list)
+
+    def link_column(
+        self,
+        report: str | Mapping[str, str],
+        database: str | None = None,
+        *,
+        type: str | None = None,
+        transform: Transform | None = None,
+    ) -> Self:
+        """Loads a column of the report into a column of the table.
+
+        Args:
+            report: Header in the report, or several as header → column.
+            database: Column in the table; the header itself if not given. `canvas-sync migrate` adds a new one.
+            type: One of the gem's or PostgreSQL's names; the column's own, or text, if not given.
+            transform: Called with the value and the whole record, header → text; returns what is stored.
+
+        Raises:
+            SettingError: There is no such type.
+        """
+        if isinstance(report, Mapping):
+            for header, column in report.items():
+                self.link_column(header, column, type=type, transform=transform)
+            return self
+        kind = column_type(type, f"mapping of {self.model}: {report}") if type else None
+        self._changes.append(lambda model: _linked(model, report, database or report, kind, transform))
+        return self
+
+    def unlink_column(self, *names: str) -> Self:
+        """Loads columns no longer, named as in the report or in the table; the table keeps them."""
+        for name in names:
+            self._changes.append(lambda model, name=name: _unlinked(model, name))  # type: ignore[misc]
+        return self
+
+    def reset_links(self) -> Self:
+        """Forgets all links that there were up to now."""
+        self._changes.append(lambda model: replace(model, columns=tuple(replace(c, report=()) for c in model.columns)))
+        return self
+
+    def conflict_target(self, *columns: str) -> Self:
+        """Makes these columns the key."""
+        self._changes.append(lambda model: replace(model, key=columns))
+        return self
+
+    def alter_rows(self, alteration: Alteration) -> Alteration:
+        """Has each row, column → value, changed by a function; None leaves the row out. Usable as a decorator."""
+        self._changes.append(lambda model: replace(model, alterations=(*model.alterations, alteration)))
+        return alteration
+
+    def applied(self, model: Model) -> Model:
+        """Returns the new declaration.
+
+        Raises:
+            SettingError: It names something that is not there.
+        """
+        for change in self._changes:
+            try:
+                model = change(model)
+            except ValueError as error:
+                columns = ", ".join(column.name for column in model.columns)
+                raise SettingError(f"mapping of {self.model}", str(error), allowed=f"columns {columns}") from None
+        return model
+
+
+def column_type(name: str, where: str) -> ColumnType:
+    """Reads the name of a type.
+
+    Raises:
+        SettingError: There is no such type.
+    """
+    found = TYPES.get(name.strip().lower())
+    if found is None:
+        raise SettingError(where, "there is no such type", allowed=", ".join(TYPES), value=name)
+    return found
+
+
+def _linked(model: Model, report: str, name: str, kind: ColumnType | None, transform: Transform | None) -> Model:
+    old = next((column for column in model.columns if column.name == name), Column(name, ColumnType.TEXT))
+    return model.with_columns(replace(old, report=(report,), type=kind or old.type, transform=transform))
+
+
+def _unlinked(model: Model, name: str) -> Model:
+    folded = normalize(name)
+    hit = [c for c in model.columns if c.name == name or folded in map(normalize, c.report)]
+    if not hit:
+        raise ValueError(f"there is no column {name!r} to unlink")
+    return model.with_columns(*(replace(column, report=()) for column in hit))
+
+
+def from_file(model: str, given: object, where: str) -> MappingOverride:
+    """Reads one model of `mappings:`: `{reset, unlink, columns: {header: name or {…}}, conflict_target}`.
+
+    Raises:
+        SettingError: It is not of this form.
+    """
+    if not isinstance(given, Mapping):
+        raise SettingError(where, "is no mapping", allowed="{reset, unlink, columns, conflict_target}")
+    if unknown := sorted(set(map(str, given)) - {"reset", "unlink", "columns", "report_columns", "conflict_target"}):
+        raise SettingError(
+            f"{where}.{unknown[0]}", "there is no such setting", allowed="reset, unlink, columns, conflict_target"
+        )
+    mapping = MappingOverride(model)
+    if given.get("reset"):
+        mapping.reset_links()
+    mapping.unlink_column(*_names(given.get("unlink"), f"{where}.unlink"))
+    for header, link in _links(given.get("columns", given.get("report_columns")), where):
+        mapping.link_column(header, link.get("database_column_name"), type=link.get("type"))
+    if target := _names(given.get("conflict_target"), f"{where}.conflict_target"):
+        mapping.conflict_target(*target)
+    return mapping
+
+
+def from_gem(model: str, given: object, where: str) -> MappingOverride:
+    """Reads one model of the gem's file, which replaces the whole mapping.
+
+    Raises:
+        SettingError: It is not of the gem's form.
+    """
+    if not isinstance(given, Mapping) or not isinstance(given.get("report_columns"), Mapping):
+        raise SettingError(
+            where, "is not of the gem's form", allowed="{conflict_target, report_columns: {header: {…}}}"
+        )
+    return from_file(model, {**given, "reset": True}, where)
+
+
+def _names(given: object, where: str) -> Sequence[str]:
+    if given is None:
+        return ()
+    found = [given] if isinstance(given, str) else given
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise SettingError(where, "is no list of names", allowed="a name, or a list of names")
+    return found
+
+
+def _links(given: object, where: str) -> list[tuple[str, dict[str, Any]]]:
+    if given is None:
+        return []
+    if not isinstance(given, Mapping):
+        raise SettingError(
+            f"{where}.columns", "is no mapping", allowed="{header: column} or {header: {database_column_name, type}}"
+        )
+    links = []
+    for header, link in given.items():
+        named = {"database_column_name": link} if isinstance(link, str) else dict(link or {})
+        if unknown := sorted(set(map(str, named)) - {"database_column_name", "type"}):
+            raise SettingError(
+                f"{where}.{header}.{unknown[0]}", "there is no such setting", allowed="database_column_name, type"
+            )
+        links.append((str(header), named))
+    return links
+
+
+def with_legacy_ids(model: Model) -> Model:
+    """Names the key as the gem's old mappings did: `canvas_user_id` instead of `canvas_id`.
+
+    >>> from canvas_sync_dagster.catalogue.built_in import users
+    >>> with_legacy_ids(users).key
+    ('canvas_user_id',)
+    """
+    if model.key != ("canvas_id",):
+        return model
+    name = f"canvas_{singular(model.name)}_id"
+    columns = tuple(replace(c, name=name) if c.name == "canvas_id" else c for c in model.columns if c.name != name)
+    single = model.single and model.single.replace("{canvas_id}", f"{{{name}}}")
+    return replace(model, columns=columns, key=(name,), single=single)
+
+
+def singular(name: str) -> str:
+    """Returns the singular of a model's name.
+
+    >>> [singular(name) for name in ("users", "group_categories", "course_progresses")]
+    ['user', 'group_category', 'course_progress']
+    """
+    return re.sub(r"ies$", "y", name) if name.endswith("ies") else re.sub(r"(ss)es$|s$", r"\1", name)

@@ -1,0 +1,56 @@
+"""What users add to a code location: their functions, by what they are for. Holds no state and is never mutated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from canvas_sync_dagster.catalogue import Model
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.canvas.client import Canvas
+    from canvas_sync_dagster.settings import TenantSettings
+
+Fetch = Callable[["Canvas", Mapping[str, Any]], Any]
+MarkDeleted = Mapping[str, object] | str | Callable[[Mapping[str, Any]], Mapping[str, object]]
+RowFunction = Callable[[Mapping[str, Any]], object]
+ClientFactory = Callable[["TenantSettings", str], "Canvas | str"]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOverride:
+    """How the single objects of a model are asked for and understood, in place of its declaration.
+
+    Attributes:
+        fetch: Returns the object for a row of the table.
+        fields: Column → key of the object, dotted for a nested one, or a function of the object.
+        mark_deleted: What a 404 means for the row: values, a `workflow_state`, or a function that returns values.
+    """
+
+    fetch: Fetch | None = None
+    fields: Mapping[str, str | Callable[[Mapping[str, Any]], object]] = field(default_factory=dict)
+    mark_deleted: MarkDeleted | None = None
+
+    def deleted_values(self, model: Model, row: Mapping[str, Any]) -> Mapping[str, object]:
+        """Returns what is written to a row that Canvas says is gone."""
+        if self.mark_deleted is None:
+            return model.deleted_values
+        if isinstance(self.mark_deleted, str):
+            return {"workflow_state": self.mark_deleted}
+        return self.mark_deleted(row) if callable(self.mark_deleted) else self.mark_deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """All of a code location's own functions.
+
+    Attributes:
+        api: Model → how its objects are asked for.
+        row_by_row: Model → function that each row of its reports goes to, in place of the table.
+        client: Returns the client or the token of a tenant and account, so that no secret passes through settings.
+    """
+
+    api: Mapping[str, ApiOverride] = field(default_factory=dict)
+    row_by_row: Mapping[str, RowFunction] = field(default_factory=dict)
+    client: ClientFactory | None = None

@@ -1,0 +1,80 @@
+"""Objects of Canvas's API and bodies of its events become rows of our tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from canvas_sync_dagster.catalogue import Column, ColumnType, Model
+
+SHARD = 10**13
+"""Canvas's global ids are the number of a shard times this, plus the id on it."""
+
+
+def local_id(value: object, shard: int | None) -> object:
+    """Reduces a global id of the tenant's own shard to the local one; one of another shard is never reduced.
+
+    >>> local_id("70000000000012", 7), local_id(90000000000012, 7), local_id(12, 7)
+    (12, 90000000000012, 12)
+
+    Args:
+        value: What Canvas told, a number or its digits; anything else is returned as it is.
+        shard: Number of the tenant's shard; None if it is not known.
+    """
+    text = str(value)
+    if isinstance(value, bool) or not text.isascii() or not text.isdigit():
+        return value
+    number = int(text)
+    return number % SHARD if shard is not None and number // SHARD == shard else number
+
+
+def shard_of(global_id: object) -> int | None:
+    """Reads the shard's number from a global id; None if it is a local one.
+
+    >>> shard_of("70000000000001"), shard_of(1)
+    (7, None)
+    """
+    text = str(global_id)
+    return int(text) // SHARD or None if text.isascii() and text.isdigit() else None
+
+
+def as_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -> dict[str, object]:
+    """Maps an object of Canvas's API to columns; what it does not tell is left out, so that it keeps its value.
+
+    >>> from canvas_sync_dagster.catalogue.built_in import terms
+    >>> as_row(terms, {"id": 7, "name": None})
+    {'canvas_id': 7, 'name': None}
+    """
+    row: dict[str, object] = {}
+    for column in model.api_columns():
+        value: Any = body
+        for key in (column.api or "").split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                break
+            value = value[key]
+        else:
+            row[column.name] = folded(column, value, shard)
+    return row
+
+
+def event_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -> dict[str, object]:
+    """Maps the body of a live event to columns; what it does not tell is left out.
+
+    >>> from canvas_sync_dagster.catalogue.built_in import courses
+    >>> event_row(courses, {"course_id": "70000000000005", "workflow_state": "available"}, 7)
+    {'canvas_id': 5, 'workflow_state': 'active'}
+    """
+    row: dict[str, object] = {}
+    for column in model.event_columns():
+        for key in column.event:
+            if key in body:
+                row[column.name] = folded(column, body[key], shard)
+                break
+    return row
+
+
+def folded(column: Column, value: object, shard: int | None) -> object:
+    """Spells a value as reports do."""
+    if isinstance(value, str) and value in column.folds:
+        return column.folds[value]
+    return local_id(value, shard) if column.type is ColumnType.BIGINT else value

@@ -1,0 +1,169 @@
+"""Single objects, asked of Canvas again: after events, for suspects, for parents that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from string import Formatter
+from typing import Any
+from urllib.parse import parse_qsl
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.errors import (
+    CanvasForbiddenError,
+    CanvasNotFoundError,
+    CanvasUnauthorizedError,
+    NotCanvasError,
+)
+from canvas_sync_dagster.sync.extensions import ApiOverride
+from canvas_sync_dagster.sync.mapping import as_row
+from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.load import LoadCounts, Source, load_rows
+from canvas_sync_dagster.warehouse.single import mark_deleted
+
+AT_ONCE = 8
+"""Requests side by side; Canvas's bucket holds eleven in flight."""
+
+Row = Mapping[str, Any]
+
+
+class Verdict(Enum):
+    """What Canvas said of one object."""
+
+    FOUND = "found"
+    GONE = "gone"
+    FORBIDDEN = "forbidden"
+    UNASKED = "unasked"
+    """The row does not hold what the object's path needs, or Canvas shows no such objects singly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Canvas's word on one object.
+
+    Attributes:
+        row: What was asked about.
+        verdict: What was said.
+        content: The object's columns, if it was found.
+        observed_at: When it was asked, on Canvas's clock.
+    """
+
+    row: Row
+    verdict: Verdict
+    content: Mapping[str, object] = field(default_factory=dict)
+    observed_at: datetime | None = None
+
+
+def path_columns(model: Model) -> set[str]:
+    """Names the columns that the path of a single object needs."""
+    named = {name for _, name, _, _ in Formatter().parse(model.single or "") if name}
+    return named - {"account_id"}
+
+
+def can_ask(session: Session, model: Model) -> bool:
+    """Says whether Canvas shows single objects of a model."""
+    override = session.extensions.api.get(model.name)
+    return model.single is not None or (override is not None and override.fetch is not None)
+
+
+def ask(session: Session, model: Model, rows: Sequence[Row]) -> list[Answer]:
+    """Asks Canvas about each row's object.
+
+    A 404 counts as gone only while the token may see the account: else it may as well hide the object.
+
+    Raises:
+        CanvasError: Canvas does not answer, or does not accept the token.
+    """
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
+        answers = list(threads.map(lambda row: _ask_one(session, model, row), rows))
+    if any(answer.verdict in {Verdict.GONE, Verdict.FORBIDDEN} for answer in answers):
+        # Raises if the token itself is what Canvas refuses.
+        session.canvas.get("/accounts/{account_id}")
+    return answers
+
+
+def _ask_one(session: Session, model: Model, row: Row) -> Answer:
+    override = session.extensions.api.get(model.name, ApiOverride())
+    if override.fetch is None and (model.single is None or any(row.get(name) is None for name in path_columns(model))):
+        return Answer(row, Verdict.UNASKED)
+    observed_at = session.canvas.now()
+    try:
+        body = override.fetch(session.canvas, row) if override.fetch else _get(session, model, row)
+    except CanvasNotFoundError:
+        return Answer(row, Verdict.GONE, observed_at=observed_at)
+    except (CanvasForbiddenError, CanvasUnauthorizedError):
+        # An older Canvas says 401 for what the token may not see.
+        return Answer(row, Verdict.FORBIDDEN, observed_at=observed_at)
+    if not isinstance(body, Mapping):
+        raise NotCanvasError(f"{model.name}: Canvas does not answer with an object for {model.single}.")
+    content = {**as_row(model, body, session.shard), **_fields(override, body)}
+    # What was asked about is what was answered, even if the object does not repeat its key.
+    content |= {name: row[name] for name in model.key if content.get(name) is None}
+    return Answer(row, Verdict.FOUND, content, observed_at)
+
+
+def _get(session: Session, model: Model, row: Row) -> Any:
+    path, _, query = (model.single or "").partition("?")
+    values = {name: row[name] for name in path_columns(model)}
+    return session.canvas.get(path.format(**values, account_id="{account_id}"), parse_qsl(query))
+
+
+def _fields(override: ApiOverride, body: Mapping[str, Any]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for column, source in override.fields.items():
+        if callable(source):
+            found[column] = source(body)
+            continue
+        value: Any = body
+        for key in source.split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                break
+            value = value[key]
+        else:
+            found[column] = value
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What answers did to the table.
+
+    Attributes:
+        counts: What became of the objects that were found.
+        deleted: Rows that are marked as deleted now.
+        forbidden: Objects that the token may not see; their rows stay as they are.
+        unasked: Rows that Canvas could not be asked about.
+    """
+
+    counts: LoadCounts
+    deleted: int
+    forbidden: int
+    unasked: int
+
+
+def apply_answers(connection: Connection, session: Session, model: Model, answers: Iterable[Answer]) -> Applied:
+    """Writes what Canvas said, in the caller's transaction, under the ordering rule."""
+    given = list(answers)
+    override = session.extensions.api.get(model.name, ApiOverride())
+    found = [answer for answer in given if answer.verdict is Verdict.FOUND and answer.observed_at]
+    counts = LoadCounts()
+    if found:
+        # The earliest is claimed for all: it is at most one batch too old.
+        observed_at = min(answer.observed_at for answer in found if answer.observed_at)
+        source = Source("", observed_at, model.single or model.name, complete=False)
+        counts = load_rows(connection, session.schema, model, [answer.content for answer in found], source)
+    deleted = 0
+    for answer in given:
+        if answer.verdict is Verdict.GONE and answer.observed_at is not None:
+            values = override.deleted_values(model, answer.row)
+            deleted += mark_deleted(connection, session.schema, model, answer.row, values, answer.observed_at)
+    return Applied(
+        counts,
+        deleted,
+        sum(answer.verdict is Verdict.FORBIDDEN for answer in given),
+        sum(answer.verdict is Verdict.UNASKED for answer in given),
+    )

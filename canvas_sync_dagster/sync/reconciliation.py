@@ -1,0 +1,75 @@
+"""Suspects: rows that complete reports no longer list. Canvas is asked about each before anything is believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.sync.journal import journaled
+from canvas_sync_dagster.sync.objects import Verdict, apply_answers, ask, can_ask, path_columns
+from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.absence import count_suspects, has_suspects
+from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.single import read_suspects
+from canvas_sync_dagster.warehouse.tables import prepare_schema
+
+BATCH = 200
+"""Suspects per transaction: some twenty seconds of requests, which is what a kill may cost."""
+LIMIT = 2_000
+"""Suspects per model and call, if nobody says otherwise: Canvas gives some ten objects per second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What Canvas said of a model's suspects.
+
+    Attributes:
+        model: Name of the model.
+        asked: Suspects that Canvas was asked about.
+        deleted: Of them, those that it says are gone; they are marked so.
+        alive: Those that are there; their rows are refreshed.
+        forbidden: Those that the token may not see; they stay suspects.
+        left: Suspects that are left.
+        reason: Why Canvas was not asked; empty if it was.
+    """
+
+    model: str
+    asked: int = 0
+    deleted: int = 0
+    alive: int = 0
+    forbidden: int = 0
+    left: int = 0
+    reason: str = ""
+
+
+def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str = "") -> Reconciliation:
+    """Asks Canvas about a model's suspects, those of longest standing first, and believes what it says.
+
+    Raises:
+        CanvasSyncError: Canvas or the database does not answer; what was done up to then stands.
+    """
+    prepare_schema(session.database_url, session.schema, session.models)
+    url, schema = session.database_url, session.schema
+    with explained(url, f"reading suspects of {model.name}"), connect(url) as connection:
+        if not has_suspects(connection, schema, model):
+            return Reconciliation(model.name, reason="its table has no column missing_since")
+        columns = path_columns(model)
+        suspects = read_suspects(connection, schema, model, columns, limit)
+    if not suspects:
+        return Reconciliation(model.name)
+    if not can_ask(session, model):
+        return Reconciliation(model.name, left=len(suspects), reason="Canvas shows no single objects of it")
+    deleted = alive = forbidden = left = 0
+    with journaled(session, f"reconcile:{model.name}", {"suspects": len(suspects)}, run_id) as job:
+        for start in range(0, len(suspects), BATCH):
+            answers = ask(session, model, suspects[start : start + BATCH])
+            with explained(url, f"reconciling {model.name}"), connect(url) as connection:
+                applied = apply_answers(connection, session, model, answers)
+                left = count_suspects(connection, schema, model)
+            deleted += applied.deleted
+            forbidden += applied.forbidden
+            alive += sum(answer.verdict is Verdict.FOUND for answer in answers)
+        found = Reconciliation(model.name, len(suspects), deleted, alive, forbidden, left)
+        with explained(url, "writing the journal"), connect(url) as connection:
+            job.succeed(connection, {"deleted": deleted, "alive": alive, "forbidden": forbidden, "left": left})
+    return found

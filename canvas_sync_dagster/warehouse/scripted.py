@@ -1,0 +1,74 @@
+"""Sends rows of a report through the user's functions: transforms of single values, and alterations of whole rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from canvas_sync_dagster.catalogue import Column, Model
+from canvas_sync_dagster.warehouse.frames import ROW, Reject, fields, frame_of, valid
+
+
+def through_functions(
+    frame: pl.DataFrame, records: Sequence[bytes], header: Sequence[str], separator: str, model: Model
+) -> tuple[pl.DataFrame, list[Reject], int]:
+    """Applies a model's functions to rows that are already valid; a row that one fails for is rejected with its error.
+
+    Args:
+        frame: Rows, with `_row`.
+        records: Raw; `_row` points into them.
+        header: Names of their values.
+        separator: Between their values.
+        model: Whose functions.
+
+    Returns:
+        The rows that are left, the rejects, and how many rows the functions left out.
+    """
+    columns = [model[name] for name in frame.columns if name != ROW and not name.startswith("_")]
+    kept: list[dict[str, Any]] = []
+    rejects: list[Reject] = []
+    for row in frame.to_dicts():
+        number = int(row[ROW])
+        try:
+            record = dict(zip(header, fields(records[number], separator), strict=True))
+            changed = _changed(model, columns, {c.name: row[c.name] for c in columns}, record)
+        except Exception as error:
+            rejects.append(Reject(number, "", f"a function of the mapping failed: {type(error).__name__}: {error}"))
+            continue
+        if changed is not None:
+            kept.append({**{name: row[name] for name in frame.columns if name not in changed}, **changed})
+    altered, unfit = _checked(kept, columns, frame)
+    return altered, rejects + unfit, frame.height - len(kept) - len(rejects)
+
+
+def _changed(
+    model: Model, columns: Sequence[Column], row: dict[str, Any], record: dict[str, str]
+) -> dict[str, Any] | None:
+    for column in columns:
+        if column.transform is not None:
+            raw = next((record[name] for name in column.report if name in record), None)
+            row[column.name] = column.transform(raw or None, record)
+    changed: dict[str, Any] | None = row
+    for alteration in model.alterations:
+        if changed is None:
+            return None
+        changed = alteration(changed)
+    return changed
+
+
+def _checked(
+    rows: Sequence[dict[str, Any]], columns: Sequence[Column], like: pl.DataFrame
+) -> tuple[pl.DataFrame, list[Reject]]:
+    """Types what the functions returned; `_row` and the columns that no table has go along."""
+    texts = frame_of(rows, columns)
+    checked, rejects = valid(texts, columns)
+    along = [name for name in like.columns if name not in texts.columns or name == ROW]
+    beside = pl.DataFrame(
+        {name: [row[name] for row in rows] for name in along}, schema={n: like.schema[n] for n in along}
+    )
+    places = checked.get_column(ROW)
+    numbers = beside.get_column(ROW)
+    moved = [Reject(int(numbers[each.row]), each.column, each.reason) for each in rejects]
+    return pl.concat([beside[places.to_list()], checked.drop(ROW)], how="horizontal").select(like.columns), moved

@@ -1,0 +1,78 @@
+"""Statements about single rows: reading what Canvas is asked about, and marking what it says is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.warehouse.connection import Connection
+
+
+def read_rows(
+    connection: Connection, schema: str, model: Model, columns: Iterable[str], keys: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Reads columns of the rows with these keys; what is not there is left out."""
+    if not keys:
+        return []
+    names = list(dict.fromkeys([*model.key, *columns]))
+    query = sql.SQL("select {} from {} t join unnest({}) as k ({}) using ({})").format(
+        sql.SQL(", ").join(sql.Identifier("t", name) for name in names),
+        sql.Identifier(schema, model.name),
+        sql.SQL(", ").join(
+            sql.SQL("{}::{}[]").format(sql.Literal([row[name] for row in keys]), sql.SQL(model[name].type.value))
+            for name in model.key
+        ),
+        _names(model.key),
+        _names(model.key),
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return list(cursor.execute(query).fetchall())
+
+
+def read_suspects(
+    connection: Connection, schema: str, model: Model, columns: Iterable[str], limit: int
+) -> list[dict[str, Any]]:
+    """Reads the rows that have been suspects for longest."""
+    names = list(dict.fromkeys([*model.key, *columns]))
+    query = sql.SQL("select {} from {} where missing_since is not null order by missing_since, {} limit {}").format(
+        _names(names), sql.Identifier(schema, model.name), _names(model.key), sql.Literal(limit)
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return list(cursor.execute(query).fetchall())
+
+
+def mark_deleted(
+    connection: Connection,
+    schema: str,
+    model: Model,
+    row: Mapping[str, Any],
+    values: Mapping[str, object],
+    observed_at: datetime,
+) -> int:
+    """Writes that Canvas says a row is gone, unless the row was seen later than that.
+
+    Returns:
+        How many rows were written: one or none.
+    """
+    if not values:
+        return 0
+    sets = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in values.items()
+    )
+    key = sql.SQL(" and ").join(sql.SQL("{} = {}").format(sql.Identifier(n), sql.Literal(row[n])) for n in model.key)
+    cursor = connection.execute(
+        sql.SQL(
+            "update {} set {}, updated_at = now(), observed_at = {}, missing_since = null, row_hash = null "
+            "where {} and (observed_at is null or observed_at <= {})"
+        ).format(sql.Identifier(schema, model.name), sets, sql.Literal(observed_at), key, sql.Literal(observed_at))
+    )
+    return cursor.rowcount
+
+
+def _names(names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))

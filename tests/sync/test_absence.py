@@ -1,0 +1,173 @@
+"""Absence is not deletion: rows that vanish from reports are suspects until Canvas itself says what became of them."""
+
+from __future__ import annotations
+
+import polars as pl
+import psycopg
+import pytest
+
+from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.errors import CanvasUnauthorizedError, VolumeGateError
+from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync.options import SyncOptions
+from canvas_sync_dagster.sync.outcome import SyncOutcome
+from canvas_sync_dagster.sync.plan import report_groups
+from canvas_sync_dagster.sync.reconciliation import reconcile
+from canvas_sync_dagster.sync.report_sync import sync_report
+from canvas_sync_dagster.sync.rest_sync import sync_list
+from canvas_sync_dagster.sync.session import Session
+from tests.truth import FULL
+
+TERM = "118"
+MODELS = {model.name: model for model in BUILT_IN}
+GROUPS = {group.name: group for group in report_groups(BUILT_IN)}
+
+
+def sync(session: Session, options: SyncOptions = FULL) -> SyncOutcome:
+    names = {"courses", "sections", "enrollments"}
+    return sync_report(session, GROUPS["provisioning_term"], names, TERM, options, tell=lambda _: None)
+
+
+def suspects(session: Session, model: str) -> list[int]:
+    with psycopg.connect(session.database_url) as connection:
+        query = f"select canvas_id from canvas.{model} where missing_since is not null order by 1"
+        return [int(row[0]) for row in connection.execute(query).fetchall()]
+
+
+def state(session: Session, model: str, number: int) -> str:
+    with psycopg.connect(session.database_url) as connection:
+        row = connection.execute(
+            f"select workflow_state from canvas.{model} where canvas_id = %s", (number,)
+        ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def vanish(canvas: SimulatedCanvas, number: int) -> None:
+    """Deletes an enrollment by hand, which reports do not tell."""
+    canvas.advance(minutes=1)
+    canvas.university.set("enrollments", pl.col("id") == number, state="deleted", by_sis=False)
+
+
+def test_a_row_that_vanishes_is_a_suspect_until_canvas_says_it_is_deleted(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    sync(session)
+    vanish(canvas, 4_000_002)
+    outcome = sync(session)
+    enrollments = next(each for each in outcome.models if each.model.name == "enrollments")
+    assert (enrollments.absence.missing, enrollments.suspects) == (1, 1)
+    assert suspects(session, "enrollments") == [4_000_002]
+    assert state(session, "enrollments", 4_000_002) == "active"
+    found = reconcile(session, MODELS["enrollments"])
+    assert (found.asked, found.alive, found.left) == (1, 1, 0)
+    assert state(session, "enrollments", 4_000_002) == "deleted"
+
+
+def test_an_incremental_report_makes_no_suspects(canvas: SimulatedCanvas, session: Session) -> None:
+    sync(session)
+    vanish(canvas, 4_000_002)
+    sync(session, SyncOptions(mode="incremental"))
+    assert suspects(session, "enrollments") == []
+
+
+def test_a_row_that_returns_is_no_suspect_any_more(canvas: SimulatedCanvas, session: Session) -> None:
+    sync(session)
+    vanish(canvas, 4_000_002)
+    sync(session)
+    canvas.university.set("enrollments", pl.col("id") == 4_000_002, state="active")
+    sync(session)
+    assert suspects(session, "enrollments") == []
+    assert state(session, "enrollments", 4_000_002) == "active"
+
+
+def test_what_canvas_does_not_find_is_deleted_and_what_it_hides_stays_a_suspect(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    sync(session)
+    gone = canvas.university.enrollments.filter(pl.col("id").is_in([4_000_002, 4_000_003]))
+    canvas.university.enrollments = canvas.university.enrollments.join(gone.select("id"), on="id", how="anti")
+    sync(session)
+    assert suspects(session, "enrollments") == [4_000_002, 4_000_003]
+    canvas.faults.add("unauthorized_object", times=2)
+    found = reconcile(session, MODELS["enrollments"])
+    assert (found.deleted, found.forbidden, found.left) == (0, 2, 2)
+    found = reconcile(session, MODELS["enrollments"], limit=1)
+    assert (found.deleted, found.left) == (1, 1)
+    assert state(session, "enrollments", 4_000_002) == "deleted"
+    assert state(session, "enrollments", 4_000_003) == "active"
+
+
+def test_a_token_that_expires_deletes_nothing(canvas: SimulatedCanvas, session: Session) -> None:
+    sync(session)
+    vanish(canvas, 4_000_002)
+    sync(session)
+    canvas.faults.add("token_expired", times=5)
+    with pytest.raises(CanvasUnauthorizedError):
+        reconcile(session, MODELS["enrollments"])
+    assert suspects(session, "enrollments") == [4_000_002]
+
+
+def test_a_sudden_drop_publishes_nothing_until_a_person_says_it_is_right(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    sync(session)
+    canvas.faults.add("volume_drop", times=3)
+    with pytest.raises(VolumeGateError, match=r"courses of term 118: 8 of 8 rows.*accept_shrinkage"):
+        sync(session)
+    assert suspects(session, "courses") == []
+    canvas.faults.clear()
+    canvas.faults.add("volume_drop", times=3)
+    sync(session, SyncOptions(mode="full", accept_shrinkage=True))
+    assert len(suspects(session, "courses")) == 8
+    canvas.faults.clear()
+    sync(session)
+    assert suspects(session, "courses") == []
+
+
+def test_a_moderate_drop_is_published_but_marks_nobody(canvas: SimulatedCanvas, session: Session) -> None:
+    sync(session)
+    here = canvas.university.sections.join(
+        canvas.university.courses.filter(pl.col("term_id") == 118).select(course_id="id"), on="course_id", how="semi"
+    )
+    people = canvas.university.enrollments.join(here.select(section_id="id"), on="section_id", how="semi")
+    some = people.filter(pl.col("state") != "deleted").head(20).get_column("id").implode()
+    canvas.university.set("enrollments", pl.col("id").is_in(some), state="deleted", by_sis=False)
+    outcome = sync(session)
+    enrollments = next(each for each in outcome.models if each.model.name == "enrollments")
+    assert 15 <= enrollments.absence.missing <= 20
+    assert "none was marked" in enrollments.absence.held
+    assert suspects(session, "enrollments") == []
+
+
+def test_a_section_that_goes_home_is_cross_listed_no_more(canvas: SimulatedCanvas, session: Session) -> None:
+    def home() -> object:
+        with psycopg.connect(session.database_url) as connection:
+            query = "select canvas_nonxlist_course_id from canvas.sections where canvas_id = 4007"
+            return (connection.execute(query).fetchone() or [None])[0]
+
+    sync(session)
+    assert home() == 2003
+    canvas.advance(minutes=1)
+    canvas.university.set("sections", pl.col("id") == 4007, course_id=2003, nonxlist_course_id=None)
+    sync(session)
+    assert home() is None
+
+
+def test_admins_whom_canvas_no_longer_lists_are_inactive(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_list(session, MODELS["accounts"], FULL)
+    sync_list(session, MODELS["admins"], FULL)
+    assert state(session, "admins", 2000) == "active"
+    canvas.advance(days=10)
+    sync_list(session, MODELS["admins"], FULL)
+    assert state(session, "admins", 2000) == "inactive"
+    assert state(session, "admins", 2001) == "active"
+
+
+def test_a_walk_that_breaks_off_publishes_nothing(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_list(session, MODELS["accounts"], FULL)
+    canvas.faults.add("no_permission")
+    with pytest.raises(Exception, match=r"may not|authorized"):
+        sync_list(session, MODELS["roles"], FULL)
+    with psycopg.connect(session.database_url) as connection:
+        assert connection.execute("select count(*) from canvas.roles").fetchone() == (0,)

@@ -1,0 +1,63 @@
+"""Rows of a report go through the user's functions: changed, left out, or rejected for what the function raised."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from canvas_sync_dagster.catalogue import BUILT_IN, Model
+from canvas_sync_dagster.catalogue.overrides import MappingOverride
+from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.warehouse.load import LoadCounts, Source, load_csv
+from canvas_sync_dagster.warehouse.migrate import migrate
+
+USERS = next(model for model in BUILT_IN if model.name == "users")
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+CSV = b'canvas_user_id,full_name,login_id,tags\n1,ann,a,"x|y"\n2,bob,test,\n3,cy,c,z\n4,dee,d,boom\n'
+
+
+def load(url: str, model: Model, content: bytes = CSV, days: int = 0) -> LoadCounts:
+    with connect(url) as connection:
+        return load_csv(
+            connection, "canvas", model, lambda: io.BytesIO(content), Source("", T0 + timedelta(days=days), "r")
+        )
+
+
+def test_transforms_and_alterations(database_url: str) -> None:
+    def split(value: str | None, record: Mapping[str, str]) -> object:
+        if value == "boom":
+            raise ValueError("no such tag")
+        return f"{record['login_id']}:{'/'.join((value or '').split('|'))}"
+
+    def alter(row: dict[str, Any]) -> dict[str, Any] | None:
+        row["name"] = row["name"].upper()
+        return None if row["login_id"] == "test" else row
+
+    mapping = MappingOverride("users").link_column("tags", transform=split)
+    mapping.alter_rows(alter)
+    model = mapping.applied(USERS)
+    migrate(database_url, "canvas", [model])
+    counts = load(database_url, model)
+    assert (counts.rows_in_report, counts.inserted, counts.skipped, counts.rejected) == (4, 2, 1, 1)
+    with connect(database_url) as connection:
+        assert connection.execute("select canvas_id, name, tags from canvas.users order by 1").fetchall() == [
+            (1, "ANN", "a:x/y"),
+            (3, "CY", "c:z"),
+        ]
+        row = connection.execute("select line, reason from canvas.canvas_sync_rejected_rows").fetchone()
+    assert row is not None
+    assert row[0] == 5
+    assert "no such tag" in row[1]
+    assert load(database_url, model, days=1).unchanged == 2
+
+
+def test_a_rewritten_function_is_applied_to_rows_that_did_not_change(database_url: str) -> None:
+    first = MappingOverride("users").link_column("full_name", "name", transform=lambda value, _: value).applied(USERS)
+    then = (
+        MappingOverride("users").link_column("full_name", "name", transform=lambda value, _: f"{value}!").applied(USERS)
+    )
+    migrate(database_url, "canvas", [USERS])
+    assert load(database_url, first).inserted == 4
+    assert load(database_url, then, days=1).updated == 4
