@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
 
+RECEIVER_DRAINS = "CANVAS_SYNC_RECEIVER_DRAINS"
 SIZES = click.Choice(["small", "medium", "large"])
 
 
@@ -138,6 +140,36 @@ def simulate(host: str, port: int, size: str, seed: int, hostile: bool, compile_
         raise click.ClickException(
             f"cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
         ) from None
+
+
+@main.command("live-events")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--workers", default=1, show_default=True, help="Processes.")
+@click.option("--drain", is_flag=True, help="Also apply events, at once; the sensor stays the safety net.")
+def live_events(host: str, port: int, workers: int, drain: bool) -> None:
+    """Receive live events."""
+    import uvicorn  # noqa: PLC0415
+
+    if drain:
+        os.environ[RECEIVER_DRAINS] = "1"
+    if workers == 1:
+        from canvas_sync_dagster.live_events.main import application  # noqa: PLC0415
+
+        uvicorn.run(
+            application(), host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=14
+        )
+    else:
+        uvicorn.run(
+            "canvas_sync_dagster.live_events.main:application",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=14,
+        )
 
 
 if __name__ == "__main__":

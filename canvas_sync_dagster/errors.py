@@ -17,6 +17,9 @@ CanvasSyncError
 │   ├── NotCanvasError          what answers is not Canvas's API
 │   ├── ReportFailedError       a report failed as often as it may
 │   └── EmbeddedPostgresError   the embedded PostgreSQL cannot run here
+├── DeliveryError               a delivery to the receiver that is not accepted
+│   ├── ProvenanceError         nobody knows that Canvas sent it
+│   └── EventError              it cannot be read
 └── DataRejectedError           what Canvas delivered cannot be loaded; nothing was published
     ├── ReportContentError      the file is not what was asked for
     ├── HeaderContractError     a key column is missing
@@ -131,3 +134,15 @@ class RejectThresholdError(DataRejectedError):
 
 class VolumeGateError(DataRejectedError):
     """So many rows of a scope are missing that the source itself is in doubt."""
+
+
+class DeliveryError(CanvasSyncError):
+    """A delivery to the receiver that is not accepted."""
+
+
+class ProvenanceError(DeliveryError):
+    """Nobody knows that Canvas sent it, or not for this tenant."""
+
+
+class EventError(DeliveryError):
+    """It cannot be read as an event."""

@@ -6,6 +6,8 @@ Values of secrets never appear in it, nor in any repr. Order: environment, `.env
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import re
 from collections.abc import Mapping
@@ -27,6 +29,8 @@ from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.rhythm import FullSyncEvery
 
 PREFIX = "CANVAS_SYNC_"
+JWK_URL = "https://8axpcl50e4.execute-api.us-east-1.amazonaws.com/main/jwks"
+"""Instructure's key set for production and beta."""
 GEM_FILE = "canvas_sync_provisioning_mapping.yml"
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
 CONNECTION = {"base_url", "token", "account_id", "root_account_uuid", "shard", "database_url", "schema"}
@@ -112,6 +116,7 @@ class TenantSettings(BaseModel):
     report_timeout: Duration = Field(timedelta(days=1), description="a duration such as 1 day")
     report_compilation_timeout: Duration = Field(timedelta(hours=1), description="a duration such as 1 hour")
     report_max_tries: int = Field(3, ge=1, le=100, description="1 to 100")
+    unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are believed")
     poll_seconds: float = Field(30.0, gt=0, le=3600, description="seconds, more than 0, up to 3600")
 
     @property
@@ -217,6 +222,9 @@ class Settings(BaseModel):
     home: Path = Field(Path(".canvas_sync"), description="a directory")
     mappings: tuple[MappingOverride, ...] = ()
     legacy_ids: bool = False
+    jwk_url: str = JWK_URL
+    event_key: bytes | None = Field(None, repr=False)
+    event_iv: bytes | None = Field(None, repr=False)
     batch_rows: int | None = Field(None, ge=1, le=10_000_000, description="1 to 10000000 rows")
     tenants: tuple[TenantSettings, ...] = ()
 
@@ -254,6 +262,9 @@ class Settings(BaseModel):
             tenants=tuple(settings),
             mappings=(*_gem_mappings(directory), *_mappings(content, file.name)),
             legacy_ids=_legacy_ids(content, file.name),
+            jwk_url=_jwk_url(variables),
+            event_key=_secret(variables, "PRODUCTION_KEY1", {16, 24, 32}),
+            event_iv=_secret(variables, "PRODUCTION_IV1", {12, 16}),
         )
 
     def models(self) -> tuple[Model, ...]:
@@ -293,6 +304,29 @@ def _batch_rows(variables: Mapping[str, str]) -> int | None:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000_000:
         raise SettingError("BULK_IMPORTER_BATCH_SIZE", "wrong value", allowed="1 to 10000000 rows", value=text)
     return int(text)
+
+
+def _jwk_url(variables: Mapping[str, str]) -> str:
+    url = variables.get("DATASERVICES_JWK_URL", "").strip() or JWK_URL
+    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+        raise SettingError("DATASERVICES_JWK_URL", "this is not the address of a key set", allowed="a URL", value=url)
+    return url
+
+
+def _secret(variables: Mapping[str, str], name: str, sizes: set[int]) -> bytes | None:
+    """Reads a key in hex or base64; its value appears in no message."""
+    text = variables.get(name, "").strip()
+    if not text:
+        return None
+    allowed = f"{' or '.join(map(str, sorted(sizes)))} bytes, in hex or base64"
+    try:
+        hexadecimal = re.fullmatch(r"(?:[0-9a-fA-F]{2})+", text) and len(text) // 2 in sizes
+        found = bytes.fromhex(text) if hexadecimal else base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise SettingError(name, "this is neither hex nor base64", allowed=allowed) from None
+    if len(found) not in sizes:
+        raise SettingError(name, "this is not of the right size", allowed=allowed)
+    return found
 
 
 def _overrides(variables: Mapping[str, str], *, connection: bool) -> dict[str, str]:

@@ -19,8 +19,8 @@ Sessions = Callable[..., Session]
 
 @pytest.fixture
 def canvas() -> Iterator[SimulatedCanvas]:
-    """A small university whose reports take a twentieth of a second."""
-    with SimulatedCanvas(compile_seconds=0.05).serve() as serving:
+    """A small university whose reports take a hundredth of a second."""
+    with SimulatedCanvas(compile_seconds=0.01).serve() as serving:
         yield serving
 
 
@@ -29,7 +29,7 @@ def tenant_of(canvas: SimulatedCanvas, url: str, **settings: object) -> TenantSe
         "base_url": canvas.base_url,
         "token": canvas.token,
         "database_url": SecretStr(url),
-        "poll_seconds": 0.02,
+        "poll_seconds": 0.01,
     }
     return TenantSettings.model_validate(given | settings)
 

@@ -24,21 +24,32 @@ ALLOWED: dict[str, set[str]] = {
     "canvas": {"errors", "catalogue"},
     "warehouse": {"errors", "catalogue"},
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
+    "live_events": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
     "simulator": {"errors"},
     "instance_storage": {"errors", "embedded", "settings"},
     "resources": {"sync", "catalogue", "canvas", "warehouse"} | LEAVES,
     "assets": {"resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
-    "sensors": {"assets", "resources", "sync", "catalogue", "warehouse"} | LEAVES,
+    "sensors": {"assets", "resources", "sync", "live_events", "catalogue", "warehouse"} | LEAVES,
     "schedules": {"assets", "resources", "sync", "catalogue"} | LEAVES,
-    "project": {"assets", "sensors", "schedules", "resources", "sync", "catalogue"} | LEAVES,
+    "project": {"live_events", "assets", "sensors", "schedules", "resources", "sync", "catalogue"} | LEAVES,
     "definitions": {"project", "errors"},
     "demo": {"instance_storage", "project", "simulator", "assets", "resources", "sync", "catalogue", "warehouse"}
     | LEAVES,
-    "cli": {"demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
+    "cli": {"live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
     "__init__": {"project"},
 }
 DAGSTER = {"resources", "assets", "sensors", "schedules", "definitions", "project", "instance_storage", "demo"}
-WITHOUT_DAGSTER = ["catalogue", "canvas", "warehouse", "sync", "settings", "simulator", "embedded", "cli"]
+WITHOUT_DAGSTER = [
+    "live_events.serve",
+    "catalogue",
+    "canvas",
+    "warehouse",
+    "sync",
+    "settings",
+    "simulator",
+    "embedded",
+    "cli",
+]
 
 
 def modules() -> list[Path]:

@@ -175,6 +175,7 @@ class Model:
         single: Path of one object, with `{account_id}` and names of columns in braces. None: Canvas shows none.
         gone: What is written to a row that Canvas says is gone.
         events: Live events that speak of it.
+        carries: Models whose rows follow a row of this one: child, its column that points here, the column they share.
         alterations: Functions that each row of a report goes through, column → value; None leaves the row out.
     """
 
@@ -189,6 +190,7 @@ class Model:
     single: str | None = None
     gone: Mapping[str, str] = field(default_factory=lambda: DELETED)
     events: Events | None = None
+    carries: tuple[tuple[str, str, str], ...] = ()
     alterations: tuple[Callable[[dict[str, Any]], dict[str, Any] | None], ...] = ()
 
     def __post_init__(self) -> None:

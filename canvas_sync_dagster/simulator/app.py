@@ -26,6 +26,7 @@ from starlette.routing import Route
 from canvas_sync_dagster.simulator import derived, objects
 from canvas_sync_dagster.simulator.answers import LOGIN_PAGE, REFUSALS, bad_token, no_token, not_found, throttled
 from canvas_sync_dagster.simulator.available import REPORTS
+from canvas_sync_dagster.simulator.events import LazySigner
 from canvas_sync_dagster.simulator.faults import DOWNLOAD_FAULTS, REQUEST_FAULTS, Faults
 from canvas_sync_dagster.simulator.paging import BadBookmarkError, page
 from canvas_sync_dagster.simulator.parameters import BadBodyError, read_parameters
@@ -91,6 +92,7 @@ class CanvasApp:
 
     def __init__(self, queue: ReportQueue, faults: Faults, token: str, bucket: Bucket) -> None:
         self.queue, self.faults = queue, faults
+        self.signer = LazySigner()
         self.university = queue.university
         self.requests: deque[RecordedRequest] = deque(maxlen=REQUESTS_KEPT)
         self.base_url = self.storage_url = ""
@@ -121,7 +123,11 @@ class CanvasApp:
         }
         guarded = [Route(path, self._guarded(handler), methods=[method]) for (method, path), handler in routes.items()]
         api = Route("/api/{path:path}", self._guarded(self._nothing), methods=["GET", "POST", "PUT", "DELETE"])
-        web = [Route("/files/{number:int}/download", self._download), Route("/{path:path}", self._web)]
+        web = [
+            Route("/live-events/jwks", self._jwks),
+            Route("/files/{number:int}/download", self._download),
+            Route("/{path:path}", self._web),
+        ]
         return Starlette(routes=[*guarded, api, *web])
 
     def storage(self) -> Starlette:
@@ -331,6 +337,9 @@ class CanvasApp:
             self._storage_tokens[token] = (report.id, fault == "truncated_download")
         self._record(request, 302)
         return RedirectResponse(f"{self.storage_url}/storage/{report.file_id}?token={token}&download=1", 302)
+
+    async def _jwks(self, request: Request) -> Response:
+        return JSONResponse(self.signer.get().jwks())
 
     async def _web(self, request: Request) -> Response:
         """Everything outside the API wants a browser."""

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 import polars as pl
 import uvicorn
@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 
 from canvas_sync_dagster.simulator.app import CanvasApp, RecordedRequest
 from canvas_sync_dagster.simulator.available import REPORTS
+from canvas_sync_dagster.simulator.events import EventSource, Signer
 from canvas_sync_dagster.simulator.faults import Faults
 from canvas_sync_dagster.simulator.report import Report
 from canvas_sync_dagster.simulator.reports import ReportQueue
@@ -54,6 +55,7 @@ class SimulatedCanvas:
     ) -> None:
         self.token = token
         self.university = University(size, seed=seed)
+        self._events = EventSource(self.university)
         self.faults = Faults(hostile=hostile, seed=seed)
         self.queue = ReportQueue(
             self.university, self.faults, compile_seconds=compile_seconds, available=frozenset(reports)
@@ -63,6 +65,20 @@ class SimulatedCanvas:
     @property
     def base_url(self) -> str:
         return self._app.base_url
+
+    @property
+    def jwk_url(self) -> str:
+        """Where the keys of its live events are."""
+        return f"{self.base_url}/live-events/jwks"
+
+    @property
+    def signer(self) -> Signer:
+        """What its live events are signed with."""
+        return self._app.signer.get()
+
+    def take_events(self) -> list[dict[str, Any]]:
+        """Returns the live events of what changed since the last call, unsigned, in the order of their models."""
+        return self._events.take()
 
     @property
     def requests(self) -> deque[RecordedRequest]:

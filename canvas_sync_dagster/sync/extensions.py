@@ -48,9 +48,13 @@ class Extensions:
     Attributes:
         api: Model → how its objects are asked for.
         row_by_row: Model → function that each row of its reports goes to, in place of the table.
+        events: Functions that live events go to.
+        accepts_event: Says whether a live event belongs to a tenant, in place of the comparison of root accounts.
         client: Returns the client or the token of a tenant and account, so that no secret passes through settings.
     """
 
     api: Mapping[str, ApiOverride] = field(default_factory=dict)
     row_by_row: Mapping[str, RowFunction] = field(default_factory=dict)
     client: ClientFactory | None = None
+    events: Any = None
+    accepts_event: Callable[..., bool] | None = None

@@ -30,9 +30,14 @@ def is_document(text: str) -> bool:
     return True
 
 
-def document(value: object) -> str:
-    """Writes a value that REST gave as JSON that jsonb takes: without NUL characters and halves of surrogate pairs."""
-    text = json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace").decode()
+def document(value: object, *, canonical: bool = False) -> str:
+    """Writes a value that REST gave as JSON that jsonb takes: without NUL characters and halves of surrogate pairs.
+
+    Args:
+        value: Of JSON's types.
+        canonical: Whether equal values are to be written equally.
+    """
+    text = json.dumps(value, ensure_ascii=False, sort_keys=canonical).encode("utf-8", errors="replace").decode()
     return NUL_ESCAPE.sub(r"\1", text)
 
 

@@ -17,6 +17,7 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.target import Target
 
 HASH = Column("row_hash", ColumnType.BIGINT)
+OBSERVED = Column("observed_at", ColumnType.TIMESTAMP)
 MAINTENANCE_MEMORY = "256MB"
 """For building indexes behind a first load; measured on a million rows, more gained nothing."""
 
@@ -65,10 +66,20 @@ def copy_frame(connection: Connection, table: sql.Composable, frame: pl.DataFram
 
 
 class Stage:
-    """A temporary table that holds what may differ, until the transaction ends."""
+    """A temporary table that holds what may differ, until the transaction ends.
 
-    def __init__(self, connection: Connection, target: Target, columns: Sequence[Column]) -> None:
+    Args:
+        connection: In a transaction.
+        target: Where the rows go in the end.
+        columns: What is loaded.
+        timed: Whether each row tells in `observed_at` how fresh it is, instead of all being equally fresh.
+    """
+
+    def __init__(
+        self, connection: Connection, target: Target, columns: Sequence[Column], *, timed: bool = False
+    ) -> None:
         self._connection = connection
+        self._timed = timed
         self._target = target
         self._content = [column.name for column in columns]
         self._rest = [name for name in self._content if name not in target.key]
@@ -76,7 +87,7 @@ class Stage:
         self.name = sql.Identifier("pg_temp", "canvas_sync_stage")
         declared = sql.SQL(", ").join(
             sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type.value))
-            for column in (*columns, HASH)
+            for column in (*columns, HASH, *([OBSERVED] if timed else []))
         )
         connection.execute("drop table if exists pg_temp.canvas_sync_stage")
         connection.execute(sql.SQL("create temporary table canvas_sync_stage ({}) on commit drop").format(declared))
@@ -171,7 +182,8 @@ class Stage:
         digests = ["row_hash"] if self._target.has_digests else []
         written = [*self._content, *digests, *stamps]
         values: list[sql.Composable] = [sql.Identifier("s", name) for name in (*self._content, *digests)]
-        values += [sql.SQL("%(observed_at)s") if name == "observed_at" else sql.SQL("now()") for name in stamps]
+        observed = sql.SQL("s.observed_at") if self._timed else sql.SQL("%(observed_at)s")
+        values += [observed if name == "observed_at" else sql.SQL("now()") for name in stamps]
         updated = sql.SQL("updated_at = now()") if "updated_at" in stamps else sql.SQL("true")
         sets, condition = self._assignments(digest, touched)
         action = sql.SQL("update set {} where {}").format(sets, condition) if self._rest else sql.SQL("nothing")
@@ -232,7 +244,8 @@ class Stage:
     def _count_superseded(self, observed_at: datetime) -> int:
         if "observed_at" not in self._target.system:
             return 0
-        return self._count(sql.SQL("where o.observed_at > {} and {}").format(observed_at, self._differs("o", "s")))
+        observed: sql.Composable = sql.SQL("s.observed_at") if self._timed else sql.Literal(observed_at)
+        return self._count(sql.SQL("where o.observed_at > {} and {}").format(observed, self._differs("o", "s")))
 
     def _count(self, condition: sql.Composable) -> int:
         query = sql.SQL("select count(*) from {} s join {} o using ({}) {}").format(

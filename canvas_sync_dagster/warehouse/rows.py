@@ -9,14 +9,16 @@ from canvas_sync_dagster.catalogue import Column, Model
 from canvas_sync_dagster.errors import ReportContentError
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.frames import ROW, Reject, frame_of, text_of, valid
-from canvas_sync_dagster.warehouse.merge import Merged, Stage
+from canvas_sync_dagster.warehouse.merge import OBSERVED, Merged, Stage
 from canvas_sync_dagster.warehouse.source import LoadCounts, Source, described
 from canvas_sync_dagster.warehouse.target import inspect_target
 
 Row = Mapping[str, object]
 
 
-def load_rows(connection: Connection, schema: str, model: Model, rows: Iterable[Row], source: Source) -> LoadCounts:
+def load_rows(
+    connection: Connection, schema: str, model: Model, rows: Iterable[Row], source: Source, *, timed: bool = False
+) -> LoadCounts:
     """Loads objects that REST gave, already under the names of the columns; of several with one key the last counts.
 
     A column that an object does not tell keeps its value. A row that changes loses its digest: no report wrote it.
@@ -28,6 +30,7 @@ def load_rows(connection: Connection, schema: str, model: Model, rows: Iterable[
         rows: Column → value; other names are passed over.
         source: Where they come from. If it is not `complete`, so that no watermark speaks for its rows, the table keeps
             of equal rows, too, how fresh they are known to be.
+        timed: Whether each row has a moment of its own, as `observed_at`, in place of the source's.
 
     Raises:
         ReportContentError: A value does not fit its column.
@@ -38,7 +41,8 @@ def load_rows(connection: Connection, schema: str, model: Model, rows: Iterable[
     total = Merged()
     shapes = _by_shape(model, _by_key(model, given, source))
     for shape, alike in shapes.items():
-        total += _merge(connection, schema, model, [model[name] for name in shape], alike, source)
+        columns = [model[name] for name in shape] + ([OBSERVED] if timed else [])
+        total += _merge(connection, schema, model, columns, alike, source)
     distinct = sum(map(len, shapes.values()))
     return LoadCounts(
         rows_in_report=len(given),
@@ -72,13 +76,14 @@ def _by_shape(model: Model, rows: Iterable[Row]) -> dict[tuple[str, ...], list[R
 def _merge(
     connection: Connection, schema: str, model: Model, columns: Sequence[Column], rows: Sequence[Row], source: Source
 ) -> Merged:
-    target = inspect_target(connection, schema, model, {column.name for column in columns})
+    timed, content = OBSERVED in columns, [column for column in columns if column is not OBSERVED]
+    target = inspect_target(connection, schema, model, {column.name for column in content})
     frame, rejects = valid(frame_of(rows, columns), columns)
     if rejects:
         raise _unfit(model, source, rejects[0])
     if source.is_outdated:
         return Merged(superseded=len(rows))
-    stage = Stage(connection, target, columns)
+    stage = Stage(connection, target, content, timed=timed)
     stage.add(frame.drop(ROW))
     return stage.merge_rows(source.observed_at, refresh=not source.complete)
 

@@ -155,6 +155,40 @@ def _state_tables(metadata: sa.MetaData) -> None:
         comment="Report rows that could not be loaded, with line, reason and raw text.",
     )
     sa.Table(
+        "canvas_sync_live_events",
+        metadata,
+        sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
+        sa.Column("received_on", sa.Date(), nullable=False, server_default=sa.text("(now() at time zone 'UTC')::date")),
+        _text("event_name", nullable=False),
+        _time("event_time"),
+        _time("received_at", now=True),
+        _text("state", nullable=False, default="pending"),
+        _number("attempts", default="0"),
+        _time("next_attempt_at", now=True),
+        _text("error"),
+        sa.Column("done", postgresql.ARRAY(sa.Text())),
+        sa.Column("content_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("payload", postgresql.JSONB(), nullable=False),
+        _time("applied_at"),
+        sa.PrimaryKeyConstraint("id", "received_on"),
+        sa.Index("canvas_sync_live_events_content_key", "content_hash", "received_on", unique=True),
+        sa.Index(
+            "canvas_sync_live_events_waiting_idx",
+            "id",
+            postgresql_where=sa.text("state in ('pending', 'failed', 'dead')"),
+        ),
+        comment="The inbox of live events; one partition per day.",
+        postgresql_partition_by="RANGE (received_on)",
+    )
+    sa.Table(
+        "canvas_sync_remembered",
+        metadata,
+        sa.Column("name", sa.Text(), primary_key=True),
+        _text("value"),
+        _time("updated_at", now=True),
+        comment="What Canvas told once and is not asked again, such as the uuid of its root account.",
+    )
+    sa.Table(
         "canvas_sync_schema_migrations",
         metadata,
         _id(),

@@ -19,8 +19,10 @@ TEXT_LIMIT = 20_000
 
 STATE_TABLES = (
     "canvas_sync_job_logs",
+    "canvas_sync_live_events",
     "canvas_sync_reports",
     "canvas_sync_rejected_rows",
+    "canvas_sync_remembered",
     "canvas_sync_schema_migrations",
     "canvas_sync_sync_batches",
     "canvas_sync_watermarks",
@@ -136,3 +138,18 @@ class JobLog:
         )
         table = sql.Identifier(self.schema, "canvas_sync_job_logs")
         connection.execute(query.format(table, assignments), (*columns.values(), self.id))
+
+
+def remembered(connection: Connection, schema: str, name: str) -> str | None:
+    """Returns what Canvas told once."""
+    query = sql.SQL("select value from {} where name = %s").format(sql.Identifier(schema, "canvas_sync_remembered"))
+    row = connection.execute(query, (name,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def remember(connection: Connection, schema: str, name: str, value: str) -> None:
+    """Keeps what Canvas told, in the caller's transaction."""
+    query = sql.SQL(
+        "insert into {} (name, value) values (%s, %s) on conflict (name) do update set value = excluded.value, updated_at = now()"
+    ).format(sql.Identifier(schema, "canvas_sync_remembered"))
+    connection.execute(query, (name, value))

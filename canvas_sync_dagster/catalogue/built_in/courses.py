@@ -81,6 +81,7 @@ sections = Model(
     term_by=("canvas_course_id", "courses"),
     single="/sections/{canvas_id}",
     events=Events(("course_section_created", "course_section_updated"), Suffices.FOR_KNOWN_ROWS),
+    carries=(("enrollments", "canvas_section_id", "canvas_course_id"),),
     columns=(
         bigint("canvas_id", "canvas_section_id", "id", "course_section_id", comment="Canvas id of the section."),
         text("sis_id", "section_id", "sis_section_id", "sis_source_id"),

@@ -1,0 +1,1 @@
+"""Live events: received and committed first, applied afterwards. Starts without Dagster."""

@@ -1,0 +1,132 @@
+"""Group commit: the events of many requests become one insert and one commit, and each request is answered after it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import psycopg
+
+from canvas_sync_dagster.live_events.event import Event
+from canvas_sync_dagster.live_events.inbox import ensure_partitions, insert_statement, insert_values, lacks_partition
+from canvas_sync_dagster.warehouse.connection import connect
+
+LOG = logging.getLogger(__name__)
+MOST_WAITING = 2_000
+"""Events that may wait for their commit; beyond it senders are told to come again. At 1.5 KB each that is 3 MB."""
+MOST_AT_ONCE = 500
+STATEMENT_TIMEOUT = 8.0
+"""Seconds. Canvas gives up after fifteen; a commit that takes longer must not hang the next ones."""
+
+
+class BusyError(Exception):
+    """There is no room for one event more, or the database is away."""
+
+
+class Committer:
+    """Commits events to one tenant's inbox.
+
+    Args:
+        url: Of the database.
+        schema: The tenant's.
+        committed: Called after each commit.
+    """
+
+    def __init__(self, url: str, schema: str, committed: Callable[[], None] | None = None) -> None:
+        self._url, self._schema, self._committed = url, schema, committed
+        self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
+        self._wake = asyncio.Event()
+        self._connection: psycopg.AsyncConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._statement = insert_statement(schema)
+        self._closing = False
+
+    def start(self) -> None:
+        """Begins to commit; within a running loop."""
+        self._task = asyncio.create_task(self._work())
+
+    async def close(self) -> None:
+        """Commits what waits, and ends."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        if self._connection is not None:
+            await self._connection.close()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def store(self, event: Event) -> None:
+        """Returns when the event is committed.
+
+        Raises:
+            BusyError: It is not, and the sender should come again.
+        """
+        if len(self._waiting) >= MOST_WAITING or self._closing:
+            raise BusyError
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((event, future))
+        self._wake.set()
+        await future
+
+    async def _work(self) -> None:
+        while not self._closing or self._waiting:
+            await self._wake.wait()
+            if not self._waiting:
+                self._wake.clear()
+                continue
+            batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            await self._commit(batch)
+
+    async def _commit(self, batch: list[tuple[Event, asyncio.Future[None]]]) -> None:
+        try:
+            await asyncio.wait_for(self._insert([event for event, _ in batch]), STATEMENT_TIMEOUT)
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            LOG.warning("events of %s are not committed: %s", self._schema, error)
+            await self._forget()
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(BusyError())
+            return
+        for _, future in batch:
+            if not future.done():
+                future.set_result(None)
+        if self._committed is not None:
+            self._committed()
+
+    async def _insert(self, events: list[Event]) -> None:
+        connection = await self._connected()
+        try:
+            await connection.execute(self._statement, insert_values(events, datetime.now(UTC)))
+        except psycopg.errors.CheckViolation as error:
+            if not lacks_partition(error):
+                raise
+            await asyncio.to_thread(self._make_partitions)
+            await connection.execute(self._statement, insert_values(events, datetime.now(UTC)))
+
+    def _make_partitions(self) -> None:
+        with connect(self._url) as connection:
+            ensure_partitions(connection, self._schema)
+
+    async def _connected(self) -> psycopg.AsyncConnection:
+        if self._connection is None or self._connection.closed:
+            # What is acknowledged must survive the death of the server, whatever its own default is.
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=5,
+                application_name="canvas_sync live events",
+                options="-c synchronous_commit=on -c timezone=UTC -c statement_timeout=8000",
+            )
+        return self._connection
+
+    async def _forget(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await connection.close()

@@ -1,0 +1,91 @@
+"""A live event, however it was delivered: `{"metadata": {...}, "body": {...}}`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from canvas_sync_dagster.errors import EventError
+from canvas_sync_dagster.warehouse.documents import document, is_document
+
+SECRET_IN_URL = re.compile(r"((?:[?&]|&amp;)(?:access_token|token|sf_verifier|verifier)=)[^&\"\\\s]+", re.IGNORECASE)
+"""Canvas's events carry the addresses of the requests that caused them, now and then with a live token in the query."""
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, ready to be stored.
+
+    Attributes:
+        name: As Canvas spells it (`course_updated`).
+        time: When it happened, on Canvas's clock.
+        payload: Metadata and body, without secrets.
+        digest: Of the canonical payload; Canvas gives events no id.
+        text: The payload as it is stored.
+    """
+
+    name: str
+    time: datetime
+    payload: Mapping[str, Any]
+    digest: bytes
+    text: str
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.payload["metadata"]
+        return found
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.payload["body"]
+        return found
+
+
+def read_event(claims: object, now: datetime) -> Event:
+    """Reads an event from what was delivered.
+
+    Args:
+        claims: Decoded JSON, of whatever shape.
+        now: Stands in where the event tells no readable time.
+
+    Raises:
+        EventError: It is no event.
+    """
+    if not isinstance(claims, Mapping):
+        raise EventError("the body is no JSON object")
+    # The gem's older deliveries call the metadata attributes.
+    metadata, body = claims.get("metadata", claims.get("attributes")), claims.get("body", {})
+    if not isinstance(metadata, Mapping) or not isinstance(body, Mapping):
+        raise EventError("the body has no metadata")
+    name = metadata.get("event_name")
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_.:\-]{1,100}", name, re.IGNORECASE):
+        raise EventError("the metadata has no event_name")
+    text = document({"metadata": metadata, "body": body}, canonical=True)
+    text = SECRET_IN_URL.sub(r"\1[redacted]", text) if "=" in text else text
+    if not is_document(text):
+        raise EventError("the event holds what no JSON document may hold")
+    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return Event(name, read_time(metadata.get("event_time"), now), json.loads(text), digest, text)
+
+
+def read_time(value: object, default: datetime) -> datetime:
+    """Reads the times that events really carry; one that nobody can read, or that lies in the future, is the default.
+
+    >>> from datetime import UTC, datetime
+    >>> read_time("2019-11-05 07:38:00 -0800", datetime(2026, 1, 1, tzinfo=UTC)).isoformat()
+    '2019-11-05T07:38:00-08:00'
+    """
+    text = str(value or "").strip()
+    text = re.sub(r" ([+-]\d{2}):?(\d{2})$", r"\1:\2", text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return default
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(moment, default) if default < LATEST else moment

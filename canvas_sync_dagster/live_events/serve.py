@@ -1,0 +1,65 @@
+"""Serves the receiver for the tenants of the settings, by uvicorn."""
+
+from __future__ import annotations
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.live_events.drain import drain
+from canvas_sync_dagster.live_events.inbox import ensure_partitions
+from canvas_sync_dagster.live_events.keys import KeySet
+from canvas_sync_dagster.live_events.provenance import Provenance
+from canvas_sync_dagster.live_events.receiver import Inbox, Receiver, belongs
+from canvas_sync_dagster.live_events.symmetric import SecretKey
+from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.sync.session import connect_canvas, database_url, open_session
+from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.state import remember, remembered
+from canvas_sync_dagster.warehouse.tables import prepare_schema
+
+UUID = "root_account_uuid"
+
+
+def receiver(
+    settings: Settings, models: tuple[Model, ...], extensions: Extensions | None = None, *, drains: bool = False
+) -> Receiver:
+    """Makes the receiver of all tenants; their tables are made ready.
+
+    Args:
+        settings: With the tenants.
+        models: Of the code location.
+        extensions: The user's own functions.
+        drains: Whether it applies events by itself; the sensor is the safety net.
+
+    Raises:
+        CanvasSyncError: A database is away, or lacks something.
+    """
+    own = extensions or Extensions()
+    inboxes = {tenant.slug: _inbox(settings, tenant, models, own, drains=drains) for tenant in settings.tenants}
+    secrets = [SecretKey(settings.event_key, settings.event_iv)] if settings.event_key else []
+    return Receiver(inboxes, Provenance(KeySet(settings.jwk_url), secrets), own.accepts_event or belongs)
+
+
+def _inbox(
+    settings: Settings, tenant: TenantSettings, models: tuple[Model, ...], extensions: Extensions, *, drains: bool
+) -> Inbox:
+    url, schema = database_url(settings, tenant), tenant.schema_in_database
+    prepare_schema(url, schema, models)
+    with explained(url, "preparing the inbox"), connect(url) as connection:
+        ensure_partitions(connection, schema)
+        known = tenant.root_account_uuid or remembered(connection, schema, UUID)
+
+    def learn() -> str | None:
+        with connect_canvas(tenant, extensions) as canvas:
+            body = canvas.get("/accounts/self")
+        uuid = body.get("uuid") if isinstance(body, dict) else None
+        if isinstance(uuid, str) and uuid:
+            with connect(url) as connection:
+                remember(connection, schema, UUID, uuid)
+            return uuid
+        return None
+
+    def apply() -> object:
+        with open_session(settings, tenant, models, extensions) as session:
+            return drain(session)
+
+    return Inbox(tenant.slug, url, schema, known, learn, tenant.unsigned_events, apply if drains else None)

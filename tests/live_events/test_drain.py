@@ -1,0 +1,233 @@
+"""Events reach the tables: in any order, twice, or not at all, and the tables end up as Canvas is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import psycopg
+import pytest
+
+from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.live_events.drain import Drained, drain
+from canvas_sync_dagster.live_events.event import read_event
+from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent
+from canvas_sync_dagster.live_events.inbox import MOST_ATTEMPTS, depth, ensure_partitions, replay, store
+from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.simulator.events import Weather, event, global_id
+from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.warehouse.migrate import migrate
+from tests.fix_canvas import Sessions
+from tests.truth import actual, assert_true, sync_everything, sync_structure
+
+
+def put(session: Session, events: list[dict[str, Any]], canvas: SimulatedCanvas) -> None:
+    with connect(session.database_url) as connection:
+        ensure_partitions(connection, session.schema)
+        store(connection, session.schema, [read_event(each, canvas.now + timedelta(days=1)) for each in events])
+
+
+def due(session: Session) -> None:
+    with psycopg.connect(session.database_url) as connection:
+        connection.execute("update canvas.canvas_sync_live_events set next_attempt_at = now() where state = 'failed'")
+
+
+def states(session: Session) -> dict[str, int]:
+    with psycopg.connect(session.database_url) as connection:
+        rows = connection.execute("select state, count(*) from canvas.canvas_sync_live_events group by 1").fetchall()
+    return {str(state): int(count) for state, count in rows}
+
+
+def put_and_drain(session: Session, events: list[dict[str, Any]], canvas: SimulatedCanvas) -> Drained:
+    put(session, events, canvas)
+    return drain(session)
+
+
+def test_changes_reach_the_tables_by_events_alone(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_structure(session)
+    canvas.take_events()
+    canvas.advance(hours=1)
+    canvas.university.set("courses", pl.col("id") == 2003, name="Renamed", state="completed")
+    canvas.university.set("enrollments", pl.col("id") == 4_000_002, state="completed")
+    canvas.university.set("users", pl.col("id") == 1002, last_name="Married")
+    events = canvas.take_events()
+    assert [each["metadata"]["event_name"] for each in events] == [
+        "user_updated",
+        "course_updated",
+        "enrollment_updated",
+    ]
+    done = put_and_drain(session, events, canvas)
+    assert done.events == {"applied": 3}
+    course = actual(session.database_url, "courses")[2003]
+    assert (course["name"], course["workflow_state"]) == ("Renamed", "concluded")
+    assert actual(session.database_url, "enrollments")[4_000_002]["workflow_state"] == "concluded"
+    assert actual(session.database_url, "users")[1002]["name"].endswith("Married")
+
+
+def test_what_a_report_saw_later_is_not_undone_by_a_late_event(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_structure(session)
+    at = canvas.now - timedelta(hours=2)
+    row = canvas.university.enrollments.filter(pl.col("id") == 4_000_002).row(0, named=True)
+    before = actual(session.database_url, "enrollments")[4_000_002]
+    body = {"enrollment_id": global_id(4_000_002), "user_id": global_id(row["user_id"]), "workflow_state": "deleted"}
+    put_and_drain(session, [event("enrollment_updated", body, at)], canvas)
+    assert actual(session.database_url, "enrollments")[4_000_002] == before
+
+
+def test_events_of_one_object_are_applied_in_the_order_of_time_with_one_question(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    sync_structure(session)
+    body = {"course_id": global_id(2003), "name": "x", "workflow_state": "available"}
+    events = [event("course_updated", body, canvas.now + timedelta(seconds=n)) for n in range(20)]
+    asked = len(canvas.requests)
+    done = put_and_drain(session, events, canvas)
+    assert done.events == {"applied": 20}
+    assert sum(each.path == "/api/v1/courses/2003" for each in list(canvas.requests)[asked:]) == 1
+
+
+def test_a_section_that_moves_takes_its_enrollments_along(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_structure(session)
+    canvas.take_events()
+    canvas.advance(hours=1)
+    canvas.university.set("sections", pl.col("id") == 4006, course_id=2007, nonxlist_course_id=2003)
+    put_and_drain(session, canvas.take_events(), canvas)
+    with psycopg.connect(session.database_url) as connection:
+        rows = connection.execute(
+            "select distinct canvas_course_id from canvas.enrollments where canvas_section_id = 4006"
+        )
+        assert rows.fetchall() == [(2007,)]
+
+
+def test_parents_that_are_missing_are_fetched(canvas: SimulatedCanvas, session: Session) -> None:
+    migrate(session.database_url, "canvas", BUILT_IN)
+    row = canvas.university.enrollments.filter(pl.col("id") == 4_000_002).row(0, named=True)
+    body = {"enrollment_id": global_id(4_000_002), "user_id": global_id(row["user_id"]), "workflow_state": "active"}
+    assert put_and_drain(session, [event("enrollment_created", body, canvas.now)], canvas).events == {"applied": 1}
+    assert actual(session.database_url, "enrollments")[4_000_002]["canvas_section_id"] == 4006
+    assert set(actual(session.database_url, "sections")) == {4006}
+    assert set(actual(session.database_url, "courses")) == {2003}
+    assert set(actual(session.database_url, "users")) == {1002}
+
+
+def test_foreign_ids_stay_global(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_structure(session)
+    body = {
+        "group_id": global_id(8004),
+        "user_id": "30000000000077",
+        "group_membership_id": global_id(5),
+        "workflow_state": "accepted",
+    }
+    put_and_drain(session, [event("group_membership_created", body, canvas.now + timedelta(hours=1))], canvas)
+    with psycopg.connect(session.database_url) as connection:
+        row = connection.execute(
+            "select canvas_group_id, canvas_user_id from canvas.group_memberships where canvas_id = 5"
+        )
+        assert row.fetchone() == (8004, 30000000000077)
+
+
+def test_gone_is_deleted_and_unknown_events_are_kept(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_structure(session)
+    canvas.university.courses = canvas.university.courses.filter(pl.col("id") != 2005)
+    events = [
+        event("course_updated", {"course_id": global_id(2005)}, canvas.now + timedelta(hours=1)),
+        event("quizzes_next_cloned", {"x": 1}, canvas.now),
+    ]
+    assert put_and_drain(session, events, canvas).events == {"applied": 1, "ignored": 1}
+    assert actual(session.database_url, "courses")[2005]["workflow_state"] == "deleted"
+
+
+def test_a_user_whom_nobody_may_see_is_no_error_but_a_course_is_tried_again_and_dies(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    sync_structure(session)
+    later = canvas.now + timedelta(hours=1)
+    put(session, [event("user_created", {"user_id": global_id(1002)}, later)], canvas)
+    canvas.faults.add("unauthorized_object")
+    assert drain(session).events == {"ignored": 1}
+    put(session, [event("course_updated", {"course_id": global_id(2003)}, later)], canvas)
+    for _ in range(MOST_ATTEMPTS):
+        canvas.faults.add("unauthorized_object")
+        drain(session)
+        due(session)
+    assert states(session) == {"ignored": 1, "dead": 1}
+    canvas.faults.clear()
+    with connect(session.database_url) as connection:
+        assert replay(connection, "canvas") == 1
+    assert drain(session).events == {"applied": 1}
+
+
+def test_copies_are_stored_once(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_structure(session)
+    each = event("course_updated", {"course_id": global_id(2003)}, canvas.now)
+    put(session, [each, each], canvas)
+    put(session, [each], canvas)
+    assert states(session) == {"pending": 1}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_in_any_weather_a_full_sync_makes_the_tables_equal_canvas(
+    canvas: SimulatedCanvas, session: Session, seed: int
+) -> None:
+    sync_everything(session)
+    canvas.take_events()
+    weather = Weather(loss=0.2, duplicates=0.3, disorder=True, seed=seed)
+    late: list[dict[str, Any]] = []
+    for _ in range(3):
+        canvas.advance(days=1)
+        events = weather.befall(canvas.take_events())
+        now, late = [*late, *events[::2]], events[1::2]
+        put_and_drain(session, now, canvas)
+    sync_everything(session)
+    put_and_drain(session, late, canvas)
+    sync_everything(session)
+    assert_true(canvas, session.database_url)
+    with connect(session.database_url) as connection:
+        assert depth(connection, "canvas").counts == {}
+
+
+def test_the_users_functions_have_their_say_each_once(
+    canvas: SimulatedCanvas, session: Session, sessions: Sessions
+) -> None:
+    sync_structure(session)
+    seen: list[tuple[str, str]] = []
+    broken = True
+
+    def subscriber(each: LiveEvent) -> None:
+        seen.append(("subscriber", each.name))
+
+    def failing(each: LiveEvent) -> None:
+        if broken:
+            raise RuntimeError("not today")
+        seen.append(("failing", each.name))
+
+    def handler(each: LiveEvent) -> None:
+        seen.append(("handler", each.name))
+
+    def of_courses(each: LiveEvent, super_: Any) -> None:
+        seen.append(("model", str(each.row["canvas_id"])))
+        super_(each)
+
+    events = EventHandlers(
+        {"user_updated": handler},
+        [(frozenset(), subscriber), (frozenset({"course_updated"}), failing)],
+        {"courses": of_courses},
+    )
+    own = replace(session, extensions=Extensions(events=events))
+    canvas.take_events()
+    canvas.advance(hours=1)
+    canvas.university.set("courses", pl.col("id") == 2003, name="Renamed")
+    canvas.university.set("users", pl.col("id") == 1002, last_name="Married")
+    put(own, canvas.take_events(), canvas)
+    assert drain(own).events == {"applied": 1, "failed": 1}
+    assert seen == [("handler", "user_updated"), ("subscriber", "course_updated"), ("model", "2003")]
+    assert actual(own.database_url, "courses")[2003]["name"] == "Renamed"
+    assert not actual(own.database_url, "users")[1002]["name"].endswith("Married")
+    broken = False
+    due(own)
+    assert drain(own).events == {"applied": 1}
+    assert seen[3:] == [("failing", "course_updated")]

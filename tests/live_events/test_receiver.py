@@ -1,0 +1,269 @@
+"""The receiver over real HTTP: what it accepts is committed, and what nobody signed rightly is not stored."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import psycopg
+import pytest
+import uvicorn
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.padding import PKCS7
+from pydantic import SecretStr
+
+from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.errors import ProvenanceError
+from canvas_sync_dagster.live_events.receiver import LARGEST_BODY, PATH
+from canvas_sync_dagster.live_events.serve import receiver
+from canvas_sync_dagster.live_events.symmetric import SecretKey, decrypt
+from canvas_sync_dagster.settings import Settings
+from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.simulator.events import deliver, event, global_id
+from tests.fix_canvas import tenant_of
+
+KEY, INITIAL = bytes(range(32)), bytes(range(16, 32))
+VECTORS = Path(__file__).parents[3] / "shared" / "samples" / "symmetric_encryption_vectors.json"
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, **options: Any) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        app = receiver(settings, BUILT_IN, **options)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def settings_of(canvas: SimulatedCanvas, url: str, home: Path, **tenant: object) -> Settings:
+    return Settings(
+        home=home, tenants=(tenant_of(canvas, url, **tenant),), jwk_url=canvas.jwk_url, event_key=KEY, event_iv=INITIAL
+    )
+
+
+@pytest.fixture
+def base(canvas: SimulatedCanvas, database_url: str, tmp_path: Path) -> Iterator[str]:
+    with serving(settings_of(canvas, database_url, tmp_path)) as url:
+        yield url
+
+
+def stored(url: str) -> list[tuple[str, str]]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("select event_name, state from canvas.canvas_sync_live_events order by id").fetchall()
+    return [(str(name), str(state)) for name, state in rows]
+
+
+def renamed(canvas: SimulatedCanvas, **body: object) -> dict[str, Any]:
+    return event("course_updated", {"course_id": global_id(2003), "name": "x", **body}, canvas.now)
+
+
+def post(base: str, content: str | bytes, **headers: str) -> int:
+    return httpx.post(base + PATH, content=content, headers=headers, timeout=20).status_code
+
+
+def test_signed_events_are_committed_once(canvas: SimulatedCanvas, base: str, database_url: str) -> None:
+    token = canvas.signer.sign(renamed(canvas))
+    assert [post(base, token), post(base, f'"{token}"'), post(base, json.dumps(token))] == [200, 200, 200]
+    assert stored(database_url) == [("course_updated", "pending")]
+
+
+def test_a_rotated_key_is_found_and_an_unknown_one_refused(
+    canvas: SimulatedCanvas, base: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert post(base, canvas.signer.sign(renamed(canvas))) == 200
+    canvas.signer.rotate()
+    assert post(base, canvas.signer.sign(renamed(canvas, name="y"))) == 200
+    canvas.signer.rotate()
+    canvas.signer.rotate()
+    monkeypatch.setattr("canvas_sync_dagster.live_events.keys.COOL_DOWN", 0)
+    assert post(base, canvas.signer.sign(renamed(canvas, name="z"))) == 200
+    assert len(stored(database_url)) == 3
+
+
+class TestRefusals:
+    """Each is refused with its status, and nothing is stored."""
+
+    @pytest.fixture(autouse=True)
+    def _nothing_is_stored(self, base: str, database_url: str) -> Iterator[None]:
+        yield
+        assert stored(database_url) == []
+
+    def test_no_signature(self, canvas: SimulatedCanvas, base: str) -> None:
+        assert post(base, json.dumps(renamed(canvas))) == 401
+
+    def test_the_algorithm_none(self, canvas: SimulatedCanvas, base: str) -> None:
+        token = jwt.encode(renamed(canvas), None, algorithm="none", headers={"kid": "2026-01"})
+        assert post(base, token) in {401, 422}
+
+    def test_the_public_key_as_a_secret(self, canvas: SimulatedCanvas, base: str) -> None:
+        kid, key = canvas.signer._keys[1]
+        pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        parts = [
+            base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=")
+            for each in ({"alg": "HS256", "kid": kid}, renamed(canvas))
+        ]
+        mac = hmac.new(pem, b".".join(parts), hashlib.sha256).digest()
+        assert post(base, b".".join([*parts, base64.urlsafe_b64encode(mac).rstrip(b"=")])) == 401
+
+    def test_a_changed_body(self, canvas: SimulatedCanvas, base: str) -> None:
+        header, _, signature = canvas.signer.sign(renamed(canvas)).split(".")
+        other = base64.urlsafe_b64encode(json.dumps(renamed(canvas, name="evil")).encode()).rstrip(b"=").decode()
+        assert post(base, f"{header}.{other}.{signature}") == 401
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"iss": "https://evil.test"},
+            {"exp": 1},
+            {"nbf": 9999999999},
+            {"iat": 9999999999},
+            {"iat": 1},
+            {"exp": "soon"},
+        ],
+    )
+    def test_wrong_claims(self, canvas: SimulatedCanvas, base: str, claims: dict[str, object]) -> None:
+        assert post(base, canvas.signer.sign(renamed(canvas), **claims)) == 401
+
+    def test_another_schools_event(self, canvas: SimulatedCanvas, base: str) -> None:
+        each = renamed(canvas)
+        each["metadata"]["root_account_uuid"] = "somebody-else"
+        assert post(base, canvas.signer.sign(each)) == 401
+
+    def test_an_unknown_tenant(self, canvas: SimulatedCanvas, base: str) -> None:
+        token = canvas.signer.sign(renamed(canvas))
+        assert httpx.post(f"{base}{PATH}?org=nobody", content=token).status_code == 401
+
+    def test_an_unknown_key(self, canvas: SimulatedCanvas, base: str) -> None:
+        kid, key = canvas.signer._keys[1]
+        assert post(base, jwt.encode(renamed(canvas), key, algorithm="RS256", headers={"kid": "no"})) == 401
+        assert kid
+
+    @pytest.mark.parametrize("content", ["", "{", "null", "[]", "a.b", "a.b.c", '"', '""', "{}\x00", "\xff\xfe"])
+    def test_rubbish(self, base: str, content: str) -> None:
+        assert post(base, content.encode("latin-1")) in {401, 422}
+
+    def test_no_event(self, canvas: SimulatedCanvas, base: str) -> None:
+        assert post(base, canvas.signer.sign({"hello": "world"})) == 422
+        assert post(base, canvas.signer.sign({"metadata": {"event_name": "x y"}, "body": {}})) == 422
+
+    def test_too_large(self, base: str) -> None:
+        assert post(base, b"x" * (LARGEST_BODY + 1)) == 413
+
+    def test_too_large_without_saying_so(self, base: str) -> None:
+        chunks = (b"x" * 65536 for _ in range(40))
+        with contextlib.suppress(httpx.HTTPError):
+            assert httpx.post(base + PATH, content=chunks, timeout=20).status_code == 413
+
+    def test_a_truncated_token(self, canvas: SimulatedCanvas, base: str) -> None:
+        token = canvas.signer.sign(renamed(canvas))
+        assert post(base, token[: len(token) // 2]) in {401, 422}
+        assert post(base, token[:-20]) in {401, 422}
+
+    def test_other_paths_and_methods(self, base: str) -> None:
+        assert httpx.get(base + PATH).status_code == 405
+        assert httpx.get(base + "/").status_code == 404
+
+
+def encrypted(payload: dict[str, Any]) -> str:
+    padder = PKCS7(128).padder()
+    padded = padder.update(json.dumps(payload).encode()) + padder.finalize()
+    encryptor = Cipher(algorithms.AES(KEY), modes.CBC(INITIAL)).encryptor()
+    return base64.b64encode(b"@EnC\x01\x00" + encryptor.update(padded) + encryptor.finalize()).decode()
+
+
+def test_encrypted_events_are_committed(canvas: SimulatedCanvas, base: str, database_url: str) -> None:
+    payload = encrypted(renamed(canvas))
+    assert httpx.post(base + PATH, data={"payload": payload}).status_code == 200
+    assert httpx.post(base + PATH, json={"payload": encrypted(renamed(canvas, name="y"))}).status_code == 200
+    assert httpx.post(base + PATH, json={"payload": payload[:-8]}).status_code == 401
+    assert httpx.post(base + PATH, json={"payload": base64.b64encode(os.urandom(64)).decode()}).status_code == 401
+    assert len(stored(database_url)) == 2
+
+
+@pytest.mark.skipif(not VECTORS.exists(), reason="needs the vectors that the real library made")
+def test_what_the_real_library_encrypted_is_decrypted() -> None:
+    for vector in json.loads(VECTORS.read_text())["vectors"]:
+        initial = bytes.fromhex(vector["iv_hex"]) if vector.get("iv_hex") else None
+        key = SecretKey(bytes.fromhex(vector["key_hex"]), initial, vector["version"])
+        assert decrypt(vector["encrypted"], [key]).hex() == vector["plaintext_hex"], vector["name"]
+        with pytest.raises(ProvenanceError):
+            decrypt(vector["encrypted"][:-8], [key])
+
+
+def test_tokens_in_addresses_are_not_stored(canvas: SimulatedCanvas, base: str, database_url: str) -> None:
+    each = renamed(canvas)
+    each["metadata"]["url"] = "https://x.test/api/v1/courses?access_token=7~secret&amp;x=1"
+    assert post(base, canvas.signer.sign(each)) == 200
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("select payload::text from canvas.canvas_sync_live_events").fetchone()
+    assert row is not None
+    assert "secret" not in row[0]
+    assert "x=1" in row[0]
+
+
+def test_text_that_no_database_takes_is_cleaned(canvas: SimulatedCanvas, base: str, database_url: str) -> None:
+    assert post(base, canvas.signer.sign(renamed(canvas, name="a\0b\ud800c"))) == 200
+    assert len(stored(database_url)) == 1
+
+
+def test_unsigned_events_are_believed_only_where_the_settings_say_so(
+    canvas: SimulatedCanvas, database_url: str, tmp_path: Path
+) -> None:
+    with serving(settings_of(canvas, database_url, tmp_path, unsigned_events=True)) as base:
+        assert post(base, json.dumps(renamed(canvas))) == 200
+
+
+def test_health_and_metrics_tell_what_waits(canvas: SimulatedCanvas, base: str) -> None:
+    assert post(base, canvas.signer.sign(renamed(canvas))) == 200
+    health = httpx.get(base + "/health").json()
+    assert health["status"] == "ok"
+    assert health["canvas"]["waiting"] == 1
+    assert 'canvas_sync_live_events_total{tenant="canvas",status="200"} 1' in httpx.get(base + "/metrics").text
+
+
+def test_a_database_that_goes_away_is_503_and_comes_back(canvas: SimulatedCanvas, base: str, database_url: str) -> None:
+    assert post(base, canvas.signer.sign(renamed(canvas))) == 200
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    admin = database_url.replace(f"/{name}", "/postgres", 1)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"alter database {name} allow_connections false")
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+        assert post(base, canvas.signer.sign(renamed(canvas, name="y"))) == 503
+        assert httpx.get(base + "/health").status_code == 503
+        connection.execute(f"alter database {name} allow_connections true")
+    assert post(base, canvas.signer.sign(renamed(canvas, name="y"))) == 200
+    assert len(stored(database_url)) == 2
+
+
+def test_a_receiver_that_drains_applies_events_at_once(
+    canvas: SimulatedCanvas, database_url: str, tmp_path: Path
+) -> None:
+    settings = settings_of(canvas, database_url, tmp_path, token=SecretStr(canvas.token))
+    with serving(settings, drains=True) as base:
+        assert deliver(base + PATH, canvas.signer, [renamed(canvas)]) == [200]
+        deadline = time.monotonic() + 10
+        while stored(database_url) != [("course_updated", "applied")]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select count(*) from canvas.courses").fetchone() == (1,)
