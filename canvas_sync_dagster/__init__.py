@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from canvas_sync_dagster.live_events.handlers import LiveEvent
     from canvas_sync_dagster.project import CanvasSync
+    from canvas_sync_dagster.settings import Settings, TenantSettings
 
-__all__ = ["CanvasSync"]
+__all__ = ["CanvasSync", "LiveEvent", "Settings", "TenantSettings"]
+
+_HOMES = {
+    "CanvasSync": "project",
+    "LiveEvent": "live_events.handlers",
+    "Settings": "settings",
+    "TenantSettings": "settings",
+}
 
 
 def __getattr__(name: str) -> object:
     # The receiver, the simulator and the loader start without Dagster, whose import costs over a second.
-    if name == "CanvasSync":
-        from canvas_sync_dagster.project import CanvasSync  # noqa: PLC0415
-
-        return CanvasSync
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import time
 from typing import Any
 
 import click
+import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
 
-RECEIVER_DRAINS = "CANVAS_SYNC_RECEIVER_DRAINS"
 SIZES = click.Choice(["small", "medium", "large"])
 
 
@@ -27,6 +29,24 @@ class _Group(click.Group):
         except CanvasSyncError as error:
             Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", style="red", markup=False)
             context.exit(2 if isinstance(error, MisconfiguredError) else 1)
+
+
+class _Lazy(click.Command):
+    """A command whose module is imported when it is called, so that `--help` and its siblings stay quick."""
+
+    def __init__(self, name: str, target: str, summary: str) -> None:
+        super().__init__(name, help=summary, add_help_option=False, context_settings={"ignore_unknown_options": True})
+        self._target = target
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        module, _, attribute = self._target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command.make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return ctx.command.invoke(ctx)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,20 +108,17 @@ def _landed(lines: list[Any]) -> Table:
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 and name what is missing, if something is.")
 @click.option("--sql", "as_sql", is_flag=True, help="Print the SQL instead of running it.")
 @click.option("--tenant", help="Only this tenant; all if not given.")
-def migrate(check: bool, as_sql: bool, tenant: str | None) -> None:
+@located
+def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None) -> None:
     """Create and additively upgrade the tables."""
-    from canvas_sync_dagster.catalogue import BUILT_IN  # noqa: PLC0415
-    from canvas_sync_dagster.settings import Settings  # noqa: PLC0415
     from canvas_sync_dagster.sync.session import database_url  # noqa: PLC0415
     from canvas_sync_dagster.warehouse import migrate as migrations  # noqa: PLC0415
 
-    settings = Settings.from_environment()
-    wanted = [settings.tenant(tenant)] if tenant else list(settings.tenants)
     lacking = False
-    for each in wanted:
-        url, schema = database_url(settings, each), each.schema_in_database
+    for each in location.tenants(tenant):
+        url, schema = database_url(location.settings, each), each.schema_in_database
         make = migrations.plan if check or as_sql else migrations.migrate
-        migration = make(url, schema, BUILT_IN)
+        migration = make(url, schema, location.models)
         lacking |= bool(migration.changes)
         if as_sql:
             click.echo(migration.sql(), nl=False)
@@ -112,6 +129,17 @@ def migrate(check: bool, as_sql: bool, tenant: str | None) -> None:
             click.echo(f"{schema}: nothing is missing")
     if check and lacking:
         sys.exit(1)
+
+
+@main.command("dbt-sources")
+@click.option("--tenant", help="Only this tenant; all if not given.")
+@located
+def dbt_sources(location: Location, tenant: str | None) -> None:
+    """Print a sources.yml for dbt."""
+    from canvas_sync_dagster.catalogue.dictionary import dbt_source  # noqa: PLC0415
+
+    found = [dbt_source(each.slug, each.schema_in_database, location.models) for each in location.tenants(tenant)]
+    click.echo(yaml.safe_dump({"version": 2, "sources": found}, sort_keys=False, allow_unicode=True), nl=False)
 
 
 @main.command()
@@ -145,31 +173,61 @@ def simulate(host: str, port: int, size: str, seed: int, hostile: bool, compile_
 @main.command("live-events")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-@click.option("--workers", default=1, show_default=True, help="Processes.")
+@click.option(
+    "--workers", default=1, show_default=True, help="Processes; more than one only for the built-in location."
+)
 @click.option("--drain", is_flag=True, help="Also apply events, at once; the sensor stays the safety net.")
-def live_events(host: str, port: int, workers: int, drain: bool) -> None:
+@located
+def live_events(location: Location, host: str, port: int, workers: int, drain: bool) -> None:
     """Receive live events."""
     import uvicorn  # noqa: PLC0415
 
-    if drain:
-        os.environ[RECEIVER_DRAINS] = "1"
-    if workers == 1:
-        from canvas_sync_dagster.live_events.main import application  # noqa: PLC0415
+    from canvas_sync_dagster.live_events.serve import receiver  # noqa: PLC0415
 
-        uvicorn.run(
-            application(), host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=14
-        )
-    else:
-        uvicorn.run(
-            "canvas_sync_dagster.live_events.main:application",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=14,
-        )
+    options: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "access_log": False}
+    options["timeout_graceful_shutdown"] = 14
+    click.echo(
+        f"Live events are received at http://{host}:{port}/canvas_sync/api/v1/live_event; Ctrl-C ends it.", err=True
+    )
+    if workers == 1:
+        uvicorn.run(receiver(location.settings, location.models, location.extensions, drains=drain), **options)
+        return
+    if location.project is not None:
+        raise click.BadParameter("several processes serve the built-in location only", param_hint="--workers")
+    os.environ["CANVAS_SYNC_RECEIVER_DRAINS"] = "1" if drain else ""
+    uvicorn.run("canvas_sync_dagster.live_events.main:application", factory=True, workers=workers, **options)
+
+
+main.add_command(
+    _Lazy(
+        "status",
+        "canvas_sync_dagster.commands.status:status",
+        "Tell rows, freshness, suspects, rejects and waiting events.",
+    )
+)
+main.add_command(
+    _Lazy(
+        "doctor",
+        "canvas_sync_dagster.commands.doctor:doctor",
+        "Check token, permissions, reports, clock, database and live-event keys.",
+    )
+)
+main.add_command(_Lazy("sync", "canvas_sync_dagster.commands.sync:sync", "Sync now, on the Dagster instance."))
+main.add_command(
+    _Lazy(
+        "reconcile",
+        "canvas_sync_dagster.commands.repair:reconcile",
+        "Ask Canvas about rows that its reports no longer list.",
+    )
+)
+main.add_command(
+    _Lazy(
+        "replay",
+        "canvas_sync_dagster.commands.repair:replay",
+        "Apply rejected rows or dead live events again, after a fix.",
+    )
+)
+main.add_command(_Lazy("init", "canvas_sync_dagster.commands.init:init", "Write a code location of your own."))
 
 
 if __name__ == "__main__":

@@ -2,31 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.jobs import housekeeping_job, live_events_job, reconcile_job
+from canvas_sync_dagster.assets.own import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
-from canvas_sync_dagster.catalogue import BUILT_IN, Model
+from canvas_sync_dagster.assets.specs import GENRE_TAG, TENANT_TAG
+from canvas_sync_dagster.catalogue import Column, ColumnType, Model, ReportFeed
+from canvas_sync_dagster.catalogue.overrides import MappingOverride, column_type
+from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.live_events.handlers import EventHandlers, Handler, ModelHandler
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
+from canvas_sync_dagster.schedules import sync_schedule
+from canvas_sync_dagster.sensors.batches import batch_sensor
+from canvas_sync_dagster.sensors.failures import failure_sensor
+from canvas_sync_dagster.sensors.live_events import live_event_sensor
 from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.sync.extensions import (
+    ApiOverride,
+    ClientFactory,
+    Extensions,
+    Fetch,
+    MarkDeleted,
+    RowFunction,
+)
+from canvas_sync_dagster.sync.own import CustomReport, Insertion, Processor
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
+from canvas_sync_dagster.sync.scope import Term, TermScope
+
+F = TypeVar("F", bound=Callable[..., object])
+Names = str | Sequence[str]
+
+
+class Configuration:
+    """Switches that are no settings of a tenant."""
+
+    def __init__(self) -> None:
+        self.quiet: set[str] = set()
+
+    def only_log_errors_on(self, *job_classes: str) -> None:
+        """Keeps jobs of these classes in the journal only if they failed: a report's name, `rest:`, `live_events` …"""
+        self.quiet |= set(job_classes)
 
 
 class CanvasSync:
-    """A set of tenants and models, from which Dagster definitions are made.
+    """A set of tenants and models, and the user's own functions, from which Dagster definitions are made.
 
     Constructing one touches neither network nor database, and two of them in one process share nothing.
+
+    Args:
+        settings: With the tenants; of the tenants that are given, if not.
+        tenants: In place of settings.
+        models: The built-in ones, with the mappings of the settings' files, if not given.
 
     >>> defs = CanvasSync.from_environment({}).definitions()
     """
 
-    def __init__(self, settings: Settings, *, models: Iterable[Model] = BUILT_IN) -> None:
-        self.settings = settings
-        self.models = tuple(models)
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        tenants: Iterable[TenantSettings] = (),
+        models: Iterable[Model | str] | None = None,
+    ) -> None:
+        self.settings = settings or Settings(tenants=tuple(tenants))
+        self.config = Configuration()
+        known = {model.name: model for model in self.settings.models()}
+        chosen = known.values() if models is None else models
+        self._models = {each.name: each for each in (self._resolved(each, known) for each in chosen)}
+        self._mappings: list[MappingOverride] = []
+        self._reports: list[CustomReport] = []
+        self._insertions: list[Insertion] = []
+        self._handlers: dict[str, Handler] = {}
+        self._subscribers: list[tuple[frozenset[str], Handler]] = []
+        self._model_handlers: dict[str, ModelHandler] = {}
+        self._before: list[Handler] = []
+        self._after: list[Handler] = []
+        self._api: dict[str, ApiOverride] = {}
+        self._row_by_row: dict[str, RowFunction] = {}
+        self._on_failure: list[Callable[..., object]] = []
+        self._on_sync: list[tuple[str, Callable[..., object]]] = []
+        self._client: ClientFactory | None = None
+        self._term_scope: TermScope | None = None
+        self._accepts_event: Callable[..., bool] | None = None
 
     def __repr__(self) -> str:
         return f"CanvasSync(tenants={[tenant.slug for tenant in self.settings.tenants]})"
@@ -40,40 +104,371 @@ class CanvasSync:
         """
         return cls(Settings.from_environment(environ, directory=directory))
 
-    def models_of(self, tenant: TenantSettings) -> tuple[Model, ...]:
-        """Returns the models that a tenant's settings ask for."""
-        return tuple(model for model in self.models if tenant.wants(model.name))
+    @classmethod
+    def from_file(cls, path: str | Path, environ: Mapping[str, str] | None = None) -> CanvasSync:
+        """Reads the settings from a file, with the environment over it.
 
-    def definitions(self) -> dg.Definitions:
-        """Makes the assets, jobs and resources of all tenants."""
-        return dg.Definitions(
-            assets=[asset for tenant in self.settings.tenants for asset in self._assets(tenant)],
-            jobs=[job for tenant in self.settings.tenants for job in self._jobs(tenant)],
+        Raises:
+            SettingError: A value is wrong.
+        """
+        return cls(Settings.from_file(Path(path), environ))
+
+    @staticmethod
+    def _resolved(model: Model | str, known: Mapping[str, Model]) -> Model:
+        if isinstance(model, Model):
+            return model
+        if model not in known:
+            raise SettingError("models", "there is no such model", allowed=", ".join(known), value=model)
+        return known[model]
+
+    # What is synced
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """All models with their mappings applied.
+
+        Raises:
+            SettingError: A mapping names something that is not there.
+        """
+        found = dict(self._models)
+        for mapping in self._mappings:
+            found[mapping.model] = mapping.applied(found[mapping.model])
+        return tuple(found.values())
+
+    def mapping(self, model: str, *, reset: bool = False) -> MappingOverride:
+        """Returns the mapping of a model, to be changed.
+
+        Args:
+            model: Name of the model.
+            reset: Whether all its links are forgotten first.
+        """
+        self._known(model, "mapping")
+        mapping = MappingOverride(model)
+        if reset:
+            mapping.reset_links()
+        self._mappings.append(mapping)
+        return mapping
+
+    def report(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        deps: Names = (),
+        per_term: bool = False,
+        updated_after: bool = False,
+        asset: str | None = None,
+    ) -> Callable[[F], F]:
+        """Has a function process a Canvas report of one's own, as an asset like any other.
+
+        Args:
+            name: Canvas's name of the report.
+            params: What is asked of it.
+            deps: Models, custom reports or steps that come before it.
+            per_term: Whether it is asked term by term.
+            updated_after: Whether it can be limited to what changed.
+            asset: Name of the asset; the function's name if not given.
+        """
+
+        def register(function: F) -> F:
+            processor: Processor = function
+            self._reports.append(
+                CustomReport(
+                    name,
+                    processor,
+                    {
+                        key: str(value).lower() if isinstance(value, bool) else str(value)
+                        for key, value in (params or {}).items()
+                    },
+                    tuple(self._known(each, "deps") for each in _names(deps)),
+                    per_term,
+                    updated_after,
+                    self._free(asset or function.__name__),
+                )
+            )
+            return function
+
+        return register
+
+    def simple_table(
+        self,
+        *,
+        report: str,
+        model: str,
+        key: Names,
+        columns: Mapping[str, str | Mapping[str, str]],
+        params: Mapping[str, object] | None = None,
+        per_term: bool = False,
+        updated_after: bool = False,
+        deps: Names = (),
+    ) -> Model:
+        """Loads another report into a table, by declaration alone; `canvas-sync migrate` creates the table.
+
+        Args:
+            report: Canvas's name of the report.
+            model: Name of the table and the asset.
+            key: Columns of the table that tell rows apart.
+            columns: Header → column, or `{"name": …, "type": …}`.
+            params: What is asked of the report.
+            per_term: Whether it is asked term by term.
+            updated_after: Whether it can be limited to what changed.
+            deps: Models that come before it.
+        """
+        declared = Model(
+            name=self._free(model),
+            columns=tuple(_column(header, each, model, _names(key)) for header, each in columns.items()),
+            feed=ReportFeed(report, {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in (params or {}).items()},
+                            takes_updated_after=updated_after),
+            key=tuple(_names(key)),
+            term_scoped=per_term,
+            parents=tuple(self._known(each, "deps") for each in _names(deps)),
+            comment=f"Rows of {report}.",
+        )  # fmt: skip
+        self._models[model] = declared
+        return declared
+
+    def insert(
+        self, *, after: Names = (), before: Names = (), with_: Names = (), name: str | None = None
+    ) -> Callable[[F], F]:
+        """Inserts a step of one's own into the sync; it runs per term when its neighbour does.
+
+        Args:
+            after: Models, custom reports or steps that come before it.
+            before: Models that come after it.
+            with_: What it runs together with.
+            name: Of its asset; the function's name if not given.
+        """
+
+        def register(function: F) -> F:
+            step = Insertion(
+                self._free(name or function.__name__),
+                function,
+                tuple(self._known(each, "after") for each in _names(after)),
+                tuple(self._known(each, "before") for each in _names(before)),
+                tuple(self._known(each, "with_") for each in _names(with_)),
+            )
+            if not step.neighbours:
+                raise SettingError("insert", "it says no place", allowed="after=, before= or with_=")
+            self._insertions.append(step)
+            return function
+
+        return register
+
+    def row_by_row(self, models: Names, function: RowFunction) -> None:
+        """Gives each row of these models' reports, header → text, to a function in place of the table; `all` is all."""
+        for name in self._models if models == "all" else _names(models):
+            self._row_by_row[self._known(name, "row_by_row")] = function
+
+    def api(
+        self,
+        model: str,
+        *,
+        fetch: Fetch | None = None,
+        fields: Mapping[str, str | Callable[[Mapping[str, Any]], object]] | None = None,
+        mark_deleted: MarkDeleted | None = None,
+    ) -> None:
+        """Says how single objects of a model are asked for and understood.
+
+        Args:
+            model: Name of the model.
+            fetch: Gets the client and the row, returns the object; Canvas's own path if not given.
+            fields: Column → key of the object, or function of it; beside those of the model.
+            mark_deleted: What a 404 means: values, a `workflow_state`, or a function of the row that returns values.
+        """
+        self._api[self._known(model, "api")] = ApiOverride(fetch, dict(fields or {}), mark_deleted)
+
+    # Live events
+
+    def subscribe(self, *events: str) -> Callable[[Handler], Handler]:
+        """Calls a function for these live events, or for all; the tables are changed as well."""
+
+        def register(function: Handler) -> Handler:
+            self._subscribers.append((frozenset(events), function))
+            return function
+
+        return register
+
+    def live_event_handler(self, event: str) -> Callable[[Handler], Handler]:
+        """Calls a function for a live event in place of everything else: subscribers, and the change of the tables."""
+
+        def register(function: Handler) -> Handler:
+            self._handlers[event] = function
+            return function
+
+        return register
+
+    def process_live_event(self, model: str) -> Callable[[ModelHandler], ModelHandler]:
+        """Calls a function for a model's live events in place of the default, which it gets as its second argument."""
+        self._known(model, "process_live_event")
+
+        def register(function: ModelHandler) -> ModelHandler:
+            self._model_handlers[model] = function
+            return function
+
+        return register
+
+    def before_live_event(self, function: Handler) -> Handler:
+        """Calls a function before each live event is applied."""
+        self._before.append(function)
+        return function
+
+    def after_live_event(self, function: Handler) -> Handler:
+        """Calls a function after each live event was applied."""
+        self._after.append(function)
+        return function
+
+    def accepts_event(self, function: Callable[..., bool]) -> Callable[..., bool]:
+        """Decides whether a live event belongs to a tenant, in place of the comparison of root accounts."""
+        self._accepts_event = function
+        return function
+
+    # What is told, and who is asked
+
+    def on_failure(self, function: F) -> F:
+        """Calls a function for each failed run: `(error, *, tenant, job_log, run)`."""
+        self._on_failure.append(function)
+        return function
+
+    def on_sync(self, status: str = "success") -> Callable[[F], F]:
+        """Calls a function when a batch is over: on `success`, or on `complete`, however it ended."""
+        if status not in {"success", "complete"}:
+            raise SettingError("on_sync", "there is no such status", allowed="success or complete", value=status)
+
+        def register(function: F) -> F:
+            self._on_sync.append((status, function))
+            return function
+
+        return register
+
+    def client(self, function: ClientFactory) -> ClientFactory:
+        """Makes the client or gives the token of a tenant and account at run time."""
+        self._client = function
+        return function
+
+    def term_scope(self, function: Callable[[Term], bool]) -> Callable[[Term], bool]:
+        """Says of each term whether it is in scope, in place of the setting."""
+        self._term_scope = function
+        return function
+
+    @property
+    def extensions(self) -> Extensions:
+        """The user's own functions, as the sync gets them."""
+        events = EventHandlers(
+            dict(self._handlers),
+            list(self._subscribers),
+            dict(self._model_handlers),
+            list(self._before),
+            list(self._after),
+        )
+        return Extensions(
+            api=dict(self._api),
+            row_by_row=dict(self._row_by_row),
+            events=events,
+            accepts_event=self._accepts_event,
+            quiet=frozenset(self.config.quiet),
+            client=self._client,
+        )
+
+    # Dagster
+
+    def models_of(self, tenant: TenantSettings) -> tuple[Model, ...]:
+        """Returns the models that a tenant's settings ask for; those of one's own always belong to them."""
+        built_in = {model.name for model in self.settings.models()}
+        return tuple(model for model in self.models if model.name not in built_in or tenant.wants(model.name))
+
+    def definitions(self, *more: dg.Definitions) -> dg.Definitions:
+        """Makes the assets, checks, jobs, schedules, sensors and resources of all tenants.
+
+        Args:
+            more: The user's own definitions, which are merged with them.
+        """
+        tenants = self.settings.tenants
+        location = CodeLocation(self.settings, self.models, self.extensions)
+        ours = dg.Definitions(
+            assets=[asset for tenant in tenants for asset in self._assets(tenant)],
+            jobs=[job for tenant in tenants for job in self._jobs(tenant)],
+            schedules=[sync_schedule(tenant, self._batches(location, tenant)) for tenant in tenants],
+            sensors=self._sensors(location),
             resources={
-                "code_location": dg.ResourceDefinition.hardcoded_resource(CodeLocation(self.settings, self.models)),
+                "code_location": dg.ResourceDefinition.hardcoded_resource(location),
                 "sync_options": SyncOptionsResource.configure_at_launch(),
             },
             # Reports are waiting, not computing, and a process per op costs five CPU seconds.
             executor=dg.in_process_executor,
         )
+        return dg.Definitions.merge(ours, *more) if more else ours
+
+    def _sensors(self, location: CodeLocation) -> list[dg.SensorDefinition]:
+        tenants = self.settings.tenants
+        batches = {tenant.slug: self._batches(location, tenant) for tenant in tenants}
+        sensors: list[dg.SensorDefinition] = [failure_sensor(batches, self._on_failure)]
+        for tenant in tenants:
+            sensors.append(batch_sensor(tenant, batches[tenant.slug], self._on_sync))
+            sensors.append(live_event_sensor(tenant, functools.partial(location.session, tenant.slug)))
+        return sensors
+
+    def _batches(self, location: CodeLocation, tenant: TenantSettings) -> Callable[[], Any]:
+        return functools.partial(location.batches, tenant.slug, self._term_scope)
 
     def _assets(self, tenant: TenantSettings) -> list[dg.AssetsDefinition]:
         models = self.models_of(tenant)
         unscoped = {model.name for model in models if not model.term_scoped}
-        lists = [rest_asset(tenant, model, unscoped=unscoped) for model in rest_models(models)]
-        return lists + [report_asset(tenant, group, unscoped=unscoped) for group in report_groups(models)]
+        earlier = {model.name: self._steps_before(model.name) for model in models}
+        lists = [rest_asset(tenant, model, unscoped=unscoped, earlier=earlier) for model in rest_models(models)]
+        reports = [report_asset(tenant, group, unscoped=unscoped, earlier=earlier) for group in report_groups(models)]
+        own = [custom_report_asset(tenant, report) for report in self._reports]
+        steps = [insertion_asset(tenant, step, per_term=self._is_per_term(step.name)) for step in self._insertions]
+        return [*lists, *reports, *own, *steps]
+
+    def _steps_before(self, model: str) -> tuple[str, ...]:
+        return tuple(step.name for step in self._insertions if model in step.before)
+
+    def _is_per_term(self, name: str) -> bool:
+        """Says whether something runs per term: a step does if any of its neighbours does."""
+        if name in self._models:
+            return self._models[name].term_scoped
+        for report in self._reports:
+            if report.asset == name:
+                return report.per_term
+        step = next(each for each in self._insertions if each.name == name)
+        return any(self._is_per_term(each) for each in step.neighbours)
 
     def _jobs(self, tenant: TenantSettings) -> list[Any]:
         models = self.models_of(tenant)
-        jobs = []
+        names = [model.name for model in models] + [r.asset for r in self._reports] + [i.name for i in self._insertions]
+        jobs: list[Any] = [live_events_job(tenant), reconcile_job(tenant, models), housekeeping_job(tenant)]
         for suffix, scoped in (("sync_root", False), ("sync_term", True)):
-            keys = [dg.AssetKey([tenant.slug, model.name]) for model in models if model.term_scoped is scoped]
+            keys = [dg.AssetKey([tenant.slug, name]) for name in names if self._is_per_term(name) is scoped]
             if keys:
                 jobs.append(
                     dg.define_asset_job(
                         f"{tenant.slug}__{suffix}",
                         selection=dg.AssetSelection.assets(*keys),
-                        tags={"canvas_sync/tenant": tenant.slug, "canvas_sync/genre": tenant.batch_genre},
+                        tags={TENANT_TAG: tenant.slug, GENRE_TAG: tenant.batch_genre},
                     )
                 )
         return jobs
+
+    def _known(self, name: str, where: str) -> str:
+        known = [*self._models, *(report.asset for report in self._reports), *(step.name for step in self._insertions)]
+        if name not in known:
+            raise SettingError(where, "there is no such model or step", allowed=", ".join(known), value=name)
+        return name
+
+    def _free(self, name: str) -> str:
+        known = {*self._models, *(report.asset for report in self._reports), *(step.name for step in self._insertions)}
+        if name in known:
+            raise SettingError(name, "there is a model or step of this name already", allowed="another name")
+        return name
+
+
+def _names(given: Names) -> Sequence[str]:
+    return (given,) if isinstance(given, str) else given
+
+
+def _column(header: str, given: str | Mapping[str, str], model: str, key: Sequence[str]) -> Column:
+    named = {"name": given} if isinstance(given, str) else dict(given)
+    name = named.get("name", header)
+    kind = column_type(named["type"], f"{model}.{name}") if "type" in named else None
+    guessed = ColumnType.BIGINT if name in key and name.endswith("_id") else ColumnType.TEXT
+    return Column(name, kind or guessed, (header,))

@@ -16,6 +16,9 @@ from canvas_sync_dagster.settings import Settings, parse_duration, parse_updated
 from canvas_sync_dagster.sync.options import SyncOptions
 
 if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.batch_work import Batches
+    from canvas_sync_dagster.sync.extensions import Extensions
+    from canvas_sync_dagster.sync.scope import TermScope
     from canvas_sync_dagster.sync.session import Session
 
 T = TypeVar("T")
@@ -75,16 +78,25 @@ def _parsed(name: str, value: str | None, parse: Callable[[object], T], allowed:
 class CodeLocation:
     """The settings and models of this code location, as ops get them. Holds no connection."""
 
-    def __init__(self, settings: Settings, models: Sequence[Model]) -> None:
+    def __init__(self, settings: Settings, models: Sequence[Model], extensions: Extensions | None = None) -> None:
         self._settings = settings
         self._models = tuple(models)
+        self._extensions = extensions
 
     def session(self, tenant: str) -> AbstractContextManager[Session]:
         """Connects to a tenant's Canvas and database for the length of a `with`."""
         # Imported by the run, not by the definitions, which every daemon and webserver loads.
         from canvas_sync_dagster.sync.session import open_session  # noqa: PLC0415
 
-        return open_session(self._settings, self._settings.tenant(tenant), self._models)
+        return open_session(self._settings, self._settings.tenant(tenant), self._models, self._extensions)
+
+    def batches(self, tenant: str, scope: TermScope | None = None) -> Batches:
+        """Returns a tenant's batches; starts the embedded PostgreSQL where no address is given."""
+        from canvas_sync_dagster.sync.batch_work import Batches  # noqa: PLC0415 (as above)
+        from canvas_sync_dagster.sync.session import database_url  # noqa: PLC0415
+
+        settings = self._settings.tenant(tenant)
+        return Batches(settings, database_url(self._settings, settings), self._models, scope)
 
 
 @contextmanager

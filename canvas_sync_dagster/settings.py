@@ -116,6 +116,11 @@ class TenantSettings(BaseModel):
     report_timeout: Duration = Field(timedelta(days=1), description="a duration such as 1 day")
     report_compilation_timeout: Duration = Field(timedelta(hours=1), description="a duration such as 1 hour")
     report_max_tries: int = Field(3, ge=1, le=100, description="1 to 100")
+    term_order: Literal["fifo", "lifo", "random", "priority"] = Field(
+        "fifo", description="fifo, lifo, random, or priority (the newest first)"
+    )
+    term_concurrency: int = Field(4, ge=1, le=100, description="1 to 100 term runs at once")
+    on_failed_term: Literal["continue", "stop"] = Field("continue", description="continue, or stop")
     unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are believed")
     poll_seconds: float = Field(30.0, gt=0, le=3600, description="seconds, more than 0, up to 3600")
 
@@ -265,6 +270,18 @@ class Settings(BaseModel):
             jwk_url=_jwk_url(variables),
             event_key=_secret(variables, "PRODUCTION_KEY1", {16, 24, 32}),
             event_iv=_secret(variables, "PRODUCTION_IV1", {12, 16}),
+        )
+
+    @classmethod
+    def from_file(cls, path: Path, environ: Mapping[str, str] | None = None) -> Settings:
+        """Reads a file, with the environment over it; `.env` stands beside the file.
+
+        Raises:
+            SettingError: A value is wrong.
+        """
+        variables = dict(os.environ if environ is None else environ)
+        return cls.from_environment(
+            {**variables, f"{PREFIX}CONFIG": str(path.resolve())}, directory=path.resolve().parent
         )
 
     def models(self) -> tuple[Model, ...]:

@@ -28,17 +28,29 @@ ALLOWED: dict[str, set[str]] = {
     "simulator": {"errors"},
     "instance_storage": {"errors", "embedded", "settings"},
     "resources": {"sync", "catalogue", "canvas", "warehouse"} | LEAVES,
-    "assets": {"resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
+    "assets": {"live_events", "resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
     "sensors": {"assets", "resources", "sync", "live_events", "catalogue", "warehouse"} | LEAVES,
     "schedules": {"assets", "resources", "sync", "catalogue"} | LEAVES,
     "project": {"live_events", "assets", "sensors", "schedules", "resources", "sync", "catalogue"} | LEAVES,
     "definitions": {"project", "errors"},
     "demo": {"instance_storage", "project", "simulator", "assets", "resources", "sync", "catalogue", "warehouse"}
     | LEAVES,
-    "cli": {"live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
-    "__init__": {"project"},
+    "commands": {"live_events", "project", "assets", "resources", "sync", "canvas", "catalogue", "warehouse"} | LEAVES,
+    "cli": {"commands", "live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
+    "testing": {"embedded", "simulator"},
+    "__init__": {"project", "settings", "live_events"},
 }
-DAGSTER = {"resources", "assets", "sensors", "schedules", "definitions", "project", "instance_storage", "demo"}
+DAGSTER = {
+    "commands",
+    "resources",
+    "assets",
+    "sensors",
+    "schedules",
+    "definitions",
+    "project",
+    "instance_storage",
+    "demo",
+}
 WITHOUT_DAGSTER = [
     "live_events.serve",
     "catalogue",

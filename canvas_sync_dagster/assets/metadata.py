@@ -10,6 +10,7 @@ from canvas_sync_dagster.assets.specs import asset_key, column_schema
 from canvas_sync_dagster.settings import TenantSettings
 
 if TYPE_CHECKING:
+    from canvas_sync_dagster.live_events.drain import Drained
     from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 
 
@@ -61,3 +62,16 @@ def _drift(each: ModelOutcome) -> dict[str, Any]:
         "columns_duplicated": each.header.duplicated,
     }
     return {name: ", ".join(columns) for name, columns in found.items() if columns}
+
+
+def event_materializations(slug: str, done: Drained) -> list[dg.AssetMaterialization]:
+    """Tells what a drain wrote: one event per table, never per live event."""
+    return [
+        dg.AssetMaterialization(
+            asset_key(slug, name),
+            description="live events",
+            metadata={"rows_written": rows, "events": sum(done.events.values()), "seconds": round(done.seconds, 3)},
+        )
+        for name, rows in done.tables.items()
+        if rows
+    ]

@@ -1,6 +1,6 @@
 """Factory of the report-fed assets: one Canvas report is one op, however many tables it fills."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import dagster as dg
 
@@ -13,18 +13,24 @@ from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.plan import ReportGroup
 
 
-def report_asset(tenant: TenantSettings, group: ReportGroup, *, unscoped: Collection[str]) -> dg.AssetsDefinition:
+def report_asset(
+    tenant: TenantSettings, group: ReportGroup, *, unscoped: Collection[str], earlier: Mapping[str, tuple[str, ...]]
+) -> dg.AssetsDefinition:
     """Builds the op of one report; the selection within it chooses the report's parameters.
 
     Args:
         tenant: Whose Canvas is asked.
         group: The models that the report feeds.
         unscoped: Names of the models that belong to no term.
+        earlier: Model → the user's own steps that come before it.
     """
 
     @dg.multi_asset(
         name=f"{tenant.slug}__{group.name}",
-        specs=[asset_spec(tenant, model, parents=_drawn_parents(model, group, unscoped)) for model in group.models],
+        specs=[
+            asset_spec(tenant, model, parents=_drawn_parents(model, group, unscoped) + earlier[model.name])
+            for model in group.models
+        ],
         check_specs=[check for model in group.models for check in check_specs(tenant.slug, model)],
         can_subset=True,
         pool=f"canvas_reports__{tenant.slug}",

@@ -1,6 +1,6 @@
 """Factory of the assets that a walk over REST feeds."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import dagster as dg
 
@@ -13,16 +13,19 @@ from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, fai
 from canvas_sync_dagster.settings import TenantSettings
 
 
-def rest_asset(tenant: TenantSettings, model: Model, *, unscoped: Collection[str]) -> dg.AssetsDefinition:
+def rest_asset(
+    tenant: TenantSettings, model: Model, *, unscoped: Collection[str], earlier: Mapping[str, tuple[str, ...]]
+) -> dg.AssetsDefinition:
     """Builds the op of one REST list; reading the terms also registers them as partitions.
 
     Args:
         tenant: Whose Canvas is asked.
         model: What is listed.
         unscoped: Names of the models that belong to no term.
+        earlier: Model → the user's own steps that come before it.
     """
     per = model.feed.per if isinstance(model.feed, RestFeed) else None
-    parents = tuple(name for name in model.parents if name in unscoped or name == per)
+    parents = tuple(name for name in model.parents if name in unscoped or name == per) + earlier[model.name]
 
     @dg.multi_asset(
         name=f"{tenant.slug}__{model.name}",

@@ -11,6 +11,8 @@ from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Column, Model, Provisi
 from canvas_sync_dagster.settings import TenantSettings
 
 BATCH_TAG = "canvas_sync/batch_id"
+GENRE_TAG = "canvas_sync/genre"
+TENANT_TAG = "canvas_sync/tenant"
 
 
 def asset_key(tenant: str, model: str) -> dg.AssetKey:

@@ -23,6 +23,28 @@ def data_dictionary(models: Iterable[Model]) -> str:
     return "\n".join(head + [line for model in chosen for line in _section(model)])
 
 
+def dbt_source(tenant: str, schema: str, models: Iterable[Model]) -> dict[str, object]:
+    """Describes a tenant's tables as a source of dbt."""
+    return {
+        "name": tenant,
+        "schema": schema,
+        "description": f"The copy of Canvas that canvas_sync_dagster keeps for {tenant}.",
+        "tables": [
+            {
+                "name": model.name,
+                "description": model.comment,
+                "columns": [
+                    {"name": c.name, "data_type": c.type.value, **({"description": c.comment} if c.comment else {}),
+                     **({"tests": ["not_null", *(["unique"] if len(model.key) == 1 else [])]} if c.name in model.key else {})}
+                    for c in (*model.columns, *SYSTEM_COLUMNS)
+                ],
+                "loaded_at_field": "observed_at",
+            }
+            for model in models
+        ],
+    }  # fmt: skip
+
+
 def _section(model: Model) -> list[str]:
     scope = "term by term" if model.term_scoped else "for the whole account"
     rows = [

@@ -18,7 +18,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import Model, Suffices
 from canvas_sync_dagster.errors import DataRejectedError
 from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, name_of
-from canvas_sync_dagster.live_events.inbox import Row, claim, ensure_partitions, fail, settle
+from canvas_sync_dagster.live_events.inbox import TABLE, Row, claim, ensure_partitions, fail, settle
 from canvas_sync_dagster.sync.mapping import event_row, local_id, shard_of
 from canvas_sync_dagster.sync.objects import Answer, Verdict, apply_answers, ask, can_ask, path_columns
 from canvas_sync_dagster.sync.session import Session
@@ -81,6 +81,21 @@ def drain(session: Session, *, budget: float = 3600.0) -> Drained:
             _Batch(session, rows, done).apply()
     done.seconds = time.monotonic() - start
     return done
+
+
+def backlog(session: Session) -> tuple[int, int | None]:
+    """Counts the events that are due, up to a bound beyond which it does not matter, and returns the first one's id."""
+    url = session.database_url
+    with explained(url, "looking into the inbox"), connect(url) as connection:
+        exists = connection.execute("select to_regclass(%s)", (f'"{session.schema}".{TABLE}',)).fetchone()
+        if exists is None or exists[0] is None:
+            return 0, None
+        query = sql.SQL(
+            "select count(*), min(id) from (select id from {} where state in ('pending', 'failed') "
+            "and next_attempt_at <= now() order by id limit 100000) e"
+        ).format(sql.Identifier(session.schema, TABLE))
+        row = connection.execute(query).fetchone()
+    return (int(row[0]), row[1]) if row else (0, None)
 
 
 def _locked(connection: Connection, schema: str) -> bool:

@@ -50,11 +50,13 @@ class Extensions:
         row_by_row: Model → function that each row of its reports goes to, in place of the table.
         events: Functions that live events go to.
         accepts_event: Says whether a live event belongs to a tenant, in place of the comparison of root accounts.
+        quiet: Job classes that the journal keeps only if they failed.
         client: Returns the client or the token of a tenant and account, so that no secret passes through settings.
     """
 
     api: Mapping[str, ApiOverride] = field(default_factory=dict)
     row_by_row: Mapping[str, RowFunction] = field(default_factory=dict)
+    quiet: frozenset[str] = frozenset()
     client: ClientFactory | None = None
     events: Any = None
     accepts_event: Callable[..., bool] | None = None

@@ -20,7 +20,8 @@ def journaled(session: Session, job_class: str, arguments: Mapping[str, Any], ru
     """
     url, schema = session.database_url, session.schema
     with explained(url, "writing the journal"), connect(url) as connection:
-        job = JobLog.start(connection, schema, job_class, arguments, run_id)
+        quiet = any(job_class.startswith(name) for name in session.extensions.quiet)
+        job = JobLog.start(connection, schema, job_class, arguments, run_id, only_errors=quiet)
     try:
         yield job
     except BaseException as error:

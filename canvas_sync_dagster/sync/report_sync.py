@@ -40,6 +40,7 @@ from canvas_sync_dagster.warehouse.absence import (
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
 from canvas_sync_dagster.warehouse.load import LoadCounts, Source, count_rows, enrich_csv, load_csv
+from canvas_sync_dagster.warehouse.row_by_row import load_row_by_row
 from canvas_sync_dagster.warehouse.state import JobLog, advance_watermark, lock_scopes, read_watermarks
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
@@ -81,7 +82,7 @@ def sync_report(
     arguments = {"models": [model.name for model in request.models], "scope": scope, "mode": decision.mode}
     with (
         journaled(session, request.report, arguments, options.run_id) as job,
-        _download_directory(session) as directory,
+        download_directory(session) as directory,
     ):
         start = time.perf_counter()
         parameters = request.parameters(scope, decision.updated_after)
@@ -128,7 +129,7 @@ def _decide(session: Session, tenant: TenantSettings, request: Request, scope: s
 
 
 @contextmanager
-def _download_directory(session: Session) -> Iterator[Path]:
+def download_directory(session: Session) -> Iterator[Path]:
     """Makes a directory that is gone with the op; what a killed one left goes with the embedded home."""
     downloads = session.home / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
@@ -143,7 +144,7 @@ class _Loaded:
     model: Model
     counts: LoadCounts
     enriched: Mapping[str, int]
-    listed: Sequence[pl.DataFrame]
+    listed: Sequence[pl.DataFrame] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,11 @@ class _Publication:
         table = feed.table if isinstance(feed, ProvisioningFeed) else self.request.report
         prefer = feed.prefer if isinstance(feed, (ProvisioningFeed, ReportFeed)) else None
         listed: list[pl.DataFrame] = []
+        function = self.session.extensions.row_by_row.get(model.name)
+        if function is not None:
+            counts = load_row_by_row(connection, schema, model, tables[table], source, function)
+            self._advance(connection, model, source)
+            return _Loaded(model, counts, {}, None)
         counts = load_csv(
             connection,
             schema,
@@ -206,16 +212,19 @@ class _Publication:
         )
         extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
         enriched = {extra.table: self._enrich(connection, model, extra, tables, source) for extra in extras}
+        self._advance(connection, model, source)
+        return _Loaded(model, counts, enriched, listed)
+
+    def _advance(self, connection: Connection, model: Model, source: Source) -> None:
         advance_watermark(
             connection,
-            schema,
+            self.session.schema,
             model.name,
             self.scope,
             observed_at=source.observed_at,
             complete=source.complete,
             report_id=source.report_id,
         )
-        return _Loaded(model, counts, enriched, listed)
 
     def _enrich(
         self, connection: Connection, model: Model, extra: Enrichment, tables: Mapping[str, Opener], source: Source
@@ -238,7 +247,7 @@ class _Publication:
         """Marks what a complete report no longer lists, and says what the table holds now."""
         schema, model = self.session.schema, loaded.model
         absence = Absence()
-        if source.complete:
+        if source.complete and loaded.listed is not None:
             listed = pl.concat([no_keys(model), *loaded.listed])
             gate = None if self.accept_shrinkage else GATE
             absence = mark_missing(connection, schema, model, self.session.by_name, source, listed, gate=gate)

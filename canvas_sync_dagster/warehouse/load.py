@@ -262,6 +262,8 @@ class _Loading:
             report=self._source.report,
             report_id=self._source.report_id,
             observed_at=self._source.observed_at,
+            header=self._file.match.header,
+            separator=self._file.layout.separator,
             rejects=((each, block.lines[row], block.records[row]) for each, row in rejects),
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from psycopg import sql
@@ -23,14 +25,21 @@ def write_rejects(
     report: str,
     report_id: int | None,
     observed_at: datetime,
+    header: Sequence[str],
+    separator: str,
     rejects: Iterable[tuple[Reject, int, bytes]],
 ) -> None:
     """Writes rejects, each with its line and raw record, in the load's transaction."""
     statement = sql.SQL(
-        "copy {} (model, scope, report, report_id, line, column_name, reason, raw, source_observed_at) from stdin"
+        "copy {} (model, scope, report, report_id, line, column_name, reason, raw, source_observed_at, header) from stdin"
     ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
+    line_of_names = io.StringIO()
+    csv.writer(line_of_names, delimiter=separator, lineterminator="").writerow(header)
+    head = line_of_names.getvalue().replace("\0", "")
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for reject, line, raw in rejects:
             text = raw[:RAW_LIMIT].decode("utf-8", errors="backslashreplace").replace("\0", "\\x00")
             reason = reject.reason.replace("\0", "\\x00")
-            copy.write_row((model, scope, report, report_id, line, reject.column or None, reason, text, observed_at))
+            copy.write_row(
+                (model, scope, report, report_id, line, reject.column or None, reason, text, observed_at, head)
+            )

@@ -149,6 +149,7 @@ def _state_tables(metadata: sa.MetaData) -> None:
         _text("column_name"),
         _text("reason", nullable=False),
         _text("raw"),
+        _text("header"),
         _time("source_observed_at"),
         _time("created_at", now=True),
         sa.Index("canvas_sync_rejected_rows_model_idx", "model", "scope"),

@@ -106,10 +106,18 @@ class JobLog:
 
     schema: str
     id: int
+    only_errors: bool = False
 
     @classmethod
     def start(
-        cls, connection: Connection, schema: str, job_class: str, arguments: Mapping[str, Any], job_id: str
+        cls,
+        connection: Connection,
+        schema: str,
+        job_class: str,
+        arguments: Mapping[str, Any],
+        job_id: str,
+        *,
+        only_errors: bool = False,
     ) -> JobLog:
         """Writes that a job runs; the caller commits."""
         query = sql.SQL(
@@ -118,10 +126,14 @@ class JobLog:
         ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
         row = connection.execute(query, (job_class, json.dumps(arguments, default=str), job_id)).fetchone()
         assert row is not None  # noqa: S101 (returning always returns)
-        return cls(schema, int(row[0]))
+        return cls(schema, int(row[0]), only_errors)
 
     def succeed(self, connection: Connection, metadata: Mapping[str, Any]) -> None:
-        """Writes that it ended well, in the transaction of what it did."""
+        """Writes that it ended well, in the transaction of what it did; a quiet one leaves no line."""
+        if self.only_errors:
+            query = sql.SQL("delete from {} where id = %s")
+            connection.execute(query.format(sql.Identifier(self.schema, "canvas_sync_job_logs")), (self.id,))
+            return
         self._end(connection, "success", metadata=json.dumps(metadata, default=str))
 
     def fail(self, connection: Connection, error: BaseException) -> None:
@@ -138,6 +150,25 @@ class JobLog:
         )
         table = sql.Identifier(self.schema, "canvas_sync_job_logs")
         connection.execute(query.format(table, assignments), (*columns.values(), self.id))
+
+
+def close_lost_jobs(connection: Connection, schema: str, job_id: str, reason: str) -> dict[str, Any] | None:
+    """Writes into the journal that a run's jobs failed whose process died before it could; returns the run's last job."""
+    table = sql.Identifier(schema, "canvas_sync_job_logs")
+    connection.execute(
+        sql.SQL(
+            "update {} set status = 'error', exception = %s, completed_at = now(), updated_at = now() "
+            "where job_id = %s and status = 'running'"
+        ).format(table),
+        (f"the process ended: {reason}"[:TEXT_LIMIT], job_id),
+    )
+    row = connection.execute(
+        sql.SQL("select id, job_class, status, exception from {} where job_id = %s order by id desc limit 1").format(
+            table
+        ),
+        (job_id,),
+    ).fetchone()
+    return dict(zip(("id", "job_class", "status", "exception"), row, strict=True)) if row else None
 
 
 def remembered(connection: Connection, schema: str, name: str) -> str | None:

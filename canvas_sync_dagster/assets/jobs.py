@@ -1,0 +1,93 @@
+"""Jobs that are no materialization: draining a backlog of live events, asking Canvas about suspects, housekeeping."""
+
+import dagster as dg
+from pydantic import Field
+
+from canvas_sync_dagster.assets.metadata import event_materializations
+from canvas_sync_dagster.assets.specs import TENANT_TAG
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.resources import CodeLocation, failures
+from canvas_sync_dagster.settings import TenantSettings
+
+
+class ReconcileConfig(dg.Config):
+    """What is reconciled.
+
+    Attributes:
+        models: Names; all if empty.
+        limit: Suspects per model, at most.
+    """
+
+    models: list[str] = Field(default_factory=list)
+    limit: int = 2_000
+
+
+def live_events_job(tenant: TenantSettings) -> dg.JobDefinition:
+    """Builds the job that drains a tenant's inbox until it is empty."""
+
+    @dg.op(name=f"{tenant.slug}__drain")
+    def drain_inbox(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
+        from canvas_sync_dagster.live_events.drain import drain  # noqa: PLC0415 (as in reports.py)
+
+        with failures(), code_location.session(tenant.slug) as session:
+            done = drain(session)
+        for each in event_materializations(tenant.slug, done):
+            context.log_event(each)
+        ends = ", ".join(f"{count} {state}" for state, count in done.events.items())
+        context.log.info("another drain is at work" if done.busy else f"{ends or 'no events'}, {done.seconds:.1f} s")
+
+    @dg.job(name=f"{tenant.slug}__live_events", tags={TENANT_TAG: tenant.slug}, executor_def=dg.in_process_executor)
+    def live_events() -> None:
+        drain_inbox()
+
+    return live_events
+
+
+def reconcile_job(tenant: TenantSettings, models: tuple[Model, ...]) -> dg.JobDefinition:
+    """Builds the job that asks Canvas about a tenant's suspects."""
+
+    @dg.op(name=f"{tenant.slug}__ask_about_suspects")
+    def ask_about_suspects(
+        context: dg.OpExecutionContext, config: ReconcileConfig, code_location: dg.ResourceParam[CodeLocation]
+    ) -> None:
+        from canvas_sync_dagster.sync.reconciliation import reconcile  # noqa: PLC0415 (as in reports.py)
+
+        with failures(), code_location.session(tenant.slug) as session:
+            for model in models:
+                if config.models and model.name not in config.models:
+                    continue
+                done = reconcile(session, session.by_name[model.name], limit=config.limit, run_id=context.run.run_id)
+                if done.asked or done.reason:
+                    context.log.info(
+                        f"{model.name}: {done.asked} asked, {done.deleted} deleted, {done.alive} alive, "
+                        f"{done.forbidden} hidden, {done.left} left{f' ({done.reason})' if done.reason else ''}"
+                    )
+
+    @dg.job(name=f"{tenant.slug}__reconcile", tags={TENANT_TAG: tenant.slug}, executor_def=dg.in_process_executor)
+    def reconcile_suspects() -> None:
+        ask_about_suspects()
+
+    return reconcile_suspects
+
+
+def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
+    """Builds the job that drops what is old and settled: journal, events, rejects, ledger."""
+
+    @dg.op(name=f"{tenant.slug}__drop_what_is_old")
+    def drop_what_is_old(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
+        from canvas_sync_dagster.live_events.inbox import age_out  # noqa: PLC0415 (as in reports.py)
+        from canvas_sync_dagster.warehouse.connection import connect, explained  # noqa: PLC0415
+        from canvas_sync_dagster.warehouse.housekeeping import EVENTS_KEPT, drop_old_rows  # noqa: PLC0415
+
+        with failures(), code_location.session(tenant.slug) as session:
+            url = session.database_url
+            with explained(url, "housekeeping"), connect(url) as connection:
+                dropped = drop_old_rows(connection, session.schema)
+                days = age_out(connection, session.schema, EVENTS_KEPT)
+        context.log.info(f"{days} days of events, " + ", ".join(f"{rows} of {name}" for name, rows in dropped.items()))
+
+    @dg.job(name=f"{tenant.slug}__housekeeping", tags={TENANT_TAG: tenant.slug}, executor_def=dg.in_process_executor)
+    def housekeeping() -> None:
+        drop_what_is_old()
+
+    return housekeeping

@@ -1,0 +1,71 @@
+"""Assets of the user's own: custom reports, and steps inserted between the models."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from canvas_sync_dagster.assets.partitions import term_partitions
+from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG, asset_key
+from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
+from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.sync.own import CustomReport, Insertion, InsertionContext, as_metadata
+
+
+def custom_report_asset(tenant: TenantSettings, report: CustomReport) -> dg.AssetsDefinition:
+    """Builds the asset of a custom report."""
+    spec = _spec(tenant, report.asset, report.deps, report.processor.__doc__, per_term=report.per_term)
+
+    @dg.multi_asset(name=f"{tenant.slug}__{report.asset}", specs=[spec], pool=f"canvas_reports__{tenant.slug}")
+    def custom_report(
+        context: dg.AssetExecutionContext,
+        code_location: dg.ResourceParam[CodeLocation],
+        sync_options: SyncOptionsResource,
+    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        from canvas_sync_dagster.sync.custom_report import sync_custom_report  # noqa: PLC0415 (as in reports.py)
+
+        run_id = context.run.run_id
+        with failures(), code_location.session(tenant.slug) as session:
+            options = sync_options.options(run_id=run_id, batch_id=context.run.tags.get(BATCH_TAG, run_id))
+            scope = context.partition_key if report.per_term else ""
+            done = sync_custom_report(session, report, scope, options, tell=context.log.info)
+        told = {
+            "report_id": done.report_id,
+            "mode": done.decision.mode,
+            "mode_reason": done.decision.reason,
+            "observed_at": dg.MetadataValue.timestamp(done.observed_at),
+            "seconds": round(done.seconds, 3),
+            "seconds_waiting": round(done.waited, 3),
+        }
+        yield dg.MaterializeResult(asset_key=spec.key, metadata={**told, **as_metadata(done.returned)})
+
+    return custom_report
+
+
+def insertion_asset(tenant: TenantSettings, insertion: Insertion, *, per_term: bool) -> dg.AssetsDefinition:
+    """Builds the asset of an inserted step."""
+    spec = _spec(tenant, insertion.name, insertion.after, insertion.function.__doc__, per_term=per_term)
+
+    @dg.multi_asset(name=f"{tenant.slug}__{insertion.name}", specs=[spec])
+    def inserted(
+        context: dg.AssetExecutionContext, code_location: dg.ResourceParam[CodeLocation]
+    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        with failures(), code_location.session(tenant.slug) as session:
+            scope = context.partition_key if per_term else ""
+            own = InsertionContext(tenant.slug, scope, session, context.run.run_id, context.log.info)
+            returned = insertion.function(own)
+        yield dg.MaterializeResult(asset_key=spec.key, metadata=as_metadata(returned))
+
+    return inserted
+
+
+def _spec(
+    tenant: TenantSettings, name: str, deps: Sequence[str], description: str | None, *, per_term: bool
+) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key=asset_key(tenant.slug, name),
+        deps=[asset_key(tenant.slug, dep) for dep in deps],
+        description=description,
+        group_name=tenant.slug,
+        tags={TENANT_TAG: tenant.slug},
+        partitions_def=term_partitions(tenant.slug) if per_term else None,
+    )

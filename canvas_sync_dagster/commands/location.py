@@ -1,0 +1,104 @@
+"""Whose code location a command is about: the built-in one, or the user's own by `-m` or `-f`."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.sync.extensions import Extensions
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.catalogue import Model
+    from canvas_sync_dagster.project import CanvasSync
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """What a command works on.
+
+    Attributes:
+        settings: With the tenants.
+        models: With their mappings.
+        extensions: The user's own functions.
+        project: The user's own `CanvasSync`; None for the built-in one, which needs no Dagster to be looked at.
+    """
+
+    settings: Settings
+    models: tuple[Model, ...]
+    extensions: Extensions
+    project: CanvasSync | None = None
+
+    def tenants(self, slug: str | None) -> list[TenantSettings]:
+        """Returns the tenant of a name, or all.
+
+        Raises:
+            SettingError: There is no such tenant.
+        """
+        return [self.settings.tenant(slug)] if slug else list(self.settings.tenants)
+
+    def whole(self) -> CanvasSync:
+        """Returns the `CanvasSync`, for which Dagster is imported."""
+        from canvas_sync_dagster.project import CanvasSync  # noqa: PLC0415
+
+        return self.project or CanvasSync(self.settings)
+
+
+def located(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command the options `-m` and `-f`, and the location as its first argument."""
+
+    @click.option("-m", "module", help="Module with your own CanvasSync, in place of the built-in code location.")
+    @click.option("-f", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with it.")
+    @functools.wraps(command)
+    def wrapped(module: str | None, file: Path | None, **options: Any) -> Any:
+        return command(find(module, file), **options)
+
+    return wrapped
+
+
+def find(module: str | None, file: Path | None) -> Location:
+    """Finds the location that is meant.
+
+    Raises:
+        SettingError: A setting is wrong, or the module has no `CanvasSync`.
+    """
+    if module is None and file is None:
+        settings = Settings.from_environment()
+        return Location(settings, settings.models(), Extensions())
+    from canvas_sync_dagster.project import CanvasSync  # noqa: PLC0415
+
+    loaded = _loaded(module, file)
+    found = {name: value for name, value in vars(loaded).items() if isinstance(value, CanvasSync)}
+    if len(set(map(id, found.values()))) != 1:
+        problem = "has no CanvasSync" if not found else f"has several: {', '.join(found)}"
+        raise SettingError(
+            module or str(file), problem, allowed="a module with one CanvasSync, e.g. `sync = CanvasSync…`"
+        )
+    project = next(iter(found.values()))
+    return Location(project.settings, project.models, project.extensions, project)
+
+
+def _loaded(module: str | None, file: Path | None) -> Any:
+    try:
+        if file is None:
+            sys.path.insert(0, str(Path.cwd()))
+            return importlib.import_module(str(module))
+        spec = importlib.util.spec_from_file_location(file.stem, file.resolve())
+        assert spec is not None  # noqa: S101 (it ends in .py, or Python says so below)
+        assert spec.loader is not None  # noqa: S101
+        sys.path.insert(0, str(file.resolve().parent))
+        loaded = importlib.util.module_from_spec(spec)
+        sys.modules[file.stem] = loaded
+        spec.loader.exec_module(loaded)
+    except (ImportError, SyntaxError, AssertionError) as error:
+        raise SettingError(module or str(file), f"cannot be imported: {error}", allowed="a Python module") from error
+    return loaded

@@ -1,0 +1,153 @@
+"""`canvas-sync status`: what the copy holds, how fresh it is, and what waits for somebody."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from psycopg import sql
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from canvas_sync_dagster.commands.location import Location, located
+from canvas_sync_dagster.commands.output import console
+from canvas_sync_dagster.live_events.inbox import depth
+from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.sync.session import database_url
+from canvas_sync_dagster.warehouse.batches import latest_batches
+from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.state import missing
+
+SILENCE = 24.0
+"""Hours without an event after which Canvas may have stopped sending, or the receiver may be down."""
+
+
+@click.command()
+@click.option("--tenant", help="Only this tenant; all if not given.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@located
+def status(location: Location, tenant: str | None, as_json: bool) -> None:
+    """Tell rows, freshness, suspects, rejects and waiting events."""
+    told = [_of_tenant(location, each) for each in location.tenants(tenant)]
+    if as_json:
+        click.echo(json.dumps(told, default=str, indent=2))
+        return
+    for each in told:
+        _print(console(), each)
+
+
+def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
+    url, schema = database_url(location.settings, tenant), tenant.schema_in_database
+    with explained(url, "reading the status"), connect(url) as connection:
+        lacking = missing(connection, schema, location.models)
+        if lacking:
+            return {"tenant": tenant.slug, "lacking": lacking}
+        return {
+            "tenant": tenant.slug,
+            "models": _models(connection, schema, location),
+            "batch": _batch(connection, schema),
+            "events": _events(connection, schema),
+            "rejects": _count(connection, schema, "canvas_sync_rejected_rows"),
+        }
+
+
+def _models(connection: Connection, schema: str, location: Location) -> list[dict[str, Any]]:
+    marks = connection.execute(
+        sql.SQL("select model, scope, observed_at, full_observed_at from {} order by 1, 2").format(
+            sql.Identifier(schema, "canvas_sync_watermarks")
+        )
+    ).fetchall()
+    found = []
+    for model in location.models:
+        mine = [(scope, observed, full) for name, scope, observed, full in marks if name == model.name]
+        if not mine:
+            continue
+        found.append(
+            {
+                "model": model.name,
+                "rows": _count(connection, schema, model.name),
+                "suspects": _count(connection, schema, model.name, filled="missing_since"),
+                "scopes": [{"term": s, "as_of": o, "full_as_of": f} for s, o, f in mine],
+            }
+        )
+    return found
+
+
+def _count(connection: Connection, schema: str, table: str, *, filled: str | None = None) -> int:
+    where = sql.SQL("where {} is not null").format(sql.Identifier(filled)) if filled else sql.SQL("")
+    query = sql.SQL("select count(*) from {} {}").format(sql.Identifier(schema, table), where)
+    try:
+        with connection.transaction():
+            row = connection.execute(query).fetchone()
+    except Exception:
+        return 0
+    return int(row[0]) if row else 0
+
+
+def _batch(connection: Connection, schema: str) -> dict[str, Any] | None:
+    batches = latest_batches(connection, schema, 1)
+    if not batches:
+        return None
+    batch = batches[0]
+    return {
+        "key": batch.key,
+        "status": batch.status,
+        "started_at": batch.started_at,
+        "reason": batch.details.get("reason"),
+    }
+
+
+def _events(connection: Connection, schema: str) -> dict[str, Any]:
+    found = depth(connection, schema)
+    silent = (datetime.now(UTC) - found.latest).total_seconds() / 3600 if found.latest else None
+    return {
+        "waiting": found.waiting,
+        "dead": found.counts.get("dead", 0),
+        "latest": found.latest,
+        "silent": silent is not None and silent > SILENCE,
+    }
+
+
+def _print(screen: Console, told: dict[str, Any]) -> None:
+    if "lacking" in told:
+        screen.print(
+            f"{told['tenant']}: nothing is here yet; {len(told['lacking'])} tables or columns are missing. Run `canvas-sync migrate`."
+        )
+        return
+    table = Table(title=told["tenant"], title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("model", "term"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("rows", justify="right")
+    table.add_column("data as of", no_wrap=True)
+    table.add_column("last full", no_wrap=True)
+    table.add_column("suspects", justify="right")
+    for model in told["models"]:
+        for at, scope in enumerate(model["scopes"]):
+            first = at == 0
+            table.add_row(
+                model["model"] if first else "",
+                scope["term"],
+                f"{model['rows']:,}" if first else "",
+                _when(scope["as_of"]),
+                _when(scope["full_as_of"]),
+                f"{model['suspects']:,}" if first and model["suspects"] else "",
+            )
+    screen.print(table)
+    if batch := told["batch"]:
+        screen.print(f"last sync: {batch['key']} {batch['status']}{': ' + batch['reason'] if batch['reason'] else ''}")
+    events = told["events"]
+    screen.print(
+        f"rejected rows: {told['rejects']:,}; live events waiting: {events['waiting']:,}, dead: {events['dead']:,}"
+    )
+    if events["silent"]:
+        screen.print(
+            f"no live event since {_when(events['latest'])}: is the receiver up, and the subscription active? "
+            "The next sync reaches back over the gap by itself."
+        )
+
+
+def _when(moment: datetime | None) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if moment else "never"

@@ -1,0 +1,122 @@
+"""Takes batches from their root run over their term runs to their end, however often a process dies in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG
+from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.settings import TenantSettings
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.batch_work import Batches
+    from canvas_sync_dagster.sync.batches import RunState
+    from canvas_sync_dagster.warehouse.batches import Batch
+
+OnSync = tuple[str, Callable[..., object]]
+SECONDS = 15
+
+
+def batch_sensor(
+    tenant: TenantSettings, batches: Callable[[], Batches], callbacks: Sequence[OnSync] = ()
+) -> dg.SensorDefinition:
+    """Builds the sensor that looks after a tenant's batches.
+
+    Args:
+        tenant: Whose.
+        batches: Gives its batches; called within a tick, for it needs the database.
+        callbacks: Functions that are called when a batch is over: `success`, or `complete` for any end.
+    """
+    slug = tenant.slug
+
+    @dg.sensor(
+        name=f"{slug}__batches",
+        job_name=f"{slug}__sync_term",
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Launches the term runs of {slug}'s syncs and closes those that are over.",
+    )
+    def look_after(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            ours = batches()
+            open_now = ours.under_way()
+            requests, said = [], []
+            for batch in open_now:
+                launched, reason = _go_on(context, tenant, ours, batch, callbacks)
+                requests += launched
+                said.append(f"{batch.key}: {reason}")
+        except CanvasSyncError as error:
+            return dg.SkipReason(str(error))
+        if requests:
+            return dg.SensorResult(run_requests=requests)
+        return dg.SkipReason("; ".join(said) or f"no sync of {slug} is under way")
+
+    return look_after
+
+
+def _go_on(
+    context: dg.SensorEvaluationContext,
+    tenant: TenantSettings,
+    ours: Batches,
+    batch: Batch,
+    callbacks: Sequence[OnSync],
+) -> tuple[list[dg.RunRequest], str]:
+    from canvas_sync_dagster.sync.batches import next_step  # noqa: PLC0415 (the definitions stay light)
+
+    root, runs, ids = batch_runs(context.instance, tenant.slug, batch.key)
+    step = next_step(
+        age=datetime.now(UTC) - batch.started_at,
+        root=root,
+        terms=batch.terms,
+        runs=runs,
+        scope=ours.terms(batch.key) if batch.terms is None and root is not None else (),
+        concurrency=tenant.term_concurrency,
+        go_on=tenant.on_failed_term == "continue",
+    )
+    ours.note(batch, {"terms": list(step.terms)} if step.terms is not None else {})
+    if step.close and ours.close(batch, step.close, step.reason, ids):
+        _call(context, callbacks, batch, step.close, step.reason)
+    known = set(context.instance.get_dynamic_partitions(f"canvas_terms__{tenant.slug}"))
+    tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: tenant.slug}
+    requests = [
+        dg.RunRequest(run_key=f"{batch.key}:{term}", partition_key=term, tags=tags)
+        for term in step.launch
+        if term in known
+    ]
+    return requests, step.reason
+
+
+def batch_runs(
+    instance: dg.DagsterInstance, slug: str, key: str
+) -> tuple[RunState | None, dict[str, RunState], list[str]]:
+    """Reads the states of a batch's runs: the root's, each term's, and all their ids. The latest run of a term counts."""
+    from canvas_sync_dagster.sync.batches import RunState  # noqa: PLC0415
+
+    root: RunState | None = None
+    terms: dict[str, RunState] = {}
+    found = instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: key}), ascending=True)
+    for record in found:
+        run = record.dagster_run
+        state = RunState.ACTIVE
+        if run.is_finished:
+            state = RunState.SUCCESS if run.status is dg.DagsterRunStatus.SUCCESS else RunState.FAILURE
+        if run.job_name == f"{slug}__sync_root":
+            root = state
+        elif term := run.tags.get("dagster/partition"):
+            terms[term] = state
+    return root, terms, [record.dagster_run.run_id for record in found]
+
+
+def _call(context: Any, callbacks: Sequence[OnSync], batch: Batch, status: str, reason: str) -> None:
+    """Tells the user's functions, each once; what they raise hurts nothing."""
+    told = {"key": batch.key, "genre": batch.genre, "status": status, "reason": reason, "started_at": batch.started_at}
+    for when, function in callbacks:
+        if when == "complete" or (when == "success" and status == "completed"):
+            try:
+                function(told)
+            except Exception:
+                context.log.exception(f"on_sync callback {getattr(function, '__name__', function)} failed")

@@ -1,0 +1,51 @@
+"""Tells the user's functions of failed runs, and closes the journal of runs whose process died."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from canvas_sync_dagster.assets.specs import TENANT_TAG
+from canvas_sync_dagster.errors import CanvasSyncError
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.batch_work import Batches
+
+
+def failure_sensor(
+    batches: Mapping[str, Callable[[], Batches]], callbacks: Sequence[Callable[..., object]]
+) -> dg.SensorDefinition:
+    """Builds the sensor that hears of every failed run.
+
+    Args:
+        batches: Tenant → its batches.
+        callbacks: The user's functions.
+    """
+
+    @dg.run_failure_sensor(
+        name="canvas_sync_failures",
+        monitor_all_code_locations=False,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Closes the journal of failed runs and calls what on_failure asked for.",
+    )
+    def failures(context: dg.RunFailureSensorContext) -> None:
+        run, slug = context.dagster_run, context.dagster_run.tags.get(TENANT_TAG, "")
+        job_log: dict[str, object] | None = None
+        if slug in batches:
+            from canvas_sync_dagster.warehouse.state import close_lost_jobs  # noqa: PLC0415
+
+            try:
+                with batches[slug]().connected("closing the journal") as connection:
+                    schema = batches[slug]().tenant.schema_in_database
+                    job_log = close_lost_jobs(connection, schema, run.run_id, context.failure_event.message or "")
+            except CanvasSyncError as error:
+                context.log.warning(str(error))
+        for function in callbacks:
+            try:
+                function(context.failure_event.message or "", tenant=slug, job_log=job_log, run=run)
+            except Exception:
+                context.log.exception(f"on_failure callback {getattr(function, '__name__', function)} failed")
+
+    return failures

@@ -1,0 +1,62 @@
+"""Drains a tenant's inbox: a small backlog inside the tick, a large one by a run of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from canvas_sync_dagster.assets.metadata import event_materializations
+from canvas_sync_dagster.assets.specs import TENANT_TAG
+from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.settings import TenantSettings
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.session import Session
+
+BUDGET = 15.0
+"""Seconds of a tick that are spent on draining; Dagster gives a tick sixty."""
+BACKLOG = 20_000
+"""Events from which on a run takes over: more than a tick drains, and a run is worth its five seconds of CPU."""
+
+Open = Callable[[], AbstractContextManager["Session"]]
+
+
+def live_event_sensor(tenant: TenantSettings, session: Open) -> dg.SensorDefinition:
+    """Builds the sensor that drains a tenant's inbox.
+
+    Args:
+        tenant: Whose inbox.
+        session: Connects to its Canvas and database; called within a tick.
+    """
+    slug = tenant.slug
+
+    @dg.sensor(
+        name=f"{slug}__live_events",
+        job_name=f"{slug}__live_events",
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Applies the live events of {slug}: a few within the tick, many by a run.",
+    )
+    def live_events(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        from canvas_sync_dagster.live_events.drain import backlog, drain  # noqa: PLC0415 (as in assets/reports.py)
+
+        if tenant.base_url is None and tenant.database_url is None:
+            return dg.SkipReason(f"{slug} is not configured: CANVAS_SYNC_BASE_URL is not set")
+        try:
+            with session() as opened:
+                waiting, first = backlog(opened)
+                if not waiting:
+                    return dg.SkipReason("no event waits")
+                if waiting > BACKLOG:
+                    # A key that fails is not used for ever: the next five minutes have another.
+                    key = f"{slug}:{first}:{int(time.time()) // 300}"
+                    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key, tags={TENANT_TAG: slug})])
+                return dg.SensorResult(asset_events=event_materializations(slug, drain(opened, budget=BUDGET)))
+        except CanvasSyncError as error:
+            return dg.SkipReason(f"{error} Events wait in the inbox.")
+
+    return live_events

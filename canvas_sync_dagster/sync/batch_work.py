@@ -1,0 +1,100 @@
+"""Opens a tenant's batches, finds its terms in scope, and closes what is over; Dagster's side is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import sql
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.sync.batches import leaving
+from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, ordered
+from canvas_sync_dagster.warehouse.batches import Batch, close_batch, latest_batches, note, open_batch, open_batches
+from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.tables import prepare_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """The batches of one tenant.
+
+    Attributes:
+        tenant: Its settings.
+        url: Of its database.
+        models: Of the code location.
+        scope: The user's own choice of terms; the settings' if None.
+    """
+
+    tenant: TenantSettings
+    url: str
+    models: tuple[Model, ...]
+    scope: TermScope | None = None
+
+    def open(self, key: str, details: Mapping[str, Any] | None = None) -> Batch | None:
+        """Opens a batch; None if one of the genre is under way."""
+        schema = self.tenant.schema_in_database
+        prepare_schema(self.url, schema, self.models)
+        with self.connected("opening a batch") as connection:
+            return open_batch(connection, schema, key, self.tenant.batch_genre, details or {})
+
+    def under_way(self) -> list[Batch]:
+        """Returns the batches that are not over."""
+        schema = self.tenant.schema_in_database
+        with self.connected("reading batches") as connection:
+            exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_sync_batches',)).fetchone()
+            return open_batches(connection, schema) if exists and exists[0] else []
+
+    def terms(self, batch_key: str) -> list[str]:
+        """Returns the terms that a batch covers, in order: those in scope, and those that have just left it."""
+        with self.connected("reading terms") as connection:
+            known = read_terms(connection, self.tenant.schema_in_database)
+            earlier = latest_batches(connection, self.tenant.schema_in_database)
+        scope = in_scope(known, self.scope or self.tenant.term_scope, datetime.now(UTC))
+        done = (each for each in earlier if each.status == "completed" and each.genre == self.tenant.batch_genre)
+        last = next((each.terms for each in done if each.terms is not None), ())
+        alive = [term.id for term in known if not term.deleted]
+        return ordered([*scope, *leaving(last, scope, alive)], self.tenant.term_order, batch_key)
+
+    def note(self, batch: Batch, details: Mapping[str, Any]) -> None:
+        """Keeps what has become known of a batch."""
+        with self.connected("noting a batch") as connection:
+            note(connection, self.tenant.schema_in_database, batch, details)
+
+    def close(self, batch: Batch, status: str, reason: str, runs: Sequence[str]) -> bool:
+        """Closes a batch; False if somebody else has."""
+        schema = self.tenant.schema_in_database
+        with self.connected("closing a batch") as connection:
+            full = _was_full(connection, schema, runs)
+            return close_batch(connection, schema, batch, status, {"reason": reason, "full_sync": full})
+
+    @contextmanager
+    def connected(self, doing: str) -> Iterator[Connection]:
+        """Connects to the database; its errors say what was being done."""
+        with explained(self.url, doing), connect(self.url) as connection:
+            yield connection
+
+
+def read_terms(connection: Connection, schema: str) -> list[Term]:
+    """Reads all terms that the table has."""
+    query = sql.SQL(
+        "select canvas_id, sis_id, name, start_at, end_at, workflow_state from {} order by canvas_id"
+    ).format(sql.Identifier(schema, "terms"))
+    return [
+        Term(str(number), sis_id, name or "", start, end, deleted=state == "deleted")
+        for number, sis_id, name, start, end, state in connection.execute(query).fetchall()
+    ]
+
+
+def _was_full(connection: Connection, schema: str, runs: Sequence[str]) -> bool | None:
+    """Says whether all reports of these runs were full; None if there were none."""
+    query = sql.SQL(
+        "select bool_and(metadata->>'mode' = 'full') from {} where job_id = any(%s) and metadata ? 'report_id' "
+        "and metadata->>'report_id' is not null"
+    ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
+    row = connection.execute(query, (list(runs),)).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,90 @@
+"""What becomes of a batch next: decided from its runs, without a clock of its own, so that any tick can take it up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+FORGOTTEN = timedelta(hours=1)
+"""After so long a batch without any run is over: its runs were deleted, or were never launched."""
+
+
+class RunState(Enum):
+    """What a run of a batch is at."""
+
+    ACTIVE = "active"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do now.
+
+    Attributes:
+        terms: Terms of the whole batch, now that they are known; None leaves them as they are.
+        launch: Terms whose runs are to be launched.
+        close: `completed` or `failed`; None if the batch goes on.
+        reason: One sentence for people.
+    """
+
+    terms: Sequence[str] | None = None
+    launch: Sequence[str] = ()
+    close: str | None = None
+    reason: str = ""
+
+
+def next_step(
+    *,
+    age: timedelta,
+    root: RunState | None,
+    terms: Sequence[str] | None,
+    runs: Mapping[str, RunState],
+    scope: Sequence[str],
+    concurrency: int,
+    go_on: bool,
+) -> Step:
+    """Decides what a batch needs.
+
+    Args:
+        age: Since it was opened.
+        root: Its root run; None if it has none.
+        terms: Its terms, once they are known, in order.
+        runs: Its term runs, by term.
+        scope: The terms in scope now, in order; used when they are not known yet.
+        concurrency: Term runs at once.
+        go_on: Whether a failed term lets the others go on.
+    """
+    if root is None:
+        return (
+            Step(close="failed", reason="its root run is gone")
+            if age > FORGOTTEN
+            else Step(reason="its root run is awaited")
+        )
+    if root is RunState.ACTIVE:
+        return Step(reason="the root run is under way")
+    planned = list(scope if terms is None else terms)
+    failed = root is RunState.FAILURE or RunState.FAILURE in runs.values()
+    active = sum(state is RunState.ACTIVE for state in runs.values())
+    waiting = [term for term in planned if term not in runs]
+    if waiting and (go_on or not failed):
+        launch = waiting[: max(0, concurrency - active)]
+        return Step(planned if terms is None else None, launch, reason=f"{len(waiting)} of {len(planned)} terms wait")
+    if active:
+        return Step(reason=f"{active} term runs are under way")
+    lost = [term for term in planned if runs.get(term) is RunState.FAILURE]
+    reason = (
+        f"terms {', '.join(lost)} failed" if lost else "the root run failed" if failed else f"{len(planned)} terms done"
+    )
+    return Step(planned if terms is None else None, close="failed" if failed else "completed", reason=reason)
+
+
+def leaving(previous: Sequence[str], scope: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Returns the terms that have left the scope since the last batch; they get a last sync.
+
+    >>> leaving(["1", "2"], ["2", "3"], ["1", "2", "3"])
+    ['1']
+    """
+    return [term for term in previous if term not in scope and term in known]

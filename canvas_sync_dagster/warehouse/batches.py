@@ -1,0 +1,114 @@
+"""Syncs over several runs, as rows: opened once per tenant and genre, closed when their runs are over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+
+from canvas_sync_dagster.warehouse.connection import Connection
+
+TABLE = "canvas_sync_sync_batches"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A sync over several runs.
+
+    Attributes:
+        id: Of its row.
+        key: What its runs carry as tag `canvas_sync/batch_id`.
+        genre: Batches of one genre follow each other.
+        status: processing, completed or failed.
+        started_at: When it was opened.
+        completed_at: When it was closed.
+        terms: The terms that it syncs; None until its root run is over.
+        details: What else is known of it.
+    """
+
+    id: int
+    key: str
+    genre: str
+    status: str
+    started_at: datetime
+    completed_at: datetime | None
+    terms: tuple[str, ...] | None
+    details: Mapping[str, Any]
+
+
+def open_batch(connection: Connection, schema: str, key: str, genre: str, details: Mapping[str, Any]) -> Batch | None:
+    """Opens a batch, in the caller's transaction; None if one of the genre is open already.
+
+    Opening the same one again, as a tick does that was interrupted, returns it.
+    """
+    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"canvas_sync batches {schema}",))
+    for batch in open_batches(connection, schema):
+        if batch.key == key:
+            return batch
+        if batch.genre == genre:
+            return None
+    metadata = json.dumps({**details, "key": key})
+    connection.execute(
+        sql.SQL(
+            "insert into {} (status, batch_genre, started_at, heartbeat_at, metadata) "
+            "values ('processing', %s, clock_timestamp(), clock_timestamp(), %s)"
+        ).format(sql.Identifier(schema, TABLE)),
+        (genre, metadata),
+    )
+    return next(batch for batch in open_batches(connection, schema) if batch.key == key)
+
+
+def open_batches(connection: Connection, schema: str) -> list[Batch]:
+    """Reads the batches that are not over, the oldest first."""
+    return _read(connection, schema, "where status = 'processing' order by id")
+
+
+def latest_batches(connection: Connection, schema: str, number: int = 10) -> list[Batch]:
+    """Reads the latest batches, the newest first."""
+    return _read(connection, schema, f"order by id desc limit {int(number)}")
+
+
+def _read(connection: Connection, schema: str, condition: str) -> list[Batch]:
+    query = sql.SQL(
+        "select id, metadata, batch_genre, status, started_at, completed_at from {} " + condition  # noqa: S608 (ours)
+    ).format(sql.Identifier(schema, TABLE))
+    return [
+        Batch(
+            int(id_),
+            str((metadata or {}).get("key", id_)),
+            str(genre),
+            str(status),
+            started,
+            completed,
+            tuple(metadata["terms"]) if metadata and metadata.get("terms") is not None else None,
+            metadata or {},
+        )
+        for id_, metadata, genre, status, started, completed in connection.execute(query).fetchall()
+    ]
+
+
+def note(connection: Connection, schema: str, batch: Batch, details: Mapping[str, Any]) -> None:
+    """Adds what has become known, and that somebody looks after the batch."""
+    connection.execute(
+        sql.SQL(
+            "update {} set metadata = coalesce(metadata, '{{}}') || %s::jsonb, heartbeat_at = clock_timestamp(), "
+            "updated_at = clock_timestamp() where id = %s"
+        ).format(sql.Identifier(schema, TABLE)),
+        (json.dumps(details), batch.id),
+    )
+
+
+def close_batch(connection: Connection, schema: str, batch: Batch, status: str, details: Mapping[str, Any]) -> bool:
+    """Closes a batch once; False if somebody else has."""
+    cursor = connection.execute(
+        sql.SQL(
+            "update {} set status = %s, full_sync = %s, metadata = coalesce(metadata, '{{}}') || %s::jsonb, "
+            "completed_at = clock_timestamp(), updated_at = clock_timestamp() where id = %s and status = 'processing'"
+        ).format(sql.Identifier(schema, TABLE)),
+        (status, details.get("full_sync"), json.dumps(details), batch.id),
+    )
+    return cursor.rowcount == 1

@@ -1,0 +1,71 @@
+"""Row by row, as the gem's legacy support: each row of a report goes to the user's function, in the load's transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.errors import RejectThresholdError
+from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.frames import Reject, fields
+from canvas_sync_dagster.warehouse.rejects import write_rejects
+from canvas_sync_dagster.warehouse.report_csv import Opener, ReportCsv
+from canvas_sync_dagster.warehouse.source import REJECT_LIMITS, LoadCounts, Source, described
+
+
+def load_row_by_row(
+    connection: Connection,
+    schema: str,
+    model: Model,
+    open_file: Opener,
+    source: Source,
+    function: Callable[[Mapping[str, Any]], object],
+) -> LoadCounts:
+    """Gives each row, header → text, to a function; one that it raises for is rejected.
+
+    Rows count as updated, or as skipped where the function returned False.
+
+    Raises:
+        RejectThresholdError: It raised for too many.
+    """
+    start = time.perf_counter()
+    file = ReportCsv.open(open_file, model, source)
+    counts = LoadCounts(header=file.match)
+    for block in file.blocks():
+        rejects: list[tuple[Reject, int, bytes]] = []
+        done = skipped = 0
+        for number, (line, record) in enumerate(zip(block.lines, block.records, strict=True)):
+            try:
+                row = dict(zip(file.match.header, fields(record, file.layout.separator), strict=True))
+                skipped += function(row) is False
+                done += 1
+            except Exception as error:
+                rejects.append((Reject(number, "", f"{type(error).__name__}: {error}"), line, record))
+        write_rejects(
+            connection,
+            schema,
+            model=model.name,
+            scope=source.scope,
+            report=source.report,
+            report_id=source.report_id,
+            observed_at=source.observed_at,
+            header=file.match.header,
+            separator=file.layout.separator,
+            rejects=rejects,
+        )
+        counts = replace(
+            counts,
+            rows_in_report=counts.rows_in_report + len(block.records),
+            updated=counts.updated + done - skipped,
+            skipped=counts.skipped + skipped,
+            rejected=counts.rejected + len(rejects),
+        )
+    if counts.rejected >= REJECT_LIMITS.minimum and counts.rejected > REJECT_LIMITS.fraction * counts.rows_in_report:
+        raise RejectThresholdError(
+            f"{described(model.name, source)}: the function failed for {counts.rejected} of {counts.rows_in_report} rows. "
+            "Nothing was published."
+        )
+    return replace(counts, seconds={"rows": time.perf_counter() - start})
