@@ -80,6 +80,8 @@ def demo(size: str, ui: bool, port: int) -> None:
                 lines.append(line)
                 status.update(f"syncing … {line.model} {line.term}")
         console.print(_landed(lines))
+        ends = ", ".join(f"{count} {state}" for state, count in ready.live_events().items())
+        console.print(f"Live events, signed, over HTTP, through the inbox: {ends or 'none'}.", highlight=False)
         wrote = any(line.counts["inserted"] + line.counts["updated"] for line in lines)
         console.print(
             f"{'Done' if wrote else 'Nothing had changed, and nothing was written'}; {time.perf_counter() - start:.1f} s in all."

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,14 @@ from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.instance_storage import DATABASE_URL as DAGSTER_DATABASE_URL
+from canvas_sync_dagster.live_events.drain import drain
+from canvas_sync_dagster.live_events.receiver import PATH
+from canvas_sync_dagster.live_events.serve import receiver, served
 from canvas_sync_dagster.project import CanvasSync
 from canvas_sync_dagster.settings import Settings, TenantSettings
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.simulator.events import deliver
+from canvas_sync_dagster.sync.session import open_session
 from canvas_sync_dagster.warehouse.migrate import migrate
 
 SLUG = "canvas"
@@ -83,6 +89,16 @@ class Demo:
             yield from _run(definitions, instance, f"{SLUG}__sync_root", None)
             for term in instance.get_dynamic_partitions(str(term_partitions(SLUG).name)):
                 yield from _run(definitions, instance, f"{SLUG}__sync_term", term)
+
+    def live_events(self) -> Counter[str]:
+        """Has Canvas send some signed live events to a receiver, and drains its inbox; returns how many ended how."""
+        settings = self.settings.model_copy(update={"jwk_url": self.canvas.jwk_url})
+        tenant, models = settings.tenants[0], settings.models()
+        events = [each for table in ("courses", "sections", "enrollments") for each in self.canvas.save_again(table, 3)]
+        with served(receiver(settings, models)) as url:
+            deliver(f"{url}{PATH}", self.canvas.signer, events)
+        with open_session(settings, tenant, models) as session:
+            return drain(session).events
 
     def serve_ui(self, port: int) -> int:
         """Serves the Dagster UI on the same data until it is interrupted."""

@@ -374,7 +374,11 @@ class CanvasSync:
     def models_of(self, tenant: TenantSettings) -> tuple[Model, ...]:
         """Returns the models that a tenant's settings ask for; those of one's own always belong to them."""
         built_in = {model.name for model in self.settings.models()}
-        return tuple(model for model in self.models if model.name not in built_in or tenant.wants(model.name))
+        wanted = {model.name for model in self.models if model.name not in built_in or tenant.wants(model.name)}
+        if any(model.term_scoped for model in self.models if model.name in wanted):
+            # Without terms nobody knows the partitions.
+            wanted.add("terms")
+        return tuple(model for model in self.models if model.name in wanted)
 
     def definitions(self, *more: dg.Definitions) -> dg.Definitions:
         """Makes the assets, checks, jobs, schedules, sensors and resources of all tenants.
@@ -403,7 +407,8 @@ class CanvasSync:
         batches = {tenant.slug: self._batches(location, tenant) for tenant in tenants}
         sensors: list[dg.SensorDefinition] = [failure_sensor(batches, self._on_failure)]
         for tenant in tenants:
-            sensors.append(batch_sensor(tenant, batches[tenant.slug], self._on_sync))
+            per_term = any(self._is_per_term(name) for name in self._steps_of(tenant))
+            sensors.append(batch_sensor(tenant, batches[tenant.slug], self._on_sync, per_term=per_term))
             sensors.append(live_event_sensor(tenant, functools.partial(location.session, tenant.slug)))
         return sensors
 
@@ -433,9 +438,13 @@ class CanvasSync:
         step = next(each for each in self._insertions if each.name == name)
         return any(self._is_per_term(each) for each in step.neighbours)
 
+    def _steps_of(self, tenant: TenantSettings) -> list[str]:
+        own = [*(report.asset for report in self._reports), *(step.name for step in self._insertions)]
+        return [*(model.name for model in self.models_of(tenant)), *own]
+
     def _jobs(self, tenant: TenantSettings) -> list[Any]:
         models = self.models_of(tenant)
-        names = [model.name for model in models] + [r.asset for r in self._reports] + [i.name for i in self._insertions]
+        names = self._steps_of(tenant)
         jobs: list[Any] = [live_events_job(tenant), reconcile_job(tenant, models), housekeeping_job(tenant)]
         for suffix, scoped in (("sync_root", False), ("sync_term", True)):
             keys = [dg.AssetKey([tenant.slug, name]) for name in names if self._is_per_term(name) is scoped]

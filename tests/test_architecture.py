@@ -33,7 +33,17 @@ ALLOWED: dict[str, set[str]] = {
     "schedules": {"assets", "resources", "sync", "catalogue"} | LEAVES,
     "project": {"live_events", "assets", "sensors", "schedules", "resources", "sync", "catalogue"} | LEAVES,
     "definitions": {"project", "errors"},
-    "demo": {"instance_storage", "project", "simulator", "assets", "resources", "sync", "catalogue", "warehouse"}
+    "demo": {
+        "live_events",
+        "instance_storage",
+        "project",
+        "simulator",
+        "assets",
+        "resources",
+        "sync",
+        "catalogue",
+        "warehouse",
+    }
     | LEAVES,
     "commands": {"live_events", "project", "assets", "resources", "sync", "canvas", "catalogue", "warehouse"} | LEAVES,
     "cli": {"commands", "live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import uvicorn
+
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.inbox import ensure_partitions
@@ -37,6 +45,23 @@ def receiver(
     inboxes = {tenant.slug: _inbox(settings, tenant, models, own, drains=drains) for tenant in settings.tenants}
     secrets = [SecretKey(settings.event_key, settings.event_iv)] if settings.event_key else []
     return Receiver(inboxes, Provenance(KeySet(settings.jwk_url), secrets), own.accepts_event or belongs)
+
+
+@contextlib.contextmanager
+def served(app: Receiver) -> Iterator[str]:
+    """Serves a receiver on a free port of loopback for the length of a `with`; yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, log_level="critical", lifespan="on", access_log=False, timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.005)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def _inbox(

@@ -22,7 +22,7 @@ SECONDS = 15
 
 
 def batch_sensor(
-    tenant: TenantSettings, batches: Callable[[], Batches], callbacks: Sequence[OnSync] = ()
+    tenant: TenantSettings, batches: Callable[[], Batches], callbacks: Sequence[OnSync] = (), *, per_term: bool = True
 ) -> dg.SensorDefinition:
     """Builds the sensor that looks after a tenant's batches.
 
@@ -30,12 +30,13 @@ def batch_sensor(
         tenant: Whose.
         batches: Gives its batches; called within a tick, for it needs the database.
         callbacks: Functions that are called when a batch is over: `success`, or `complete` for any end.
+        per_term: Whether the tenant syncs anything per term.
     """
     slug = tenant.slug
 
     @dg.sensor(
         name=f"{slug}__batches",
-        job_name=f"{slug}__sync_term",
+        job_name=f"{slug}__sync_term" if per_term else f"{slug}__sync_root",
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Launches the term runs of {slug}'s syncs and closes those that are over.",
@@ -46,7 +47,7 @@ def batch_sensor(
             open_now = ours.under_way()
             requests, said = [], []
             for batch in open_now:
-                launched, reason = _go_on(context, tenant, ours, batch, callbacks)
+                launched, reason = _go_on(context, tenant, ours, batch, callbacks, per_term=per_term)
                 requests += launched
                 said.append(f"{batch.key}: {reason}")
         except CanvasSyncError as error:
@@ -64,6 +65,8 @@ def _go_on(
     ours: Batches,
     batch: Batch,
     callbacks: Sequence[OnSync],
+    *,
+    per_term: bool,
 ) -> tuple[list[dg.RunRequest], str]:
     from canvas_sync_dagster.sync.batches import next_step  # noqa: PLC0415 (the definitions stay light)
 
@@ -73,7 +76,7 @@ def _go_on(
         root=root,
         terms=batch.terms,
         runs=runs,
-        scope=ours.terms(batch.key) if batch.terms is None and root is not None else (),
+        scope=ours.terms(batch.key) if per_term and batch.terms is None and root is not None else (),
         concurrency=tenant.term_concurrency,
         go_on=tenant.on_failed_term == "continue",
     )

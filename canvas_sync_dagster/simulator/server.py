@@ -80,6 +80,10 @@ class SimulatedCanvas:
         """Returns the live events of what changed since the last call, unsigned, in the order of their models."""
         return self._events.take()
 
+    def save_again(self, table: str, number: int) -> list[dict[str, Any]]:
+        """Returns the live events of rows that somebody saved without changing them."""
+        return self._events.saved_again(table, number)
+
     @property
     def requests(self) -> deque[RecordedRequest]:
         """The latest requests to Canvas, but not to its storage."""

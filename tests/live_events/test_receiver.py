@@ -8,8 +8,6 @@ import hashlib
 import hmac
 import json
 import os
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,6 @@ import httpx
 import jwt
 import psycopg
 import pytest
-import uvicorn
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
@@ -28,7 +25,7 @@ from pydantic import SecretStr
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.errors import ProvenanceError
 from canvas_sync_dagster.live_events.receiver import LARGEST_BODY, PATH
-from canvas_sync_dagster.live_events.serve import receiver
+from canvas_sync_dagster.live_events.serve import receiver, served
 from canvas_sync_dagster.live_events.symmetric import SecretKey, decrypt
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
@@ -41,18 +38,8 @@ VECTORS = Path(__file__).parents[3] / "shared" / "samples" / "symmetric_encrypti
 
 @contextlib.contextmanager
 def serving(settings: Settings, **options: Any) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        app = receiver(settings, BUILT_IN, **options)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with served(receiver(settings, BUILT_IN, **options)) as url:
+        yield url
 
 
 def settings_of(canvas: SimulatedCanvas, url: str, home: Path, **tenant: object) -> Settings:
