@@ -27,8 +27,7 @@ def settings_page() -> str:
         "`CANVAS_SYNC_CONFIG` names). With several tenants in the file, the environment gives address, token, account and",
         "database only to the tenant that `CANVAS_SYNC_TENANT` names.",
         "",
-        "Schedule, term scope, genre and the root account's UUID are checked already; what they steer (scheduled batches,",
-        "live events) comes with a later version.",
+        "Beside `tenants:` the file may hold `mappings:` and `legacy_ids:`; see `your-own.md`.",
         "",
         "| variable | in the file | default | allowed |",
         "|---|---|---|---|",
@@ -43,6 +42,8 @@ def settings_page() -> str:
         f"| `{PREFIX}HOME` | | `.canvas_sync` | a directory for the embedded PostgreSQL and downloads |",
         f"| `{PREFIX}PG_BIN` | | the wheel's | PostgreSQL's programs, 14 or newer |",
         f"| `{PREFIX}DAGSTER_DATABASE_URL` | | embedded | where Dagster keeps its own tables |",
+        "| `DATASERVICES_JWK_URL` | | Instructure's | where the keys of signed live events are |",
+        "| `PRODUCTION_KEY1`, `PRODUCTION_IV1` | | | key and fixed IV of encrypted live events, in hex or base64 |",
         "| `BULK_IMPORTER_BATCH_SIZE` | | by bytes | rows per frame when loading |",
     ]
     return "\n".join([*lines, *shared, ""])

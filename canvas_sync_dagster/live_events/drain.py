@@ -123,7 +123,7 @@ class _Batch:
             except DataRejectedError:
                 for row in ordinary:
                     self._alone(row)
-        for row in own:
+        for row in sorted(own, key=lambda each: (each.time, each.id)):
             self._through_functions(row)
 
     def _alone(self, row: Row) -> None:
