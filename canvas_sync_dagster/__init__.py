@@ -6,14 +6,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from canvas_sync_dagster.component import CanvasSyncComponent
     from canvas_sync_dagster.live_events.handlers import LiveEvent
     from canvas_sync_dagster.project import CanvasSync
     from canvas_sync_dagster.settings import Settings, TenantSettings
 
-__all__ = ["CanvasSync", "LiveEvent", "Settings", "TenantSettings"]
+__all__ = ["CanvasSync", "CanvasSyncComponent", "LiveEvent", "Settings", "TenantSettings"]
 
 _HOMES = {
     "CanvasSync": "project",
+    "CanvasSyncComponent": "component",
     "LiveEvent": "live_events.handlers",
     "Settings": "settings",
     "TenantSettings": "settings",

@@ -144,5 +144,9 @@ class ProvenanceError(DeliveryError):
     """Nobody knows that Canvas sent it, or not for this tenant."""
 
 
+class ComeAgainError(DeliveryError):
+    """It cannot be judged or stored at the moment; whoever sent it should send it again."""
+
+
 class EventError(DeliveryError):
     """It cannot be read as an event."""

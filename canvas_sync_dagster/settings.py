@@ -245,15 +245,33 @@ class Settings(BaseModel):
             SettingError: A value is wrong.
         """
         directory = directory or Path.cwd()
-        variables = {name: value for name, value in dotenv_values(directory / ".env").items() if value is not None}
-        variables |= os.environ if environ is None else environ
+        variables = _variables(environ, directory)
         path = variables.get(f"{PREFIX}CONFIG")
         if path and not (directory / path).is_file():
             raise SettingError(
                 f"{PREFIX}CONFIG", "there is no such file", allowed="the path of a YAML file", value=path
             )
         file = directory / (path or "canvas_sync.yaml")
-        content = _content_of_file(file) if file.is_file() else {}
+        return cls._of(_content_of_file(file) if file.is_file() else {}, variables, directory, file)
+
+    @classmethod
+    def from_content(
+        cls, content: Mapping[str, Any], environ: Mapping[str, str] | None = None, *, source: Path
+    ) -> Settings:
+        """Reads what stands in a file's place, such as a component's attributes, with the environment over it.
+
+        Args:
+            content: `tenants`, `mappings` and `legacy_ids`, as `canvas_sync.yaml` has them.
+            environ: Variables; the process's own if not given.
+            source: The file that messages name; `.env` is looked for in the working directory.
+
+        Raises:
+            SettingError: A value is wrong.
+        """
+        return cls._of(content, _variables(environ, Path.cwd()), Path.cwd(), source)
+
+    @classmethod
+    def _of(cls, content: Mapping[str, Any], variables: Mapping[str, str], directory: Path, file: Path) -> Settings:
         tenants = _tenants_of_file(content, variables, file)
         named = variables.get(f"{PREFIX}TENANT") or (next(iter(tenants)) if len(tenants) == 1 else "canvas")
         alone = not tenants or set(tenants) == {named}
@@ -307,6 +325,11 @@ class Settings(BaseModel):
             problem = "which of the tenants is meant must be said" if slug is None else "there is no such tenant"
             raise SettingError("--tenant", problem, allowed=known, value=slug)
         return found[0]
+
+
+def _variables(environ: Mapping[str, str] | None, directory: Path) -> dict[str, str]:
+    in_file = {name: value for name, value in dotenv_values(directory / ".env").items() if value is not None}
+    return in_file | dict(os.environ if environ is None else environ)
 
 
 def home_directory(variables: Mapping[str, str], directory: Path) -> Path:

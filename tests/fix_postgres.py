@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.embedded.server import find_binaries
+from canvas_sync_dagster.warehouse.migrate import migrate
 
 NUMBERS = itertools.count()
 
@@ -50,10 +53,33 @@ def postgres(postgres_binaries: Path, tmp_path_factory: pytest.TempPathFactory) 
         yield server
 
 
+@pytest.fixture(scope="session")
+def migrated(postgres: EmbeddedPostgres) -> str:
+    """The name of a database with all tables, to be copied: that takes a fifth of the time of a migration."""
+    migrate(postgres.database("migrated"), "canvas", BUILT_IN)
+    return "migrated"
+
+
+@contextmanager
+def fresh(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    name = f"test_{next(NUMBERS)}"
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+        yield postgres.url(name)
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
 @pytest.fixture
 def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """The address of a database that only this test knows."""
-    name = f"test_{next(NUMBERS)}"
-    yield postgres.database(name)
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    """The address of an empty database that only this test knows."""
+    with fresh(postgres, "template1") as url:
+        yield url
+
+
+@pytest.fixture
+def migrated_url(postgres: EmbeddedPostgres, migrated: str) -> Iterator[str]:
+    """The address of a database with all tables that only this test knows."""
+    with fresh(postgres, migrated) as url:
+        yield url

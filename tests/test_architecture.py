@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "schedules": {"assets", "resources", "sync", "catalogue"} | LEAVES,
     "project": {"live_events", "assets", "sensors", "schedules", "resources", "sync", "catalogue"} | LEAVES,
     "definitions": {"project", "errors"},
+    "component": {"project", "settings"},
     "demo": {
         "live_events",
         "instance_storage",
@@ -48,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands": {"live_events", "project", "assets", "resources", "sync", "canvas", "catalogue", "warehouse"} | LEAVES,
     "cli": {"commands", "live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
     "testing": {"embedded", "simulator"},
-    "__init__": {"project", "settings", "live_events"},
+    "__init__": {"project", "component", "settings", "live_events"},
 }
 DAGSTER = {
     "commands",
@@ -56,6 +57,7 @@ DAGSTER = {
     "assets",
     "sensors",
     "schedules",
+    "component",
     "definitions",
     "project",
     "instance_storage",

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError, EventError
 from canvas_sync_dagster.live_events.event import Event
-from canvas_sync_dagster.live_events.inbox import ensure_partitions, insert_statement, insert_values, lacks_partition
-from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.live_events.inbox import insert_statement, insert_values, lacks_inbox
 
 LOG = logging.getLogger(__name__)
 MOST_WAITING = 2_000
@@ -22,21 +22,20 @@ STATEMENT_TIMEOUT = 8.0
 """Seconds. Canvas gives up after fifteen; a commit that takes longer must not hang the next ones."""
 
 
-class BusyError(Exception):
-    """There is no room for one event more, or the database is away."""
-
-
 class Committer:
     """Commits events to one tenant's inbox.
 
     Args:
         url: Of the database.
         schema: The tenant's.
+        prepare: Makes the inbox ready; blocking. Called when a commit finds that it is not.
         committed: Called after each commit.
     """
 
-    def __init__(self, url: str, schema: str, committed: Callable[[], None] | None = None) -> None:
-        self._url, self._schema, self._committed = url, schema, committed
+    def __init__(
+        self, url: str, schema: str, prepare: Callable[[], None], committed: Callable[[], None] | None = None
+    ) -> None:
+        self._url, self._schema, self._prepare, self._committed = url, schema, prepare, committed
         self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._connection: psycopg.AsyncConnection | None = None
@@ -65,10 +64,11 @@ class Committer:
         """Returns when the event is committed.
 
         Raises:
-            BusyError: It is not, and the sender should come again.
+            ComeAgainError: It is not.
+            EventError: It never will be.
         """
         if len(self._waiting) >= MOST_WAITING or self._closing:
-            raise BusyError
+            raise ComeAgainError("too many events wait for their commit")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((event, future))
         self._wake.set()
@@ -86,12 +86,20 @@ class Committer:
     async def _commit(self, batch: list[tuple[Event, asyncio.Future[None]]]) -> None:
         try:
             await asyncio.wait_for(self._insert([event for event, _ in batch]), STATEMENT_TIMEOUT)
-        except (psycopg.Error, OSError, TimeoutError) as error:
+        except psycopg.DataError:
+            if len(batch) == 1:
+                batch[0][1].set_exception(EventError("the database cannot hold what it says"))
+            else:
+                # One event that cannot be stored must not keep its neighbours out for ever.
+                for each in batch:
+                    await self._commit([each])
+            return
+        except (psycopg.Error, OSError, TimeoutError, CanvasSyncError) as error:
             LOG.warning("events of %s are not committed: %s", self._schema, error)
             await self._forget()
             for _, future in batch:
                 if not future.done():
-                    future.set_exception(BusyError())
+                    future.set_exception(ComeAgainError("the database does not take events now"))
             return
         for _, future in batch:
             if not future.done():
@@ -103,15 +111,11 @@ class Committer:
         connection = await self._connected()
         try:
             await connection.execute(self._statement, insert_values(events, datetime.now(UTC)))
-        except psycopg.errors.CheckViolation as error:
-            if not lacks_partition(error):
+        except psycopg.Error as error:
+            if not lacks_inbox(error):
                 raise
-            await asyncio.to_thread(self._make_partitions)
+            await asyncio.to_thread(self._prepare)
             await connection.execute(self._statement, insert_values(events, datetime.now(UTC)))
-
-    def _make_partitions(self) -> None:
-        with connect(self._url) as connection:
-            ensure_partitions(connection, self._schema)
 
     async def _connected(self) -> psycopg.AsyncConnection:
         if self._connection is None or self._connection.closed:

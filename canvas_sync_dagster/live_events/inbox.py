@@ -87,9 +87,11 @@ def ensure_partitions(connection: Connection, schema: str, today: date | None = 
         )
 
 
-def lacks_partition(error: psycopg.Error) -> bool:
-    """Says whether an insert failed because its day has no partition yet."""
-    return isinstance(error, psycopg.errors.CheckViolation) and "no partition" in str(error)
+def lacks_inbox(error: psycopg.Error) -> bool:
+    """Says whether an insert failed because the inbox is not there, or has no partition of the day yet."""
+    return isinstance(error, psycopg.errors.UndefinedTable) or (
+        isinstance(error, psycopg.errors.CheckViolation) and "no partition" in str(error)
+    )
 
 
 def claim(connection: Connection, schema: str, limit: int) -> list[Row]:

@@ -12,11 +12,15 @@ import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from canvas_sync_dagster.errors import ComeAgainError
+
 LOG = logging.getLogger(__name__)
 LIFETIME = 3600.0
 """Seconds that a set is used before it is asked for again. Keys rotate monthly, and the next one stands in the set before."""
 COOL_DOWN = 30.0
 """Seconds between two questions because of an unknown key: whoever sends rubbish must not make us flood the key server."""
+AWAY_PAUSE = 3.0
+"""Seconds until a key server that did not answer is asked again."""
 LARGEST_SET = 1 << 20
 TIMEOUT = httpx.Timeout(5.0)
 
@@ -35,7 +39,8 @@ class KeySet:
         self._keys: dict[str, RSAPublicKey] = {}
         self._fetched_at: float | None = None
         self._asked_at: float | None = None
-        self._lock = asyncio.Lock()
+        self._away = False
+        self._fetching: asyncio.Task[None] | None = None
 
     @property
     def size(self) -> int:
@@ -48,24 +53,37 @@ class KeySet:
         return None if self._fetched_at is None else self._clock() - self._fetched_at
 
     async def get(self, kid: str) -> RSAPublicKey | None:
-        """Returns a key; the set is fetched anew when it is old, and once for an unknown key.
+        """Returns a key, or None if the set does not hold it.
 
-        While the key server is away the old set goes on being used.
+        An old set is fetched anew while its keys go on being used, also when the key server is away. For an unknown key
+        the set is fetched once, and everybody who asks meanwhile waits for it.
+
+        Raises:
+            ComeAgainError: The key is unknown and the key server away, so that nobody can tell.
         """
-        stale = self.age is None or self.age > LIFETIME
-        if (stale or kid not in self._keys) and self._may_ask():
-            async with self._lock:
-                if kid not in self._keys or self.age is None or self.age > LIFETIME:
-                    await self._fetch()
+        if kid in self._keys:
+            if self.age is None or self.age > LIFETIME:
+                self._refresh()
+            return self._keys[kid]
+        refresh = self._refresh()
+        if refresh is not None:
+            await asyncio.shield(refresh)
+        if kid not in self._keys and self._away:
+            raise ComeAgainError("the key server is away, and the event is signed with a key that is not known yet")
         return self._keys.get(kid)
 
-    def _may_ask(self) -> bool:
-        return self._asked_at is None or self._clock() - self._asked_at >= COOL_DOWN
+    def _refresh(self) -> asyncio.Task[None] | None:
+        """Returns the fetch that is under way, or begins one unless it is too soon for that."""
+        if self._fetching is not None and not self._fetching.done():
+            return self._fetching
+        pause = AWAY_PAUSE if self._away else COOL_DOWN
+        if self._asked_at is not None and self._clock() - self._asked_at < pause:
+            return None
+        self._asked_at = self._clock()
+        self._fetching = asyncio.create_task(self._fetch())
+        return self._fetching
 
     async def _fetch(self) -> None:
-        if not self._may_ask():
-            return
-        self._asked_at = self._clock()
         try:
             async with httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False) as client:
                 response = await client.get(self.url)
@@ -73,8 +91,9 @@ class KeySet:
             found = read_keys(response.content)
         except (httpx.HTTPError, ValueError) as error:
             LOG.warning("the key set at %s cannot be had: %s", self.url, error)
+            self._away = True
             return
-        self._keys, self._fetched_at = found, self._clock()
+        self._keys, self._fetched_at, self._away = found, self._clock(), False
 
 
 def read_keys(content: bytes) -> dict[str, RSAPublicKey]:

@@ -53,6 +53,7 @@ class Provenance:
 
         Raises:
             ProvenanceError: Its signature is bad, its key unknown, or it has none.
+            ComeAgainError: Its key cannot be had now.
             EventError: It cannot be read.
         """
         text = body.strip()

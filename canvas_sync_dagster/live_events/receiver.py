@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from canvas_sync_dagster.errors import CanvasSyncError, EventError, ProvenanceError
-from canvas_sync_dagster.live_events.committer import BusyError, Committer
+from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError, EventError, ProvenanceError
+from canvas_sync_dagster.live_events.committer import Committer
 from canvas_sync_dagster.live_events.event import Event, read_event
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.provenance import Provenance
@@ -28,6 +29,9 @@ LARGEST_BODY = 1 << 20
 """Bytes. Canvas cuts texts at 8 KB, so that its largest events have some dozens of KB."""
 DEADLINE = 12.0
 """Seconds until any request is answered; Canvas gives up after fifteen and counts it as a failure."""
+
+LEARN_PAUSE = 10.0
+"""Seconds between two questions for a root account's uuid that Canvas does not answer."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -48,14 +52,17 @@ class Inbox:
         tenant: Its slug.
         url: Of its database.
         schema: In it.
-        root_account_uuid: Whose events are accepted; None until Canvas has told it, and until then nobody's.
+        prepare: Makes the inbox ready in that database; blocking.
+        root_account_uuid: Whose events are accepted; None until Canvas has told it, and until then they are sent back.
         learn: Asks Canvas for that uuid; blocking.
         unsigned: Whether events that nobody signed are believed.
+        drain: Applies what waits; blocking.
     """
 
     tenant: str
     url: str = field(repr=False)
     schema: str
+    prepare: Callable[[], None]
     root_account_uuid: str | None = None
     learn: Callable[[], str | None] | None = None
     unsigned: bool = False
@@ -77,6 +84,8 @@ class Receiver:
         self._drains: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._again: set[str] = set()
+        self._learning = asyncio.Lock()
+        self._learn_at: dict[str, float] = {}
         self.answers: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,30 +149,37 @@ class Receiver:
         try:
             claims = await provenance.open(body, headers.get(b"content-type", b"").decode("latin-1"))
             event = read_event(claims, datetime.now(UTC))
+            if self._accepts is belongs and inbox.root_account_uuid is None:
+                await self._learn(inbox)
+            if not self._accepts(event, inbox):
+                return 401, "the event is of another Canvas"
+            await self._committer(inbox).store(event)
         except ProvenanceError as error:
             return 401, str(error)
         except EventError as error:
             return 422, str(error)
-        await self._learn(inbox)
-        if not self._accepts(event, inbox):
-            return 401, "the event is of another Canvas"
-        try:
-            await self._committer(inbox).store(event)
-        except BusyError:
-            return 503, "the inbox does not take events now"
+        except ComeAgainError as error:
+            return 503, str(error)
         return 200, ""
 
     async def _learn(self, inbox: Inbox) -> None:
-        if inbox.root_account_uuid is None and inbox.learn is not None:
-            try:
-                inbox.root_account_uuid = await asyncio.to_thread(inbox.learn)
-            except CanvasSyncError as error:
-                LOG.warning("%s: the uuid of the root account is not known: %s", inbox.tenant, error)
+        """Asks Canvas whose events are the tenant's; everybody who comes meanwhile waits for the answer."""
+        async with self._learning:
+            if inbox.root_account_uuid is not None or inbox.learn is None:
+                return
+            if time.monotonic() >= self._learn_at.get(inbox.tenant, 0.0):
+                self._learn_at[inbox.tenant] = time.monotonic() + LEARN_PAUSE
+                try:
+                    inbox.root_account_uuid = await asyncio.to_thread(inbox.learn)
+                except CanvasSyncError as error:
+                    LOG.warning("%s: the uuid of the root account is not known: %s", inbox.tenant, error)
+            if inbox.root_account_uuid is None:
+                raise ComeAgainError("Canvas does not tell whose events are this tenant's; set root_account_uuid")
 
     def _committer(self, inbox: Inbox) -> Committer:
         if inbox.tenant not in self._committers:
             after = (lambda: self._wake_drain(inbox)) if inbox.drain is not None else None
-            self._committers[inbox.tenant] = Committer(inbox.url, inbox.schema, after)
+            self._committers[inbox.tenant] = Committer(inbox.url, inbox.schema, inbox.prepare, after)
             self._committers[inbox.tenant].start()
         return self._committers[inbox.tenant]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.inbox import ensure_partitions
 from canvas_sync_dagster.live_events.keys import KeySet
@@ -24,6 +26,7 @@ from canvas_sync_dagster.warehouse.connection import connect, explained
 from canvas_sync_dagster.warehouse.state import remember, remembered
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
+LOG = logging.getLogger(__name__)
 UUID = "root_account_uuid"
 
 
@@ -43,6 +46,7 @@ def receiver(
     """
     own = extensions or Extensions()
     inboxes = {tenant.slug: _inbox(settings, tenant, models, own, drains=drains) for tenant in settings.tenants}
+    _prepare(list(inboxes.values()))
     secrets = [SecretKey(settings.event_key, settings.event_iv)] if settings.event_key else []
     return Receiver(inboxes, Provenance(KeySet(settings.jwk_url), secrets), own.accepts_event or belongs)
 
@@ -68,12 +72,16 @@ def _inbox(
     settings: Settings, tenant: TenantSettings, models: tuple[Model, ...], extensions: Extensions, *, drains: bool
 ) -> Inbox:
     url, schema = database_url(settings, tenant), tenant.schema_in_database
-    prepare_schema(url, schema, models)
-    with explained(url, "preparing the inbox"), connect(url) as connection:
-        ensure_partitions(connection, schema)
-        known = tenant.root_account_uuid or remembered(connection, schema, UUID)
+
+    def prepare() -> None:
+        prepare_schema(url, schema, models)
+        with explained(url, "preparing the inbox"), connect(url) as connection:
+            ensure_partitions(connection, schema)
 
     def learn() -> str | None:
+        with explained(url, "looking for the root account's uuid"), connect(url) as connection:
+            if known := remembered(connection, schema, UUID):
+                return known
         with connect_canvas(tenant, extensions) as canvas:
             body = canvas.get("/accounts/self")
         uuid = body.get("uuid") if isinstance(body, dict) else None
@@ -87,4 +95,26 @@ def _inbox(
         with open_session(settings, tenant, models, extensions) as session:
             return drain(session)
 
-    return Inbox(tenant.slug, url, schema, known, learn, tenant.unsigned_events, apply if drains else None)
+    return Inbox(
+        tenant=tenant.slug,
+        url=url,
+        schema=schema,
+        prepare=prepare,
+        root_account_uuid=tenant.root_account_uuid,
+        learn=learn,
+        unsigned=tenant.unsigned_events,
+        drain=apply if drains else None,
+    )
+
+
+def _prepare(inboxes: Sequence[Inbox]) -> None:
+    """Makes the tables ready; a tenant whose database is away must not keep the others from receiving."""
+    problems = []
+    for inbox in inboxes:
+        try:
+            inbox.prepare()
+        except CanvasSyncError as error:
+            LOG.warning("%s: events are answered by 503 until its inbox is there: %s", inbox.tenant, error)
+            problems.append(error)
+    if problems and len(problems) == len(inboxes):
+        raise problems[0]

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from pydantic import SecretStr
 
 from canvas_sync_dagster.catalogue import BUILT_IN
-from canvas_sync_dagster.errors import ProvenanceError
+from canvas_sync_dagster.embedded import EmbeddedPostgres
+from canvas_sync_dagster.errors import CanvasSyncError, ProvenanceError
 from canvas_sync_dagster.live_events.receiver import LARGEST_BODY, PATH
 from canvas_sync_dagster.live_events.serve import receiver, served
 from canvas_sync_dagster.live_events.symmetric import SecretKey, decrypt
@@ -31,6 +33,7 @@ from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import deliver, event, global_id
 from tests.fix_canvas import tenant_of
+from tests.fix_postgres import fresh
 
 KEY, INITIAL = bytes(range(32)), bytes(range(16, 32))
 VECTORS = Path(__file__).parents[3] / "shared" / "samples" / "symmetric_encryption_vectors.json"
@@ -88,7 +91,27 @@ def test_a_rotated_key_is_found_and_an_unknown_one_refused(
 
 
 class TestRefusals:
-    """Each is refused with its status, and nothing is stored."""
+    """Each is refused with its status, and nothing is stored; one receiver sees them all."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def canvas(cls) -> Iterator[SimulatedCanvas]:
+        with SimulatedCanvas().serve() as serving:
+            yield serving
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def database_url(cls, postgres: EmbeddedPostgres, migrated: str) -> Iterator[str]:
+        with fresh(postgres, migrated) as url:
+            yield url
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def base(
+        cls, canvas: SimulatedCanvas, database_url: str, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[str]:
+        with serving(settings_of(canvas, database_url, tmp_path_factory.mktemp("receiver"))) as url:
+            yield url
 
     @pytest.fixture(autouse=True)
     def _nothing_is_stored(self, base: str, database_url: str) -> Iterator[None]:
@@ -240,6 +263,59 @@ def test_a_database_that_goes_away_is_503_and_comes_back(canvas: SimulatedCanvas
         connection.execute(f"alter database {name} allow_connections true")
     assert post(base, canvas.signer.sign(renamed(canvas, name="y"))) == 200
     assert len(stored(database_url)) == 2
+
+
+def test_events_that_come_all_at_once_to_a_cold_receiver_are_all_accepted(
+    canvas: SimulatedCanvas, base: str, database_url: str
+) -> None:
+    tokens = [canvas.signer.sign(renamed(canvas, name=f"n{n}")) for n in range(40)]
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(lambda token: post(base, token), tokens)) == {200}
+    assert len(stored(database_url)) == 40
+
+
+def test_while_the_key_server_or_canvas_is_away_events_are_sent_back(
+    canvas: SimulatedCanvas, database_url: str, tmp_path: Path
+) -> None:
+    token = canvas.signer.sign(renamed(canvas))
+    settings = settings_of(canvas, database_url, tmp_path)
+    with serving(settings.model_copy(update={"jwk_url": "http://127.0.0.1:9/jwks"})) as base:
+        assert post(base, token) == 503
+    mute = settings.tenants[0].model_copy(update={"token": SecretStr("expired")})
+    with serving(settings.model_copy(update={"tenants": (mute,)})) as base:
+        assert post(base, token) == 503
+    with serving(settings) as base:
+        assert post(base, token) == 200
+
+
+def test_an_event_that_no_database_takes_does_not_keep_its_neighbours_out(
+    canvas: SimulatedCanvas, base: str, database_url: str
+) -> None:
+    tokens = [
+        canvas.signer.sign(renamed(canvas, name="fine")),
+        canvas.signer.sign(renamed(canvas, name="\ud800")),
+        canvas.signer.sign(renamed(canvas, number=float("1e400"))),
+        canvas.signer.sign(renamed(canvas, name="fine, too")),
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda token: post(base, token), tokens))
+    assert [answers[0], answers[3]] == [200, 200]
+    assert set(answers) <= {200, 422}
+
+
+def test_a_tenant_whose_database_is_away_keeps_nobody_else_from_receiving(
+    canvas: SimulatedCanvas, database_url: str, tmp_path: Path
+) -> None:
+    away = tenant_of(canvas, "postgresql://nobody@127.0.0.1:9/none").model_copy(update={"slug": "away"})
+    settings = settings_of(canvas, database_url, tmp_path)
+    both = settings.model_copy(update={"tenants": (*settings.tenants, away)})
+    token = canvas.signer.sign(renamed(canvas))
+    with serving(both) as base:
+        answers = [httpx.post(f"{base}{PATH}?org={org}", content=token, timeout=20) for org in ("canvas", "away")]
+    assert [answer.status_code for answer in answers] == [200, 503]
+    only = settings.model_copy(update={"tenants": (away,)})
+    with pytest.raises(CanvasSyncError, match=r"127\.0\.0\.1"):
+        receiver(only, BUILT_IN)
 
 
 def test_a_receiver_that_drains_applies_events_at_once(

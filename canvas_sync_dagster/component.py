@@ -1,0 +1,58 @@
+"""`CanvasSyncComponent`: the same code location in YAML, for projects made by `dg`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, create_model
+
+from canvas_sync_dagster.project import CanvasSync
+from canvas_sync_dagster.settings import Settings, TenantSettings
+
+Scalar = str | int | float | bool | list[str] | None
+"""What YAML may say; `TenantSettings` judges it, so that a wrong value gets the same message everywhere."""
+
+
+class _Attributes(dg.Model, dg.Resolvable):
+    pass
+
+
+_FIELDS: dict[str, Any] = {
+    name: (Scalar, Field(None, alias=field.alias, description=field.description))
+    for name, field in TenantSettings.model_fields.items()
+    if name != "slug"
+}
+TenantAttributes = create_model("TenantAttributes", __base__=_Attributes, **_FIELDS)
+
+
+class CanvasSyncComponent(dg.Component, dg.Model, dg.Resolvable):
+    """Keeps copies of Canvas in Postgres: assets, checks, schedules and sensors of all tenants.
+
+    Without `tenants` the environment and `canvas_sync.yaml` say what there is, as everywhere.
+    """
+
+    tenants: dict[str, TenantAttributes] | None = Field(
+        None, description="slug → settings of the tenant; secrets as ${NAME} or {{ env.NAME }}"
+    )
+    mappings: dict[str, dict[str, Any]] | None = Field(None, description="model → mapping, as in canvas_sync.yaml")
+    legacy_ids: bool = Field(False, description="whether keys are named as in the gem's old mappings")
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Makes the definitions; touches neither network nor database.
+
+        Raises:
+            SettingError: A value is wrong.
+        """
+        return self.canvas_sync(context).definitions()
+
+    def canvas_sync(self, context: dg.ComponentLoadContext) -> CanvasSync:
+        """Returns what the definitions are made from; a component of one's own may add to it.
+
+        Raises:
+            SettingError: A value is wrong.
+        """
+        if self.tenants is None and self.mappings is None and not self.legacy_ids:
+            return CanvasSync.from_environment()
+        content = self.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
+        return CanvasSync(Settings.from_content(content, source=context.path / "defs.yaml"))

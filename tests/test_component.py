@@ -1,0 +1,80 @@
+"""The component: what a `defs.yaml` says becomes the same code location."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster.components.testing import create_defs_folder_sandbox
+
+from canvas_sync_dagster import CanvasSyncComponent
+
+# Dagster's own reading of YAML uses what pydantic has deprecated, and beta parts of its own.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.parse_obj_as. is deprecated"),
+    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
+]
+
+ATTRIBUTES: dict[str, Any] = {
+    "tenants": {
+        "north": {"base_url": "https://north.example.edu", "token": "${NORTH_TOKEN}", "models": ["terms", "courses"]},
+        "south": {"base_url": "https://south.example.edu", "token": "{{ env.SOUTH_TOKEN }}", "term_concurrency": 2},
+    },
+    "mappings": {"courses": {"columns": {"long_name": "title"}}},
+}
+
+
+def definitions(attributes: dict[str, Any]) -> dg.Definitions:
+    with create_defs_folder_sandbox() as sandbox:
+        path = sandbox.scaffold_component(
+            component_cls=CanvasSyncComponent,
+            defs_yaml_contents={"type": "canvas_sync_dagster.CanvasSyncComponent", "attributes": attributes},
+        )
+        with sandbox.load_component_and_build_defs(defs_path=path) as (component, found):
+            assert isinstance(component, CanvasSyncComponent)
+            return found
+
+
+@pytest.fixture(autouse=True)
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORTH_TOKEN", "7~north")
+    monkeypatch.setenv("SOUTH_TOKEN", "7~south")
+
+
+def test_yaml_makes_the_tenants_assets() -> None:
+    found = definitions({"tenants": ATTRIBUTES["tenants"]})
+    keys = {key.to_user_string() for key in found.resolve_all_asset_keys()}
+    assert {key for key in keys if key.startswith("north/")} == {"north/terms", "north/courses"}
+    assert "south/enrollments" in keys
+    assert {each.name for each in found.schedules or []} >= {"north__sync", "south__sync"}
+    assert "7~" not in repr(found.resources)
+
+
+def test_mappings_reach_the_tables() -> None:
+    found = definitions(ATTRIBUTES)
+    courses = next(each for each in found.resolve_all_asset_specs() if each.key == dg.AssetKey(["north", "courses"]))
+    schema = courses.metadata["dagster/column_schema"]
+    assert "title" in {column.name for column in schema.columns}
+
+
+def test_a_wrong_value_is_named() -> None:
+    assert "defs.yaml: tenants.north.term_concurrency" in problem({"tenants": {"north": {"term_concurrency": 1000}}})
+    assert "bas_url" in problem({"tenants": {"north": {"bas_url": "https://north.example.edu"}}})
+
+
+def problem(attributes: dict[str, Any]) -> str:
+    with pytest.raises(Exception, match=r"defs\.yaml") as caught:
+        definitions(attributes)
+    told, error = [], caught.value
+    while error is not None:
+        told.append(str(error))
+        error = error.__cause__
+    return "\n".join(told)
+
+
+def test_the_schema_describes_every_setting() -> None:
+    schema = CanvasSyncComponent.model_json_schema()
+    tenant = schema["$defs"]["TenantAttributes"]["properties"]
+    assert tenant["full_sync_every"]["description"] == "15%, 10 days, sunday, or saturday/4"
+    assert {"schema", "token", "report_timeout"} <= set(tenant)
