@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +32,8 @@ LARGEST_ANSWER = 64 * 1024 * 1024
 RETRY_SECONDS = 45.0
 """How long one request is tried again; a longer outage is for whoever called to wait out."""
 RETRY_ATTEMPTS = 8
+CLOCK_STEP = 5.0
+"""Seconds by which a reading of Canvas's clock may be late; one that is later still means that a clock was set."""
 
 Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
 
@@ -60,7 +63,7 @@ class Canvas:
         self._token = token
         self._retry_seconds = retry_seconds
         self._throttle = Throttle()
-        self._offset = timedelta(0)
+        self._epoch: float | None = None
         self._lock = threading.Lock()
         # No Authorization among the client's own headers: downloads go to other hosts through the same client.
         self.http = httpx.Client(
@@ -83,9 +86,17 @@ class Canvas:
         self.http.close()
 
     def now(self) -> datetime:
-        """Returns the moment on Canvas's clock, as its last answer told it."""
+        """Returns the moment on Canvas's clock."""
+        return self.moment(time.monotonic())
+
+    def moment(self, at: float) -> datetime:
+        """Returns a moment of `time.monotonic()` on Canvas's clock, never a later one.
+
+        Until Canvas has answered once it is our own clock; so ask afterwards when something began.
+        """
         with self._lock:
-            return datetime.now(UTC) + self._offset
+            epoch = self._epoch
+        return datetime.now(UTC) if epoch is None else datetime.fromtimestamp(epoch + at, UTC)
 
     def get(self, path: str, parameters: Parameters = ()) -> Any:
         """Returns the JSON below `/api/v1`.
@@ -180,9 +191,12 @@ class Canvas:
         return response
 
     def _note_clock(self, response: httpx.Response) -> None:
+        """Learns Canvas's clock: its answers tell whole seconds, and late, so that the latest reading is the truest."""
         if (date := canvas_date(response)) is not None and date.tzinfo is not None:
+            epoch = date.timestamp() - time.monotonic()
             with self._lock:
-                self._offset = date - datetime.now(UTC)
+                if self._epoch is None or not self._epoch - CLOCK_STEP < epoch <= self._epoch:
+                    self._epoch = epoch
 
 
 def unreachable(method: str, url: httpx.URL, error: httpx.HTTPError) -> CanvasUnavailableError:

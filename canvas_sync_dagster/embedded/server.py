@@ -98,7 +98,7 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedPostgresError: It cannot be started here.
         """
-        if self._use is not None:
+        if self._use is not None and self._answers():
             return self
         try:
             self._place = data_place(self.home, self._account)
@@ -106,8 +106,9 @@ class EmbeddedPostgres:
             with self._locked():
                 if not self._answers():
                     self._boot()
-                self._use = os.open(self.home / "postgres" / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(self._use, fcntl.LOCK_SH)
+                if self._use is None:
+                    self._use = os.open(self.home / "postgres" / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                    fcntl.flock(self._use, fcntl.LOCK_SH)
         except OSError as error:
             raise EmbeddedPostgresError(f"the embedded PostgreSQL of {self.home} cannot start: {error}") from error
         return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -300,12 +300,19 @@ def _planned(session: Session, model: Model, rows: Sequence[Row]) -> _Plan:
         else:
             questions.append({**_context(model, metadata), **values, **_filled(held)})
             plan.asked[key] = events[key]
-    plan.answers = ask(session, model, questions) if questions else []
+    plan.answers = [_not_before(each, plan.asked[_key(model, each.row)]) for each in ask(session, model, questions)]
     told = [values for _, values in plan.payloads] + [
         each.content for each in plan.answers if each.verdict is Verdict.FOUND
     ]
     plan.parents = _missing_parents(session, model, told)
     return plan
+
+
+def _not_before(answer: Answer, events: Sequence[Row]) -> Answer:
+    """Canvas was asked because of these events, so that its answer is no older, whatever our reading of its clock says."""
+    if answer.observed_at is None:
+        return answer
+    return replace(answer, observed_at=max(answer.observed_at, *(event.time for event in events)))
 
 
 def _suffices(model: Model, is_known: bool) -> bool:

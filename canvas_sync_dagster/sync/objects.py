@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -90,20 +91,20 @@ def _ask_one(session: Session, model: Model, row: Row) -> Answer:
     override = session.extensions.api.get(model.name, ApiOverride())
     if override.fetch is None and (model.single is None or any(row.get(name) is None for name in path_columns(model))):
         return Answer(row, Verdict.UNASKED)
-    observed_at = session.canvas.now()
+    began = time.monotonic()
     try:
         body = override.fetch(session.canvas, row) if override.fetch else _get(session, model, row)
     except CanvasNotFoundError:
-        return Answer(row, Verdict.GONE, observed_at=observed_at)
+        return Answer(row, Verdict.GONE, observed_at=session.canvas.moment(began))
     except (CanvasForbiddenError, CanvasUnauthorizedError):
         # An older Canvas says 401 for what the token may not see.
-        return Answer(row, Verdict.FORBIDDEN, observed_at=observed_at)
+        return Answer(row, Verdict.FORBIDDEN, observed_at=session.canvas.moment(began))
     if not isinstance(body, Mapping):
         raise NotCanvasError(f"{model.name}: Canvas does not answer with an object for {model.single}.")
     content = {**as_row(model, body, session.shard), **_fields(override, body)}
     # What was asked about is what was answered, even if the object does not repeat its key.
     content |= {name: row[name] for name in model.key if content.get(name) is None}
-    return Answer(row, Verdict.FOUND, content, observed_at)
+    return Answer(row, Verdict.FOUND, content, session.canvas.moment(began))
 
 
 def _get(session: Session, model: Model, row: Row) -> Any:
@@ -149,13 +150,12 @@ def apply_answers(connection: Connection, session: Session, model: Model, answer
     """Writes what Canvas said, in the caller's transaction, under the ordering rule."""
     given = list(answers)
     override = session.extensions.api.get(model.name, ApiOverride())
-    found = [answer for answer in given if answer.verdict is Verdict.FOUND and answer.observed_at]
+    found = [(each.observed_at, each) for each in given if each.verdict is Verdict.FOUND and each.observed_at]
     counts = LoadCounts()
     if found:
-        # The earliest is claimed for all: it is at most one batch too old.
-        observed_at = min(answer.observed_at for answer in found if answer.observed_at)
-        source = Source("", observed_at, model.single or model.name, complete=False)
-        counts = load_rows(connection, session.schema, model, [answer.content for answer in found], source)
+        source = Source("", max(at for at, _ in found), model.single or model.name, complete=False)
+        rows = [{**answer.content, "observed_at": at} for at, answer in found]
+        counts = load_rows(connection, session.schema, model, rows, source, timed=True)
     deleted = 0
     for answer in given:
         if answer.verdict is Verdict.GONE and answer.observed_at is not None:

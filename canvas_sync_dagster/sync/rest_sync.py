@@ -60,10 +60,9 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
     prepare_schema(session.database_url, session.schema, session.models)
     with journaled(session, f"rest:{model.name}", {"path": feed.path, "scope": scope}, options.run_id) as job:
         start = time.perf_counter()
-        observed_at = session.canvas.now()
+        began = time.monotonic()
         rows = list(walk(session, model, feed, scope))
-        # Before its first answer we only guess Canvas's clock; the answer is at most one walk younger.
-        source = Source(scope, min(observed_at, session.canvas.now()), feed.path)
+        source = Source(scope, session.canvas.moment(began), feed.path)
         waited = time.perf_counter() - start
         with explained(session.database_url, f"loading {model.name}"), connect(session.database_url) as connection:
             lock_scopes(connection, session.schema, [model.name], scope)
