@@ -34,7 +34,7 @@ from canvas_sync_dagster.sync.extensions import (
 )
 from canvas_sync_dagster.sync.own import CustomReport, Insertion, Processor
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
-from canvas_sync_dagster.sync.scope import Term, TermScope
+from canvas_sync_dagster.sync.scope import Term
 
 F = TypeVar("F", bound=Callable[..., object])
 Names = str | Sequence[str]
@@ -89,7 +89,7 @@ class CanvasSync:
         self._on_failure: list[Callable[..., object]] = []
         self._on_sync: list[tuple[str, Callable[..., object]]] = []
         self._client: ClientFactory | None = None
-        self._term_scope: TermScope | None = None
+        self._term_scope: Callable[[Term], bool] | None = None
         self._accepts_event: Callable[..., bool] | None = None
 
     def __repr__(self) -> str:
@@ -367,6 +367,7 @@ class CanvasSync:
             accepts_event=self._accepts_event,
             quiet=frozenset(self.config.quiet),
             client=self._client,
+            term_scope=self._term_scope,
         )
 
     # Dagster
@@ -413,7 +414,7 @@ class CanvasSync:
         return sensors
 
     def _batches(self, location: CodeLocation, tenant: TenantSettings) -> Callable[[], Any]:
-        return functools.partial(location.batches, tenant.slug, self._term_scope)
+        return functools.partial(location.batches, tenant.slug)
 
     def _assets(self, tenant: TenantSettings) -> list[dg.AssetsDefinition]:
         models = self.models_of(tenant)

@@ -91,12 +91,18 @@ class CodeLocation:
         return open_session(self._settings, self._settings.tenant(tenant), self._models, self._extensions)
 
     def batches(self, tenant: str, scope: TermScope | None = None) -> Batches:
-        """Returns a tenant's batches; starts the embedded PostgreSQL where no address is given."""
+        """Returns a tenant's batches; starts the embedded PostgreSQL where no address is given.
+
+        Args:
+            tenant: Its slug.
+            scope: In place of the user's function and the setting.
+        """
         from canvas_sync_dagster.sync.batch_work import Batches  # noqa: PLC0415 (as above)
         from canvas_sync_dagster.sync.session import database_url  # noqa: PLC0415
 
         settings = self._settings.tenant(tenant)
-        return Batches(settings, database_url(self._settings, settings), self._models, scope)
+        own = self._extensions.term_scope if self._extensions else None
+        return Batches(settings, database_url(self._settings, settings), self._models, scope or own)
 
 
 @contextmanager

@@ -1,20 +1,133 @@
-"""Writes the pages that follow from the code; with `--check` it only says which of them are stale."""
+"""Writes the pages that follow from the code; with `--check` it only says which are stale, and which links are broken."""
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
+import yaml
+
+from canvas_sync_dagster import CanvasSync, CanvasSyncComponent, LiveEvent, testing
 from canvas_sync_dagster.catalogue import BUILT_IN
-from canvas_sync_dagster.catalogue.dictionary import data_dictionary
+from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
+from canvas_sync_dagster.catalogue.overrides import MappingOverride
+from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.settings import PREFIX, TenantSettings
+from canvas_sync_dagster.sync.custom_report import DownloadedReport, ReportContext
+from canvas_sync_dagster.sync.own import InsertionContext
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
+DBT = ROOT / "examples" / "dbt" / "models" / "sources.yml"
 
 
 def pages() -> dict[Path, str]:
     """Maps each generated page to what it should hold."""
-    return {HERE / "tables.md": data_dictionary(BUILT_IN), HERE / "settings.md": settings_page()}
+    return {
+        HERE / "tables.md": data_dictionary(BUILT_IN),
+        HERE / "settings.md": settings_page(),
+        HERE / "reference.md": reference_page(),
+        DBT: dbt_sources(),
+    }
+
+
+def dbt_sources() -> str:
+    """Returns what `canvas-sync dbt-sources` prints for the minimal example."""
+    wanted = yaml.safe_load((ROOT / "examples" / "minimal" / "canvas_sync.yaml").read_text())["tenants"]["canvas"]
+    models = [model for model in BUILT_IN if model.name in wanted["models"]]
+    whole = {"version": 2, "sources": [dbt_source("canvas", "canvas", models)]}
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
+
+
+def reference_page() -> str:
+    """Lists what users call, from signatures and docstrings, and the commands, from their help."""
+    lines = ["# Reference", "", "Generated from the code; `make docs` writes it again.", "", "## In Python", ""]
+    for each in (
+        CanvasSync,
+        MappingOverride,
+        LiveEvent,
+        DownloadedReport,
+        ReportContext,
+        InsertionContext,
+        CanvasSyncComponent,
+    ):
+        lines += [f"### `{each.__name__}`", "", *_docstring(each), ""]
+        lines += [line for name, member in _members(each) for line in _entry(name, member)]
+    lines += ["### `canvas_sync_dagster.testing`", "", *_docstring(testing), ""]
+    for name in ("simulated_canvas", "embedded_postgres"):
+        lines += _entry(name, getattr(testing, name))
+    lines += ["## Commands", ""]
+    context = click.Context(canvas_sync, info_name="canvas-sync", terminal_width=100, max_content_width=100)
+    for name in sorted(canvas_sync.list_commands(context)):
+        command = canvas_sync.get_command(context, name)
+        if command is not None:
+            lines += _command(command.make_context(name, [], parent=context, resilient_parsing=True))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _members(of: type) -> Iterator[tuple[str, object]]:
+    for name, member in vars(of).items():
+        inner = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
+        if not name.startswith("_") and (inspect.isfunction(inner) or isinstance(inner, property)):
+            yield name, inner
+
+
+def _entry(name: str, member: object) -> list[str]:
+    if isinstance(member, property):
+        return [f"#### `{name}`", "", *_docstring(member), ""]
+    signature = inspect.signature(inspect.unwrap(member))  # type: ignore[arg-type]
+    given = [each for each in signature.parameters.values() if each.name not in {"self", "cls"}]
+    shown = str(signature.replace(parameters=given)).replace("canvas_sync_dagster.", "")
+    shown = re.sub(r"(: |-> )'([^']*)'", r"\1\2", shown)
+    return [f"#### `{name}{shown}`", "", *_docstring(member), ""]
+
+
+def _docstring(of: object) -> list[str]:
+    """Makes Markdown of a docstring: its sections become lists."""
+    lines = []
+    for line in (inspect.getdoc(of) or "").splitlines():
+        if re.fullmatch(r"(Args|Attributes|Raises|Yields|Returns):", line):
+            lines += [f"*{line[:-1]}*", ""]
+        elif match := re.fullmatch(r"    (\w+): (.*)", line):
+            lines.append(f"- `{match[1]}`: {match[2]}")
+        else:
+            lines.append(f"  {line.strip()}" if line.startswith("        ") else line)
+    return lines
+
+
+def _command(context: click.Context) -> list[str]:
+    """Shows the help of a command and of those below it."""
+    lines = [f"### `{context.command_path}`", "", "```", context.get_help(), "```", ""]
+    if isinstance(context.command, click.Group):
+        for name, command in sorted(context.command.commands.items()):
+            lines += _command(command.make_context(name, [], parent=context, resilient_parsing=True))
+    return lines
+
+
+def broken_links() -> Iterator[str]:
+    """Yields each link of our Markdown that points to nothing here."""
+    for page in sorted(
+        [*ROOT.glob("*.md"), *HERE.glob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("deploy/**/*.md")]
+    ):
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = target.partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            goal = (page.parent / path).resolve() if path else page
+            if not goal.exists():
+                yield f"{page.relative_to(ROOT)}: {target} is not there"
+            elif anchor and anchor not in _anchors(goal):
+                yield f"{page.relative_to(ROOT)}: {target} has no such heading"
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def settings_page() -> str:
@@ -57,7 +170,10 @@ def main() -> int:
             print(f"{page.relative_to(HERE.parent)} is stale: run `make docs`", file=sys.stderr)
         else:
             page.write_text(pages()[page], encoding="utf-8")
-    return 1 if stale and "--check" in sys.argv else 0
+    broken = list(broken_links())
+    for link in broken:
+        print(link, file=sys.stderr)
+    return 1 if broken or (stale and "--check" in sys.argv) else 0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync.custom_report import DownloadedReport
 from tests.fix_canvas import tenant_of
 
 
@@ -68,6 +69,19 @@ def test_a_custom_report_is_an_asset_like_any_other(
     assert rows(
         database_url, "select scope from canvas.canvas_sync_watermarks where model = 'report:my_assignments'"
     ) == [("118",)]
+
+
+def test_frames_are_read_block_by_block_and_an_empty_report_has_one(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "r.csv"
+    report = DownloadedReport(file, "r", 1, "", datetime.now(UTC), {}, None)
+    file.write_text("id,text\n" + "".join(f'{n},"a ""quoted""\nvalue {n}"\n' for n in range(300_000)))
+    seen = [frame.height for frame in report.frames(rows=50_000)]
+    assert (sum(seen), max(seen)) == (300_000, 50_000)
+    assert next(report.frames()).row(1) == ("1", 'a "quoted"\nvalue 1')
+    file.write_text("id,text\n")
+    assert [(frame.columns, frame.height) for frame in report.frames()] == [(["id", "text"], 0)]
 
 
 def test_a_custom_report_that_fails_leaves_nothing(

@@ -76,14 +76,15 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
     @dg.op(name=f"{tenant.slug}__drop_what_is_old")
     def drop_what_is_old(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
         from canvas_sync_dagster.live_events.inbox import age_out  # noqa: PLC0415 (as in reports.py)
-        from canvas_sync_dagster.warehouse.connection import connect, explained  # noqa: PLC0415
         from canvas_sync_dagster.warehouse.housekeeping import EVENTS_KEPT, drop_old_rows  # noqa: PLC0415
 
-        with failures(), code_location.session(tenant.slug) as session:
-            url = session.database_url
-            with explained(url, "housekeeping"), connect(url) as connection:
-                dropped = drop_old_rows(connection, session.schema)
-                days = age_out(connection, session.schema, EVENTS_KEPT)
+        with (
+            failures(),
+            code_location.session(tenant.slug) as session,
+            session.transaction("housekeeping") as connection,
+        ):
+            dropped = drop_old_rows(connection, session.schema)
+            days = age_out(connection, session.schema, EVENTS_KEPT)
         context.log.info(f"{days} days of events, " + ", ".join(f"{rows} of {name}" for name, rows in dropped.items()))
 
     @dg.job(name=f"{tenant.slug}__housekeeping", tags={TENANT_TAG: tenant.slug}, executor_def=dg.in_process_executor)

@@ -19,8 +19,24 @@ def data_dictionary(models: Iterable[Model]) -> str:
         "",
         *_table(("column", "type", "meaning"), [(f"`{c.name}`", c.type.value, c.comment) for c in SYSTEM_COLUMNS]),
         "",
+        "Which table points to which, by Canvas's ids (there are no foreign keys: reports come in any order):",
+        "",
+        entity_diagram(chosen),
+        "",
     ]
     return "\n".join(head + [line for model in chosen for line in _section(model)])
+
+
+def entity_diagram(models: Iterable[Model]) -> str:
+    """Draws which table points to which, in Mermaid, which forges render."""
+    chosen = sorted(models, key=lambda model: model.name)
+    by_name = {model.name: model for model in chosen}
+    arrows = [
+        f"    {parent.name} ||--o{{ {model.name} : {column}"
+        for model in chosen
+        for column, parent in model.references(by_name)
+    ]
+    return "\n".join(["```mermaid", "erDiagram", *arrows, "```"])
 
 
 def dbt_source(tenant: str, schema: str, models: Iterable[Model]) -> dict[str, object]:

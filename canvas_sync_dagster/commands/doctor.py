@@ -17,7 +17,7 @@ from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK
 from canvas_sync_dagster.sync.session import connect_canvas, database_url
-from canvas_sync_dagster.warehouse.connection import connect, explained, redacted
+from canvas_sync_dagster.warehouse.connection import redacted, transaction
 from canvas_sync_dagster.warehouse.state import missing
 
 SKEW = 120.0
@@ -84,7 +84,7 @@ def _canvas(location: Location, tenant: TenantSettings) -> Iterator[Finding]:
 
 def _database(location: Location, tenant: TenantSettings) -> Iterator[Finding]:
     url, schema = database_url(location.settings, tenant), tenant.schema_in_database
-    with explained(url, "looking at the database"), connect(url) as connection:
+    with transaction(url, "looking at the database") as connection:
         version = connection.info.server_version // 10000
         yield True, f"PostgreSQL {version}, {redacted(url)}"
         row = connection.execute(

@@ -10,7 +10,7 @@ from canvas_sync_dagster.sync.reconciliation import LIMIT
 from canvas_sync_dagster.sync.reconciliation import reconcile as reconcile_model
 from canvas_sync_dagster.sync.rejects import replay_rejects
 from canvas_sync_dagster.sync.session import database_url, open_session
-from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 
@@ -73,6 +73,6 @@ def events(location: Location, ids: tuple[int, ...], event: str | None, tenant: 
     for each in location.tenants(tenant):
         url = database_url(location.settings, each)
         prepare_schema(url, each.schema_in_database, location.models)
-        with explained(url, "replaying events"), connect(url) as connection:
+        with transaction(url, "replaying events") as connection:
             number = replay_inbox(connection, each.schema_in_database, ids=list(ids), name=event)
         click.echo(f"{each.slug}: {number} events wait again")

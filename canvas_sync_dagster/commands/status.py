@@ -18,7 +18,7 @@ from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.warehouse.batches import latest_batches
-from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import missing
 
 SILENCE = 24.0
@@ -41,7 +41,7 @@ def status(location: Location, tenant: str | None, as_json: bool) -> None:
 
 def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
     url, schema = database_url(location.settings, tenant), tenant.schema_in_database
-    with explained(url, "reading the status"), connect(url) as connection:
+    with transaction(url, "reading the status") as connection:
         lacking = missing(connection, schema, location.models)
         if lacking:
             return {"tenant": tenant.slug, "lacking": lacking}

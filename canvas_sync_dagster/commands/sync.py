@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
+from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.settings import TenantSettings, parse_updated_after
 
 if TYPE_CHECKING:
@@ -56,9 +57,16 @@ def sync(
         options["updated_after"] = updated_after
     wanted = {name.strip() for name in models.split(",")} if models else None
     failed: list[str] = []
-    for each in location.tenants(tenant):
+    tenants = location.tenants(tenant)
+    for each in tenants:
         run = _Run(location.whole(), each, options, wanted, log_format)
-        failed += run.sync(term_scope.split(",") if term_scope else None)
+        try:
+            failed += run.sync(term_scope.split(",") if term_scope else None)
+        except (CanvasSyncError, click.ClickException) as error:
+            if len(tenants) == 1:
+                raise
+            # One tenant's trouble must not keep the others from their sync.
+            failed.append(f"{each.slug}: {error}")
     if failed:
         console(stderr=True).print(f"failed: {', '.join(failed)}", style="red", markup=False)
         sys.exit(1)
@@ -88,7 +96,8 @@ class _Run:
 
         slug, genre = self._tenant.slug, self._tenant.batch_genre
         key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-        batches = CodeLocation(self._project.settings, self._project.models).batches(slug, term_scope)
+        location = CodeLocation(self._project.settings, self._project.models, self._project.extensions)
+        batches = location.batches(slug, term_scope)
         batch = batches.open(key, {"trigger": "command"})
         if batch is None:
             raise click.ClickException(

@@ -85,8 +85,7 @@ def drain(session: Session, *, budget: float = 3600.0) -> Drained:
 
 def backlog(session: Session) -> tuple[int, int | None]:
     """Counts the events that are due, up to a bound beyond which it does not matter, and returns the first one's id."""
-    url = session.database_url
-    with explained(url, "looking into the inbox"), connect(url) as connection:
+    with session.transaction("looking into the inbox") as connection:
         exists = connection.execute("select to_regclass(%s)", (f'"{session.schema}".{TABLE}',)).fetchone()
         if exists is None or exists[0] is None:
             return 0, None
@@ -140,9 +139,9 @@ class _Batch:
         for row, model in events:
             if model is not None:
                 by_model[model.name].append(row)
-        url, schema = self._session.database_url, self._session.schema
+        schema = self._session.schema
         planned = [_planned(self._session, self._session.by_name[name], group) for name, group in by_model.items()]
-        with explained(url, "applying live events"), connect(url) as connection:
+        with self._session.transaction("applying live events") as connection:
             states: dict[str, list[int]] = defaultdict(list)
             states["ignored"] += unknown
             # Parents first, as everywhere.
@@ -185,8 +184,7 @@ class _Batch:
     def _default_of(self, model: Model, row: Row) -> Any:
         def default(_: LiveEvent) -> None:
             plan = _planned(self._session, model, [row])
-            url = self._session.database_url
-            with explained(url, "applying a live event"), connect(url) as connection:
+            with self._session.transaction("applying a live event") as connection:
                 self._done.tables[model.name] += plan.write(connection, self._session)
             for _row, problem in plan.failures():
                 raise DataRejectedError(problem)
@@ -195,14 +193,12 @@ class _Batch:
         return default if own is None else lambda event: own(event, default)
 
     def _settle(self, row: Row, state: str) -> None:
-        url = self._session.database_url
-        with explained(url, "settling a live event"), connect(url) as connection:
+        with self._session.transaction("settling a live event") as connection:
             settle(connection, self._session.schema, {state: [row.id]})
         self._done.events[state] += 1
 
     def _fail(self, row: Row, problem: str, finished: Sequence[str]) -> None:
-        url = self._session.database_url
-        with explained(url, "settling a live event"), connect(url) as connection:
+        with self._session.transaction("settling a live event") as connection:
             self._done.events[fail(connection, self._session.schema, row, problem, finished)] += 1
 
 
@@ -337,11 +333,10 @@ def _known(
     session: Session, model: Model, keys: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[Key, dict[str, Any]], datetime | None]:
     """Reads the rows that the table has, and how fresh the latest sync of their model made any of them."""
-    url, schema = session.database_url, session.schema
-    with explained(url, "reading what is known"), connect(url) as connection:
-        rows = read_rows(connection, schema, model, path_columns(model), keys)
+    with session.transaction("reading what is known") as connection:
+        rows = read_rows(connection, session.schema, model, path_columns(model), keys)
         query = sql.SQL("select max(observed_at) from {} where model = %s").format(
-            sql.Identifier(schema, "canvas_sync_watermarks")
+            sql.Identifier(session.schema, "canvas_sync_watermarks")
         )
         mark = connection.execute(query, (model.name,)).fetchone()
     return {_key(model, row): row for row in rows}, mark[0] if mark else None
@@ -354,14 +349,13 @@ def _missing_parents(
     found: list[tuple[Model, list[Answer]]] = []
     if depth >= DEEPEST:
         return found
-    url, schema = session.database_url, session.schema
     for column, parent in model.references(session.by_name):
         wanted = {row[column] for row in rows if row.get(column) is not None}
         if not wanted or not can_ask(session, parent):
             continue
-        with explained(url, f"looking for {parent.name}"), connect(url) as connection:
+        with session.transaction(f"looking for {parent.name}") as connection:
             keys = [{parent.key[0]: number} for number in wanted]
-            there = {row[parent.key[0]] for row in read_rows(connection, schema, parent, (), keys)}
+            there = {row[parent.key[0]] for row in read_rows(connection, session.schema, parent, (), keys)}
         if lacking := wanted - there:
             answers = [each for each in ask(session, parent, [{parent.key[0]: n} for n in sorted(map(int, map(str, lacking)))])
                        if each.verdict is Verdict.FOUND]  # fmt: skip

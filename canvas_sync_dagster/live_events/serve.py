@@ -22,7 +22,7 @@ from canvas_sync_dagster.live_events.symmetric import SecretKey
 from canvas_sync_dagster.settings import Settings, TenantSettings
 from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.sync.session import connect_canvas, database_url, open_session
-from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.connection import connect, transaction
 from canvas_sync_dagster.warehouse.state import remember, remembered
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
@@ -75,11 +75,11 @@ def _inbox(
 
     def prepare() -> None:
         prepare_schema(url, schema, models)
-        with explained(url, "preparing the inbox"), connect(url) as connection:
+        with transaction(url, "preparing the inbox") as connection:
             ensure_partitions(connection, schema)
 
     def learn() -> str | None:
-        with explained(url, "looking for the root account's uuid"), connect(url) as connection:
+        with transaction(url, "looking for the root account's uuid") as connection:
             if known := remembered(connection, schema, UUID):
                 return known
         with connect_canvas(tenant, extensions) as canvas:

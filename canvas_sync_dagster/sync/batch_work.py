@@ -15,7 +15,7 @@ from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.batches import leaving
 from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, ordered
 from canvas_sync_dagster.warehouse.batches import Batch, close_batch, latest_batches, note, open_batch, open_batches
-from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 
@@ -75,7 +75,7 @@ class Batches:
     @contextmanager
     def connected(self, doing: str) -> Iterator[Connection]:
         """Connects to the database; its errors say what was being done."""
-        with explained(self.url, doing), connect(self.url) as connection:
+        with transaction(self.url, doing) as connection:
             yield connection
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -18,8 +21,9 @@ from canvas_sync_dagster.sync.own import CustomReport
 from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.report_sync import Tell, download_directory, limits
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
+from canvas_sync_dagster.warehouse.records import read_blocks, read_header
 from canvas_sync_dagster.warehouse.state import advance_watermark, lock_scopes, read_watermarks
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
@@ -47,17 +51,29 @@ class DownloadedReport:
     updated_after: datetime | None
 
     def frames(self, table: str | None = None, *, rows: int = 100_000) -> Iterator[pl.DataFrame]:
-        """Yields the rows as text, so many at a time.
+        """Yields the rows as text, reading the file as it goes; of an empty report one frame without rows.
 
         Args:
             table: Which CSV of a ZIP; the only one if not given.
             rows: At most, per frame.
+
+        Raises:
+            ReportContentError: The file is no CSV.
         """
-        name = table or self.name
-        opener = open_tables(self.path, [name], where=f"{self.name} {self.id}")[name]
-        with opener() as file:
-            frame = pl.read_csv(file, infer_schema=False)
-        yield from frame.iter_slices(rows)
+        name, where = table or self.name, f"{self.name} {self.id}"
+        with open_tables(self.path, [name], where=where)[name]() as file:
+            header, lines = read_header(file, where=where)
+            head = io.StringIO(newline="")
+            csv.writer(head, delimiter=header.separator, lineterminator="\n").writerow(header.names)
+            first = head.getvalue().encode()
+            parse = partial(pl.read_csv, infer_schema=False, separator=header.separator)
+            nothing = True
+            for block in read_blocks(file, first_line=lines + 1, separator=header.separator, where=where):
+                nothing = nothing and not block.records
+                if block.records:
+                    yield from parse(first + b"\n".join(block.records)).iter_slices(rows)
+            if nothing:
+                yield parse(first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +119,7 @@ def sync_custom_report(
     prepare_schema(session.database_url, session.schema, session.models)
     tenant, url, schema = options.over(session.tenant), session.database_url, session.schema
     mark_name = f"report:{report.asset or report.name}"
-    with explained(url, "reading watermarks"), connect(url) as connection:
+    with session.transaction("reading watermarks") as connection:
         known = read_watermarks(connection, schema, [mark_name], scope).get(mark_name)
     decision = decide(
         now=datetime.now(UTC),
@@ -126,7 +142,7 @@ def sync_custom_report(
         )
         file = driver.obtain(report.name, parameters, directory)
         waited = time.perf_counter() - start
-        with explained(url, f"processing {report.name}"), connect(url) as connection:
+        with session.transaction(f"processing {report.name}") as connection:
             lock_scopes(connection, schema, [mark_name], scope)
             context = ReportContext(session.tenant.slug, schema, connection, session, tell)
             returned = report.processor(_downloaded(report, file, scope, parameters, decision), context)

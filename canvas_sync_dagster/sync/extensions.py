@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.sync.scope import Term
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.canvas.client import Canvas
@@ -52,11 +53,13 @@ class Extensions:
         accepts_event: Says whether a live event belongs to a tenant, in place of the comparison of root accounts.
         quiet: Job classes that the journal keeps only if they failed.
         client: Returns the client or the token of a tenant and account, so that no secret passes through settings.
+        term_scope: Says of each term whether it is in scope, in place of the setting.
     """
 
     api: Mapping[str, ApiOverride] = field(default_factory=dict)
     row_by_row: Mapping[str, RowFunction] = field(default_factory=dict)
     quiet: frozenset[str] = frozenset()
     client: ClientFactory | None = None
+    term_scope: Callable[[Term], bool] | None = None
     events: Any = None
     accepts_event: Callable[..., bool] | None = None

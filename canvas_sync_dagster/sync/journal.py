@@ -8,7 +8,7 @@ from typing import Any
 
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.state import JobLog
 
 
@@ -19,12 +19,12 @@ def journaled(session: Session, job_class: str, arguments: Mapping[str, Any], ru
     A failure is written in a transaction of its own; if the database is away, the failure itself is what counts.
     """
     url, schema = session.database_url, session.schema
-    with explained(url, "writing the journal"), connect(url) as connection:
+    with transaction(url, "writing the journal") as connection:
         quiet = any(job_class.startswith(name) for name in session.extensions.quiet)
         job = JobLog.start(connection, schema, job_class, arguments, run_id, only_errors=quiet)
     try:
         yield job
     except BaseException as error:
-        with suppress(CanvasSyncError), explained(url, "writing the journal"), connect(url) as connection:
+        with suppress(CanvasSyncError), transaction(url, "writing the journal") as connection:
             job.fail(connection, error)
         raise

@@ -9,7 +9,6 @@ from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.objects import Verdict, apply_answers, ask, can_ask, path_columns
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.absence import count_suspects, has_suspects
-from canvas_sync_dagster.warehouse.connection import connect, explained
 from canvas_sync_dagster.warehouse.single import read_suspects
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
@@ -49,8 +48,8 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
         CanvasSyncError: Canvas or the database does not answer; what was done up to then stands.
     """
     prepare_schema(session.database_url, session.schema, session.models)
-    url, schema = session.database_url, session.schema
-    with explained(url, f"reading suspects of {model.name}"), connect(url) as connection:
+    schema = session.schema
+    with session.transaction(f"reading suspects of {model.name}") as connection:
         if not has_suspects(connection, schema, model):
             return Reconciliation(model.name, reason="its table has no column missing_since")
         columns = path_columns(model)
@@ -63,13 +62,13 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
     with journaled(session, f"reconcile:{model.name}", {"suspects": len(suspects)}, run_id) as job:
         for start in range(0, len(suspects), BATCH):
             answers = ask(session, model, suspects[start : start + BATCH])
-            with explained(url, f"reconciling {model.name}"), connect(url) as connection:
+            with session.transaction(f"reconciling {model.name}") as connection:
                 applied = apply_answers(connection, session, model, answers)
                 left = count_suspects(connection, schema, model)
             deleted += applied.deleted
             forbidden += applied.forbidden
             alive += sum(answer.verdict is Verdict.FOUND for answer in answers)
         found = Reconciliation(model.name, len(suspects), deleted, alive, forbidden, left)
-        with explained(url, "writing the journal"), connect(url) as connection:
+        with session.transaction("writing the journal") as connection:
             job.succeed(connection, {"deleted": deleted, "alive": alive, "forbidden": forbidden, "left": left})
     return found

@@ -11,7 +11,7 @@ from functools import partial
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model, ProvisioningFeed, ReportFeed
-from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.load import RejectLimits, Source, load_csv
 
 NEVER = RejectLimits(fraction=1.0, minimum=1 << 60)
@@ -40,7 +40,7 @@ def replay_rejects(url: str, schema: str, model: Model) -> Replay:
     table = sql.Identifier(schema, "canvas_sync_rejected_rows")
     prefer = model.feed.prefer if isinstance(model.feed, (ProvisioningFeed, ReportFeed)) else None
     tried = left = 0
-    with explained(url, f"replaying rejects of {model.name}"), connect(url) as connection:
+    with transaction(url, f"replaying rejects of {model.name}") as connection:
         query = sql.SQL(
             "delete from {} where model = %s and header is not null "
             "returning header, scope, report, report_id, source_observed_at, raw"

@@ -37,7 +37,7 @@ from canvas_sync_dagster.warehouse.absence import (
     mark_missing,
     no_keys,
 )
-from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
 from canvas_sync_dagster.warehouse.load import LoadCounts, Source, count_rows, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.row_by_row import load_row_by_row
@@ -113,7 +113,7 @@ def limits(tenant: TenantSettings) -> Limits:
 
 def _decide(session: Session, tenant: TenantSettings, request: Request, scope: str, options: SyncOptions) -> Decision:
     names = [model.name for model in request.models]
-    with explained(session.database_url, "reading watermarks"), connect(session.database_url) as connection:
+    with session.transaction("reading watermarks") as connection:
         known = read_watermarks(connection, session.schema, names, scope)
     marks = [Mark(known[name].observed_at, known[name].full_observed_at) if name in known else None for name in names]
     return decide(
@@ -168,7 +168,7 @@ class _Publication:
         )
         names = [model.name for model in self.request.models]
         what = f"loading {', '.join(names)}{f' of term {self.scope}' if self.scope else ''}"
-        with explained(self.session.database_url, what), connect(self.session.database_url) as connection:
+        with self.session.transaction(what) as connection:
             lock_scopes(connection, self.session.schema, names, self.scope)
             marks = read_watermarks(connection, self.session.schema, names, self.scope)
             source = Source(

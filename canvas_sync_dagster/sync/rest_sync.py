@@ -29,7 +29,7 @@ from canvas_sync_dagster.warehouse.absence import (
     not_deleted,
     write_absent,
 )
-from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.load import Source, count_rows, load_rows
 from canvas_sync_dagster.warehouse.state import advance_watermark, lock_scopes, read_watermarks
 from canvas_sync_dagster.warehouse.tables import prepare_schema
@@ -64,7 +64,7 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
         rows = list(walk(session, model, feed, scope))
         source = Source(scope, session.canvas.moment(began), feed.path)
         waited = time.perf_counter() - start
-        with explained(session.database_url, f"loading {model.name}"), connect(session.database_url) as connection:
+        with session.transaction(f"loading {model.name}") as connection:
             lock_scopes(connection, session.schema, [model.name], scope)
             mark = read_watermarks(connection, session.schema, [model.name], scope).get(model.name)
             source = replace(source, watermark=mark.observed_at if mark else None)
@@ -161,7 +161,7 @@ def _parents(session: Session, per: str, scope: str) -> list[int]:
     if per == "self":
         return [_own_id(session, "/users/self")]
     model = session.by_name[per]
-    with explained(session.database_url, f"reading {per}"), connect(session.database_url) as connection:
+    with session.transaction(f"reading {per}") as connection:
         query = sql.SQL("select t.{key} from {table} t where {live} and {scope} order by 1").format(
             key=sql.Identifier(model.key[0]),
             table=sql.Identifier(session.schema, per),
@@ -183,6 +183,6 @@ def _own_id(session: Session, path: str) -> int:
 def live_term_ids(session: Session) -> list[str]:
     """Returns the ids of the terms that Canvas has and has not deleted, as partition keys."""
     query = sql.SQL("select canvas_id::text from {} where workflow_state is distinct from 'deleted' order by canvas_id")
-    with explained(session.database_url, "reading terms"), connect(session.database_url) as connection:
+    with session.transaction("reading terms") as connection:
         rows = connection.execute(query.format(sql.Identifier(session.schema, "terms"))).fetchall()
     return [str(row[0]) for row in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.settings import Settings, TenantSettings
 from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.warehouse.connection import Connection, transaction
 
 EMBEDDED_DATABASE = "canvas_sync"
 """Database on the embedded server; Dagster's own storage stands beside it in another one."""
@@ -49,6 +50,14 @@ class Session:
     @property
     def schema(self) -> str:
         return self.tenant.schema_in_database
+
+    def transaction(self, doing: str) -> AbstractContextManager[Connection]:
+        """Opens a connection to the warehouse; leaving the `with` commits, an exception rolls back.
+
+        Args:
+            doing: What messages say that was going on.
+        """
+        return transaction(self.database_url, doing)
 
 
 @contextmanager

@@ -101,6 +101,21 @@ def explained(url: str, doing: str) -> Iterator[None]:
         raise _explanation(error, where, said) from error
 
 
+@contextmanager
+def transaction(url: str, doing: str) -> Iterator[Connection]:
+    """Opens a connection whose errors are ours; leaving the `with` commits, an exception rolls back.
+
+    Args:
+        url: Of the database.
+        doing: What is done, as in `loading courses of term 118`.
+
+    Raises:
+        CanvasSyncError: The database is away, or does not take what is done.
+    """
+    with explained(url, doing), connect(url) as connection:
+        yield connection
+
+
 def _explanation(error: psycopg.Error, where: str, said: str) -> CanvasSyncError:
     match error:
         case pg.ReadOnlySqlTransaction():

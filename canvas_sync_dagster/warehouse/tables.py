@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SchemaError
-from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.state import missing
 
 
@@ -18,7 +18,7 @@ def prepare_schema(url: str, schema: str, models: Sequence[Model]) -> None:
     Raises:
         SchemaError: Names what is missing.
     """
-    with explained(url, f"looking at schema {schema}"), connect(url) as connection:
+    with transaction(url, f"looking at schema {schema}") as connection:
         lacking = missing(connection, schema, models)
         exists = connection.execute("select 1 from pg_namespace where nspname = %s", (schema,)).fetchone()
     if not lacking:
