@@ -8,14 +8,14 @@ belong to one key, once to load them.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import polars as pl
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import ColumnType, Enrichment, Model
+from canvas_sync_dagster.catalogue import Column, ColumnType, Enrichment, Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.frames import ROW, Reject, nothing, parse
@@ -28,7 +28,7 @@ from canvas_sync_dagster.warehouse.keyed import (
     whole_keys,
     winners,
 )
-from canvas_sync_dagster.warehouse.known import known_digests
+from canvas_sync_dagster.warehouse.known import is_known, known_digests
 from canvas_sync_dagster.warehouse.merge import Merged, Stage
 from canvas_sync_dagster.warehouse.rejects import write_rejects
 from canvas_sync_dagster.warehouse.report_csv import Opener, ReportCsv
@@ -103,6 +103,7 @@ class _Loading:
         self._records = self._rejected = self._duplicates = self._unchanged = self._skipped = 0
         self._first_reject: tuple[Reject, int] | None = None
         self._merged = Merged()
+        self._was_known = True
         self.listed: list[pl.DataFrame] = []
         self._seconds = dict.fromkeys(("read", "compare", "parse", "copy", "merge"), 0.0)
 
@@ -120,7 +121,8 @@ class _Loading:
                 self.listed.append(keys.select(self._key))
                 changed = keys if empty else self._changed(keys)
                 self._count_unchanged(keys, changed)
-                self._add(sink, self._parsed(sink, block, None if changed.height == keys.height else changed))
+                if changed.height or int(keys.get_column("len").sum()) < len(block.records):
+                    self._add(sink, self._parsed(sink, block, None if changed.height == keys.height else changed))
             self._finish(sink, sorted_by_key=True)
 
     def in_any_order(self) -> None:
@@ -207,10 +209,16 @@ class _Loading:
             return keys
         columns = [self._model[name] for name in self._key]
         with self._timed("compare"):
-            return pl.concat(
-                changed_keys(some, known_digests(self._connection, self._target, columns, some), self._key)
-                for some in keys.iter_slices(KEYS_AT_ONCE)
-            )
+            return pl.concat(self._compared(some, columns) for some in keys.iter_slices(KEYS_AT_ONCE))
+
+    def _compared(self, keys: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+        # Changes come in clusters: where there was none, there is likely none, and one sum tells it.
+        if self._was_known and is_known(self._connection, self._target, columns, keys):
+            return keys.clear()
+        old = known_digests(self._connection, self._target, columns, keys)
+        changed = changed_keys(keys, old, self._key)
+        self._was_known = changed.is_empty()
+        return changed
 
     def _count_unchanged(self, keys: pl.DataFrame, changed: pl.DataFrame) -> None:
         same = keys.height - changed.height

@@ -124,28 +124,30 @@ def read_blocks(
             )
         data = b"".join((rest, chunk, ending))
         if data:
-            block, used = _block(data, line, lambda record: whole(record) is not None, last=last)
+            block, used, lines = _block(data, line, lambda record: whole(record) is not None, last=last)
             yield block
-            line += data.count(b"\n", 0, used)
+            line += lines
             rest = data[used:]
 
 
-def _block(data: bytes, line: int, whole: Callable[[bytes], bool], *, last: bool) -> tuple[Block, int]:
-    """Makes a block and returns it with the number of bytes used; a record that is still open is left."""
-    records = data.removesuffix(b"\n").split(b"\n")
+def _block(data: bytes, line: int, whole: Callable[[bytes], bool], *, last: bool) -> tuple[Block, int, int]:
+    """Makes a block and returns it with the bytes and physical lines used; a record that is still open is left."""
+    records = data.split(b"\n")
+    if not records[-1]:
+        records.pop()
     numbers: Sequence[int] = range(line, line + len(records))
-    together, used = True, len(data)
+    together, used, lines = True, len(data), len(records)
     if QUOTE in data:
         spans, stop = _spans(records, whole, last=last)
         if stop < len(records):
-            used = sum(map(len, records[:stop])) + stop
+            used, lines = sum(map(len, records[:stop])) + stop, stop
         records, numbers = _joined(records[:stop], line, spans)
     if b"\r" in data:
         records, together = [record.removesuffix(b"\r") for record in records], False
     if b"" in records:
         kept = [(record, number) for record, number in zip(records, numbers, strict=True) if record]
         records, numbers, together = [record for record, _ in kept], [number for _, number in kept], False
-    return Block(records, numbers, (data if used == len(data) else data[:used]) if together else None), used
+    return Block(records, numbers, (data if used == len(data) else data[:used]) if together else None), used, lines
 
 
 def _spans(lines: list[bytes], whole: Callable[[bytes], bool], *, last: bool) -> tuple[list[tuple[int, int]], int]:
