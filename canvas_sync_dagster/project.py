@@ -421,7 +421,8 @@ class CanvasSync:
         unscoped = {model.name for model in models if not model.term_scoped}
         earlier = {model.name: self._steps_before(model.name) for model in models}
         lists = [rest_asset(tenant, model, unscoped=unscoped, earlier=earlier) for model in rest_models(models)]
-        reports = [report_asset(tenant, group, unscoped=unscoped, earlier=earlier) for group in report_groups(models)]
+        groups = report_groups(models)
+        reports = [report_asset(tenant, groups, group, unscoped=unscoped, earlier=earlier) for group in groups]
         own = [custom_report_asset(tenant, report) for report in self._reports]
         steps = [insertion_asset(tenant, step, per_term=self._is_per_term(step.name)) for step in self._insertions]
         return [*lists, *reports, *own, *steps]

@@ -120,6 +120,7 @@ class TenantSettings(BaseModel):
         "fifo", description="fifo, lifo, random, or priority (the newest first)"
     )
     term_concurrency: int = Field(4, ge=1, le=100, description="1 to 100 term runs at once")
+    reports_ahead: int = Field(2, ge=0, le=20, description="0 to 20 reports that a run orders before it needs them")
     on_failed_term: Literal["continue", "stop"] = Field("continue", description="continue, or stop")
     unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are believed")
     poll_seconds: float = Field(30.0, gt=0, le=3600, description="seconds, more than 0, up to 3600")

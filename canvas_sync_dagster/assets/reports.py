@@ -1,6 +1,6 @@
 """Factory of the report-fed assets: one Canvas report is one op, however many tables it fills."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import dagster as dg
 
@@ -14,16 +14,25 @@ from canvas_sync_dagster.sync.plan import ReportGroup
 
 
 def report_asset(
-    tenant: TenantSettings, group: ReportGroup, *, unscoped: Collection[str], earlier: Mapping[str, tuple[str, ...]]
+    tenant: TenantSettings,
+    groups: Sequence[ReportGroup],
+    group: ReportGroup,
+    *,
+    unscoped: Collection[str],
+    earlier: Mapping[str, tuple[str, ...]],
 ) -> dg.AssetsDefinition:
     """Builds the op of one report; the selection within it chooses the report's parameters.
 
     Args:
         tenant: Whose Canvas is asked.
+        groups: All reports, in the order in which a run asks for them.
         group: The models that the report feeds.
         unscoped: Names of the models that belong to no term.
         earlier: Model → the user's own steps that come before it.
     """
+
+    place = groups.index(group)
+    later = [each for each in groups[place + 1 :] if each.term_scoped == group.term_scoped]
 
     @dg.multi_asset(
         name=f"{tenant.slug}__{group.name}",
@@ -34,6 +43,8 @@ def report_asset(
         check_specs=[check for model in group.models for check in check_specs(tenant.slug, model)],
         can_subset=True,
         pool=f"canvas_reports__{tenant.slug}",
+        # The executor takes the highest first, so that the next report is the one that was ordered ahead.
+        op_tags={"dagster/priority": str(-place)},
     )
     def report(
         context: dg.AssetExecutionContext,
@@ -48,7 +59,9 @@ def report_asset(
         with failures(), code_location.session(tenant.slug) as session:
             options = sync_options.options(run_id=run_id, batch_id=context.run.tags.get(BATCH_TAG, run_id))
             scope = context.partition_key if group.term_scoped else ""
-            outcome = sync_report(session, group, selected, scope, options, tell=context.log.info)
+            in_run = set(context.job_def.asset_layer.executable_asset_keys)
+            following = [(each, names) for each in later if (names := _selected(in_run, tenant.slug, each))]
+            outcome = sync_report(session, group, selected, scope, options, tell=context.log.info, following=following)
         for name, why in outcome.skipped.items():
             context.log.warning(f"{tenant.slug}/{name} is skipped: {why}")
         for each in outcome.models:
@@ -56,6 +69,11 @@ def report_asset(
             yield from check_results(tenant.slug, each, context.selected_asset_check_keys)
 
     return report
+
+
+def _selected(in_run: Collection[dg.AssetKey], slug: str, group: ReportGroup) -> set[str]:
+    """Names the models of a report that the run asks for."""
+    return {model.name for model in group.models if dg.AssetKey([slug, model.name]) in in_run}
 
 
 def _drawn_parents(model: Model, group: ReportGroup, unscoped: Collection[str]) -> tuple[str, ...]:

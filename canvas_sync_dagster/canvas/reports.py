@@ -102,7 +102,7 @@ class ReportFile:
         status: What Canvas said of it at the end.
         observed_at: How fresh its rows are, on Canvas's clock.
         bytes: Size of the file.
-        adopted: Whether an earlier run started it.
+        adopted: Whether it was started before: by an earlier run, or ahead by this one.
         tries: Which try it was.
     """
 
@@ -141,13 +141,29 @@ class ReportDriver(Generic[E]):
         self._tell = tell
         self._sleep = sleep
 
-    def obtain(self, report: str, parameters: Mapping[str, str], directory: Path) -> ReportFile:
+    def order(self, report: str, parameters: Mapping[str, str]) -> None:
+        """Starts a report that will be obtained later, unless one like it is under way.
+
+        Raises:
+            CanvasError: Canvas refused to start it.
+        """
+        self._find_or_start(report, parameters)
+
+    def obtain(
+        self,
+        report: str,
+        parameters: Mapping[str, str],
+        directory: Path,
+        *,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> ReportFile:
         """Returns the file of a report, however long Canvas takes for it.
 
         Args:
             report: Canvas's name of it.
             parameters: What is asked of it, without Canvas's `parameters[…]`.
             directory: Where the file goes.
+            meanwhile: Called once Canvas has the report, before it is waited for.
 
         Raises:
             ReportFailedError: It failed as often as it may, or took too long.
@@ -155,6 +171,9 @@ class ReportDriver(Generic[E]):
             ReportContentError: Its file cannot be had whole.
         """
         entry, adopted = self._find_or_start(report, parameters)
+        if adopted:
+            self._tell(f"{report} {entry.canvas_report_id} was started before and is taken up")
+        meanwhile()
         told = ""
         while True:
             seen = self._look(report, entry)
@@ -167,7 +186,7 @@ class ReportDriver(Generic[E]):
                 case Fetch(attachment=attachment, status=status):
                     return self._fetch(report, entry, attachment, status, directory, adopted=adopted)
                 case StartAgain(reason=reason) | GiveUp(reason=reason) if adopted:
-                    # What an earlier run began must not use up the tries of this one.
+                    # What was begun before must not use up the tries of this one.
                     self._tell(f"{report} {entry.canvas_report_id} cannot be taken up: {reason}")
                     entry, adopted = self._start_again(report, parameters, entry, reason, tries=1, since=_now())
                 case StartAgain(reason=reason):
@@ -187,7 +206,6 @@ class ReportDriver(Generic[E]):
         with self._ledger.lock(report, parameters):
             entry = self._recovered(report, parameters, self._ledger.find_alive(report, parameters))
             if entry is not None:
-                self._tell(f"{report} {entry.canvas_report_id} was started by an earlier run and is taken up")
                 return entry, True
             return self._start(report, parameters, tries=1, first_requested_at=_now()), False
 

@@ -51,7 +51,7 @@ class SyncOutcome:
         skipped: Model → why this Canvas cannot feed it.
         report_id: Canvas's id of the report; None for a list.
         report_url: Where Canvas's API shows the report.
-        adopted: Whether the report was started by an earlier run.
+        adopted: Whether the report was started before: by an earlier run, or ahead by this one.
     """
 
     source: str

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import polars as pl
 
@@ -20,7 +21,7 @@ from canvas_sync_dagster.canvas.archive import Opener, open_tables
 from canvas_sync_dagster.canvas.lifecycle import Limits
 from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile, available_reports
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
-from canvas_sync_dagster.errors import DataRejectedError, SettingError
+from canvas_sync_dagster.errors import CanvasError, DataRejectedError, SettingError
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.options import SyncOptions
@@ -55,6 +56,7 @@ def sync_report(
     options: SyncOptions,
     *,
     tell: Tell,
+    following: Sequence[tuple[ReportGroup, Collection[str]]] = (),
 ) -> SyncOutcome:
     """Runs one report and loads what it says.
 
@@ -65,6 +67,7 @@ def sync_report(
         scope: Canvas term id, or empty for a report without a term.
         options: What this run asks for in place of the settings.
         tell: Takes a line about the progress.
+        following: What this run asks for next, with the models that are wanted; Canvas may begin with it.
 
     Raises:
         CanvasSyncError: Nothing was published; the message says what to do.
@@ -73,7 +76,8 @@ def sync_report(
         raise SettingError("partition", "this is not a Canvas term", allowed="the id of a term, in digits", value=scope)
     tenant = options.over(session.tenant)
     prepare_schema(session.database_url, session.schema, session.models)
-    request = plan_request(group, selected, available_reports(session.canvas), tenant.provisioning_report)
+    available = available_reports(session.canvas)
+    request = plan_request(group, selected, available, tenant.provisioning_report)
     refuse_skipped(request, tenant.models, tenant=tenant.slug)
     if not request.models:
         return SyncOutcome.nothing(request.report, scope, session.canvas.now(), request.skipped)
@@ -88,7 +92,14 @@ def sync_report(
         parameters = request.parameters(scope, decision.updated_after)
         ledger = ReportLedger(session.database_url, session.schema, session.canvas.account_id)
         driver = ReportDriver(session.canvas, ledger, limits(tenant), tell=tell)
-        file = driver.obtain(request.report, parameters, directory)
+
+        def order_ahead() -> None:
+            for next_group, wanted in following[: tenant.reports_ahead]:
+                ahead = plan_request(next_group, wanted, available, tenant.provisioning_report)
+                if ahead.models:
+                    _order(driver, ahead, scope, _decide(session, tenant, ahead, scope, options), tell)
+
+        file = driver.obtain(request.report, parameters, directory, meanwhile=order_ahead)
         waited = time.perf_counter() - start
         try:
             return _Publication(
@@ -98,6 +109,14 @@ def sync_report(
             # Whoever runs it again wants another file, not this one once more.
             ledger.reject(file.entry, str(error))
             raise
+
+
+def _order(driver: ReportDriver[Any], ahead: Request, scope: str, decision: Decision, tell: Tell) -> None:
+    """Has Canvas begin with a report; if it cannot, whoever needs the report will hear of it."""
+    try:
+        driver.order(ahead.report, ahead.parameters(scope, decision.updated_after))
+    except CanvasError as error:
+        tell(f"{ahead.report} is not ordered ahead: {error}")
 
 
 def limits(tenant: TenantSettings) -> Limits:

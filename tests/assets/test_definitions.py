@@ -87,6 +87,27 @@ def test_a_root_run_registers_terms_and_a_term_run_fills_the_tables(
     assert canvas.token not in json.dumps({k: str(v) for k, v in metadata.items()})
 
 
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_run_has_canvas_begin_with_the_next_reports_while_it_waits(
+    canvas: SimulatedCanvas, database_url: str, tmp_path: Path, ahead: int
+) -> None:
+    definitions = located(canvas, database_url, tmp_path, reports_ahead=ahead)
+    with dg.DagsterInstance.ephemeral() as instance:
+        run(definitions, instance, "canvas__sync_root")
+        canvas.requests.clear()
+        before = set(canvas.queue.reports)
+        assert run(definitions, instance, "canvas__sync_term", "118").success
+    order = [
+        "download" if "/download" in each.path else each.path.rpartition("/")[2]
+        for each in list(canvas.requests)
+        if each.method == "POST" or "/download" in each.path
+    ]
+    assert order.index("download") == 1 + ahead
+    assert order[0] in {"provisioning_csv", "proservices_provisioning_csv"}
+    asked = [report.name for number, report in canvas.queue.reports.items() if number not in before]
+    assert len(asked) == len(set(asked))
+
+
 def test_the_policy_turns_incremental_and_run_config_overrides_it(
     canvas: SimulatedCanvas, database_url: str, tmp_path: Path
 ) -> None:
