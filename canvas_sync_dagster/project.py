@@ -23,6 +23,7 @@ from canvas_sync_dagster.schedules import sync_schedule
 from canvas_sync_dagster.sensors.batches import batch_sensor
 from canvas_sync_dagster.sensors.failures import failure_sensor
 from canvas_sync_dagster.sensors.live_events import live_event_sensor
+from canvas_sync_dagster.sensors.staleness import staleness_sensor
 from canvas_sync_dagster.settings import Settings, TenantSettings
 from canvas_sync_dagster.sync.extensions import (
     ApiOverride,
@@ -374,12 +375,7 @@ class CanvasSync:
 
     def models_of(self, tenant: TenantSettings) -> tuple[Model, ...]:
         """Returns the models that a tenant's settings ask for; those of one's own always belong to them."""
-        built_in = {model.name for model in self.settings.models()}
-        wanted = {model.name for model in self.models if model.name not in built_in or tenant.wants(model.name)}
-        if any(model.term_scoped for model in self.models if model.name in wanted):
-            # Without terms nobody knows the partitions.
-            wanted.add("terms")
-        return tuple(model for model in self.models if model.name in wanted)
+        return tenant.chosen(self.models)
 
     def definitions(self, *more: dg.Definitions) -> dg.Definitions:
         """Makes the assets, checks, jobs, schedules, sensors and resources of all tenants.
@@ -410,6 +406,7 @@ class CanvasSync:
         for tenant in tenants:
             per_term = any(self._is_per_term(name) for name in self._steps_of(tenant))
             sensors.append(batch_sensor(tenant, batches[tenant.slug], self._on_sync, per_term=per_term))
+            sensors.append(staleness_sensor(tenant, batches[tenant.slug]))
             sensors.append(live_event_sensor(tenant, functools.partial(location.session, tenant.slug)))
         return sensors
 

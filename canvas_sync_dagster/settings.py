@@ -10,7 +10,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -122,6 +122,9 @@ class TenantSettings(BaseModel):
     term_concurrency: int = Field(4, ge=1, le=100, description="1 to 100 term runs at once")
     reports_ahead: int = Field(2, ge=0, le=20, description="0 to 20 reports that a run orders before it needs them")
     on_failed_term: Literal["continue", "stop"] = Field("continue", description="continue, or stop")
+    stale_after: Duration = Field(
+        timedelta(days=1), description="a duration such as 1 day, from which a table is behind"
+    )
     unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are believed")
     poll_seconds: float = Field(30.0, gt=0, le=3600, description="seconds, more than 0, up to 3600")
 
@@ -141,6 +144,15 @@ class TenantSettings(BaseModel):
     def wants(self, model: str) -> bool:
         """Says whether a model belongs to this tenant's sync."""
         return "all" in self.models or model in self.models
+
+    def chosen(self, models: Iterable[Model]) -> tuple[Model, ...]:
+        """Picks the models that this tenant syncs; those of one's own always belong to them."""
+        known, built_in = tuple(models), {model.name for model in BUILT_IN}
+        wanted = {model.name for model in known if model.name not in built_in or self.wants(model.name)}
+        if any(model.term_scoped for model in known if model.name in wanted):
+            # Without terms nobody knows the partitions.
+            wanted.add("terms")
+        return tuple(model for model in known if model.name in wanted)
 
     @field_validator("slug")
     @classmethod

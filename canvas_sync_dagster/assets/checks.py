@@ -12,6 +12,7 @@ from canvas_sync_dagster.catalogue import Model, RestFeed
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.outcome import ModelOutcome
+    from canvas_sync_dagster.sync.staleness import Staleness
 
 DESCRIPTIONS = {
     "header_contract": "The report's header has the columns that the model declares, each once, and no others.",
@@ -20,6 +21,7 @@ DESCRIPTIONS = {
     "duplicate_keys": "No key comes twice. (Users come once per login, observers once per pair of logins.)",
     "suspects": "No row is suspected to be gone.",
     "orphans": "Every row's parent is there.",
+    "staleness": "No term in scope, nor the whole account, has fallen behind (CANVAS_SYNC_STALE_AFTER).",
 }
 REPEATING = {"users", "user_observers"}
 """Models of which Canvas's reports repeat keys by nature."""
@@ -45,6 +47,20 @@ def check_results(
             )
 
 
+def staleness_check(tenant: str, each: Staleness) -> dg.AssetCheckEvaluation:
+    """Tells how far a model has fallen behind, outside of any load."""
+    evidence: dict[str, Any] = {"behind": ", ".join(scope or "the account" for scope in each.scopes)}
+    if each.oldest is not None:
+        evidence["oldest"] = dg.MetadataValue.timestamp(each.oldest)
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(tenant, each.model),
+        check_name="staleness",
+        passed=not each.scopes,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=evidence,
+    )
+
+
 def _findings(each: ModelOutcome) -> dict[str, tuple[bool, dict[str, Any]]]:
     counts, absence = each.counts, each.absence
     found: dict[str, tuple[bool, dict[str, Any]]] = {
@@ -56,6 +72,8 @@ def _findings(each: ModelOutcome) -> dict[str, tuple[bool, dict[str, Any]]]:
         ),
         "suspects": (each.suspects == 0, {"suspects": each.suspects}),
         "orphans": (not any(each.orphans.values()), dict(each.orphans)),
+        # What was loaded a moment ago is fresh; the sensor says so of the rest.
+        "staleness": (True, {}),
     }
     if each.header is not None:
         header = each.header

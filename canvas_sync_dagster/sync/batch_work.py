@@ -54,11 +54,19 @@ class Batches:
         with self.connected("reading terms") as connection:
             known = read_terms(connection, self.tenant.schema_in_database)
             earlier = latest_batches(connection, self.tenant.schema_in_database)
-        scope = in_scope(known, self.scope or self.tenant.term_scope, datetime.now(UTC))
+        scope = self._in_scope(known, datetime.now(UTC))
         done = (each for each in earlier if each.status == "completed" and each.genre == self.tenant.batch_genre)
         last = next((each.terms for each in done if each.terms is not None), ())
         alive = [term.id for term in known if not term.deleted]
         return ordered([*scope, *leaving(last, scope, alive)], self.tenant.term_order, batch_key)
+
+    def terms_in_scope(self, now: datetime) -> list[str]:
+        """Returns the terms that a sync would cover."""
+        with self.connected("reading terms") as connection:
+            return self._in_scope(read_terms(connection, self.tenant.schema_in_database), now)
+
+    def _in_scope(self, known: Sequence[Term], now: datetime) -> list[str]:
+        return in_scope(known, self.scope or self.tenant.term_scope, now)
 
     def note(self, batch: Batch, details: Mapping[str, Any]) -> None:
         """Keeps what has become known of a batch."""

@@ -1,0 +1,48 @@
+"""Says every hour which tables have fallen behind: a check within a load could only ever find them fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from canvas_sync_dagster.assets.checks import staleness_check
+from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.settings import TenantSettings
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.batch_work import Batches
+
+SECONDS = 3600
+
+
+def staleness_sensor(tenant: TenantSettings, batches: Callable[[], Batches]) -> dg.SensorDefinition:
+    """Builds the sensor that evaluates a tenant's `staleness` checks.
+
+    Args:
+        tenant: Whose.
+        batches: Gives its batches; called within a tick, for it needs the database.
+    """
+    slug = tenant.slug
+
+    @dg.sensor(
+        name=f"{slug}__staleness",
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Says which tables of {slug} have fallen behind, and in which terms.",
+    )
+    def look(_: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        from canvas_sync_dagster.sync.staleness import staleness_of  # noqa: PLC0415 (the definitions stay light)
+
+        if tenant.base_url is None and tenant.database_url is None:
+            return dg.SkipReason(f"{slug} is not configured: CANVAS_SYNC_BASE_URL is not set")
+        try:
+            found = staleness_of(batches())
+        except CanvasSyncError as error:
+            return dg.SkipReason(str(error))
+        if not found:
+            return dg.SkipReason("nothing was synced yet")
+        return dg.SensorResult(asset_events=[staleness_check(slug, each) for each in found])
+
+    return look

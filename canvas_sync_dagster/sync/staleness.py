@@ -1,0 +1,73 @@
+"""Which tables have fallen behind, and in which terms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from psycopg import sql
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.sync.batch_work import Batches
+
+Marks = Mapping[tuple[str, str], datetime]
+"""Model and scope → how fresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """How far one model has fallen behind.
+
+    Attributes:
+        model: Its name.
+        oldest: How fresh the least fresh scope is; None if one of them was never synced.
+        scopes: Terms that are behind; an empty text stands for the whole account.
+    """
+
+    model: str
+    oldest: datetime | None
+    scopes: Sequence[str] = field(default=())
+
+
+def staleness(
+    models: Iterable[Model], marks: Marks, terms: Collection[str], now: datetime, limit: timedelta
+) -> list[Staleness]:
+    """Judges each model that was ever synced; of the others it is not known whether this Canvas can feed them.
+
+    Args:
+        models: Of the tenant.
+        marks: The watermarks.
+        terms: Ids of the terms in scope.
+        now: Moment of the judgement, aware.
+        limit: Age from which on a scope is behind.
+    """
+    found = []
+    for model in models:
+        if not any(name == model.name for name, _ in marks):
+            continue
+        scopes = sorted(terms, key=int) if model.term_scoped else [""]
+        seen = {scope: marks.get((model.name, scope)) for scope in scopes}
+        behind = [scope for scope, at in seen.items() if at is None or now - at > limit]
+        known = [at for at in seen.values() if at is not None]
+        found.append(Staleness(model.name, min(known) if len(known) == len(seen) and known else None, behind))
+    return found
+
+
+def staleness_of(batches: Batches) -> list[Staleness]:
+    """Judges a tenant's models now.
+
+    Raises:
+        CanvasSyncError: The database is away.
+    """
+    schema = batches.tenant.schema_in_database
+    with batches.connected("reading watermarks") as connection:
+        exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_watermarks',)).fetchone()
+        if exists is None or exists[0] is None:
+            return []
+        query = sql.SQL("select model, scope, observed_at from {} where observed_at is not null").format(
+            sql.Identifier(schema, "canvas_sync_watermarks")
+        )
+        marks = {(model, scope): at for model, scope, at in connection.execute(query).fetchall()}
+    now = datetime.now(UTC)
+    return staleness(batches.models, marks, batches.terms_in_scope(now), now, batches.tenant.stale_after)
