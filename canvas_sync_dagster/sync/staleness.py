@@ -12,7 +12,7 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.sync.batch_work import Batches
 
 Marks = Mapping[tuple[str, str], datetime]
-"""Model and scope → how fresh."""
+"""Model and scope → when it was last synced, on our own clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Staleness:
 
     Attributes:
         model: Its name.
-        oldest: How fresh the least fresh scope is; None if one of them was never synced.
+        oldest: When the scope was synced that waits longest; None if one of them never was.
         scopes: Terms that are behind; an empty text stands for the whole account.
     """
 
@@ -65,7 +65,7 @@ def staleness_of(batches: Batches) -> list[Staleness]:
         exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_watermarks',)).fetchone()
         if exists is None or exists[0] is None:
             return []
-        query = sql.SQL("select model, scope, observed_at from {} where observed_at is not null").format(
+        query = sql.SQL("select model, scope, updated_at from {}").format(
             sql.Identifier(schema, "canvas_sync_watermarks")
         )
         marks = {(model, scope): at for model, scope, at in connection.execute(query).fetchall()}
