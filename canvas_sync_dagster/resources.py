@@ -13,7 +13,7 @@ from pydantic import Field
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
 from canvas_sync_dagster.settings import Settings, parse_duration, parse_updated_after
-from canvas_sync_dagster.sync.options import SyncOptions
+from canvas_sync_dagster.sync.options import SyncOptions, parse_legacy_support
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches
@@ -40,6 +40,9 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     report_timeout: str | None = Field(None, description="how long a report may take in all, e.g. 1 day")
     report_compilation_timeout: str | None = Field(None, description="how long Canvas may compile it, e.g. 1 hour")
     report_max_tries: int | None = Field(None, description="how often it is started, 1 to 100")
+    legacy_support: str = Field(
+        "all", description="whose rows go to the functions given by row_by_row: all, none, or a comma list of models"
+    )
     accept_shrinkage: bool = Field(
         False, description="true after a person has seen that a report may be so much shorter"
     )
@@ -60,6 +63,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 "report_compilation_timeout", self.report_compilation_timeout, parse_duration, "1 hour"
             ),
             report_max_tries=self.report_max_tries,
+            legacy_support=parse_legacy_support(self.legacy_support),
             accept_shrinkage=self.accept_shrinkage,
             batch_id=batch_id,
             run_id=run_id,

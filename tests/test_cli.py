@@ -66,6 +66,18 @@ def test_an_error_is_one_line_and_the_right_exit_code(
     assert "hidden" not in done.stderr + done.stdout
 
 
+def test_legacy_support_names_models_that_have_a_function_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from canvas_sync_dagster import CanvasSync\n"
+        "sync = CanvasSync.from_environment()\n"
+        "sync.row_by_row('users', print)\n"
+    )
+    asked = canvas_sync(tmp_path, "sync", "-m", "own", "--legacy-support", "users,courses")
+    assert asked.returncode == 2
+    assert "no function takes the rows of courses" in asked.stderr
+    assert "Allowed: all, none, or of users" in asked.stderr
+
+
 def test_wrong_usage_is_exit_code_two(tmp_path: Path) -> None:
     assert canvas_sync(tmp_path, "migrate", "--no-such").returncode == 2
     assert canvas_sync(tmp_path, "migrate", "--tenant", "nobody").returncode == 2

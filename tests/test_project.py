@@ -165,6 +165,28 @@ def test_row_by_row_gives_each_row_to_a_function(
     assert rows(database_url, "select count(*) from canvas.users") == [(0,)]
 
 
+def test_a_run_may_leave_row_by_row_and_each_way_keeps_its_own_watermark(
+    sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
+) -> None:
+    seen: list[str] = []
+    sync.row_by_row("users", lambda row: seen.append(row["canvas_user_id"]))
+
+    def run_with(legacy_support: str) -> dg.ExecuteInProcessResult:
+        job = sync.definitions().resolve_job_def("canvas__sync_root")
+        config = {"resources": {"sync_options": {"config": {"legacy_support": legacy_support}}}}
+        return job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+
+    assert metadata(run_with("all"), "users")["mode"] == "full"
+    assert (len(seen), rows(database_url, "select count(*) from canvas.users")) == (43, [(0,)])
+    # The table has seen nothing yet, however often the function has.
+    assert metadata(run_with("none"), "users")["mode"] == "full"
+    assert (len(seen), rows(database_url, "select count(*) from canvas.users")) == (43, [(38,)])
+    assert metadata(run_with("users"), "users")["mode"] == "incremental"
+    failed = run_with("courses")
+    errors = [str(event.step_failure_data.error) for event in failed.get_step_failure_events()]
+    assert any("no function takes the rows of courses" in error and "users" in error for error in errors)
+
+
 def test_a_mapping_adds_a_column_that_migrate_makes(
     sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
 ) -> None:

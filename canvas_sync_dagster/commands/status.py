@@ -19,7 +19,7 @@ from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.warehouse.batches import latest_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.state import missing
+from canvas_sync_dagster.warehouse.state import missing, model_marked
 
 SILENCE = 24.0
 """Hours without an event after which Canvas may have stopped sending, or the receiver may be down."""
@@ -62,7 +62,7 @@ def _models(connection: Connection, schema: str, location: Location) -> list[dic
     ).fetchall()
     found = []
     for model in location.models:
-        mine = [(scope, observed, full) for name, scope, observed, full in marks if name == model.name]
+        mine = [(scope, observed, full) for name, scope, observed, full in marks if model_marked(name) == model.name]
         if not mine:
             continue
         found.append(

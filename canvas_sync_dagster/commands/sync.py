@@ -17,6 +17,7 @@ from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.settings import TenantSettings, parse_updated_after
+from canvas_sync_dagster.sync.options import parse_legacy_support
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -32,6 +33,12 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 @click.option("--updated-after", help="true, false, or an ISO-8601 date.")
 @click.option("--full", is_flag=True, help="Read everything, whatever the policy says.")
 @click.option("--tenant", help="Only this tenant; all if not given.")
+@click.option(
+    "--legacy-support",
+    default="all",
+    show_default=True,
+    help="Whose rows go to the functions of your own given by row_by_row: all, none, or a comma list of models.",
+)
 @click.option("--accept-shrinkage", is_flag=True, help="A report may be much shorter than the table.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @located
@@ -43,6 +50,7 @@ def sync(
     updated_after: str | None,
     full: bool,
     tenant: str | None,
+    legacy_support: str,
     accept_shrinkage: bool,
     log_format: str,
 ) -> None:
@@ -52,7 +60,12 @@ def sync(
             parse_updated_after(updated_after)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--updated-after") from None
-    options = {"mode": "full" if full else "auto", "accept_shrinkage": accept_shrinkage}
+    location.extensions.row_functions(parse_legacy_support(legacy_support))
+    options = {
+        "mode": "full" if full else "auto",
+        "legacy_support": legacy_support,
+        "accept_shrinkage": accept_shrinkage,
+    }
     if updated_after is not None:
         options["updated_after"] = updated_after
     wanted = {name.strip() for name in models.split(",")} if models else None

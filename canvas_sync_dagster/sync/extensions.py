@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.sync.scope import Term
 
 if TYPE_CHECKING:
@@ -63,3 +64,19 @@ class Extensions:
     term_scope: Callable[[Term], bool] | None = None
     events: Any = None
     accepts_event: Callable[..., bool] | None = None
+
+    def row_functions(self, chosen: frozenset[str] | None) -> Mapping[str, RowFunction]:
+        """Returns the row functions that a run uses: all, or those of the chosen models.
+
+        Raises:
+            SettingError: A chosen model has none.
+        """
+        if chosen is None:
+            return self.row_by_row
+        if without := sorted(chosen - self.row_by_row.keys()):
+            raise SettingError(
+                "legacy_support",
+                f"no function takes the rows of {', '.join(without)}; register one by `sync.row_by_row`",
+                allowed=f"all, none, or of {', '.join(sorted(self.row_by_row)) or 'no model, for none has a function'}",
+            )
+        return {name: self.row_by_row[name] for name in chosen}

@@ -19,6 +19,7 @@ class SyncOptions:
         report_timeout: How long a report may take in all.
         report_compilation_timeout: How long Canvas may compile it.
         report_max_tries: How often it is started.
+        legacy_support: Models whose rows go to the user's functions; None is all that have one.
         accept_shrinkage: Whether a scope may shrink suddenly, for a person has looked at the report.
         batch_id: Which batch the run belongs to.
         run_id: Which run this is, for the journal.
@@ -29,6 +30,7 @@ class SyncOptions:
     report_timeout: timedelta | None = None
     report_compilation_timeout: timedelta | None = None
     report_max_tries: int | None = None
+    legacy_support: frozenset[str] | None = None
     accept_shrinkage: bool = False
     batch_id: str = ""
     run_id: str = ""
@@ -42,3 +44,11 @@ class SyncOptions:
             "report_max_tries": self.report_max_tries,
         }
         return tenant.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def parse_legacy_support(value: str) -> frozenset[str] | None:
+    """Reads `all`, `none` or a comma list of models, or the gem's `true` and `false`; None is all."""
+    names = frozenset(name.strip() for name in value.split(",") if name.strip())
+    if names in ({"all"}, {"true"}):
+        return None
+    return frozenset() if names in ({"none"}, {"false"}) else names

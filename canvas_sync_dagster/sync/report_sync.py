@@ -42,7 +42,7 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
 from canvas_sync_dagster.warehouse.load import LoadCounts, Source, count_rows, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.row_by_row import load_row_by_row
-from canvas_sync_dagster.warehouse.state import JobLog, advance_watermark, lock_scopes, read_watermarks
+from canvas_sync_dagster.warehouse.state import JobLog, advance_watermark, lock_scopes, read_watermarks, row_mark
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 Tell = Callable[[str], None]
@@ -102,9 +102,7 @@ def sync_report(
         file = driver.obtain(request.report, parameters, directory, meanwhile=order_ahead)
         waited = time.perf_counter() - start
         try:
-            return _Publication(
-                session, request, scope, decision, file, job, waited, options.accept_shrinkage
-            ).publish()
+            return _Publication(session, request, scope, decision, file, job, waited, options).publish()
         except DataRejectedError as error:
             # Whoever runs it again wants another file, not this one once more.
             ledger.reject(file.entry, str(error))
@@ -131,7 +129,7 @@ def limits(tenant: TenantSettings) -> Limits:
 
 
 def _decide(session: Session, tenant: TenantSettings, request: Request, scope: str, options: SyncOptions) -> Decision:
-    names = [model.name for model in request.models]
+    names = [_mark_name(session, model, options) for model in request.models]
     with session.transaction("reading watermarks") as connection:
         known = read_watermarks(connection, session.schema, names, scope)
     marks = [Mark(known[name].observed_at, known[name].full_observed_at) if name in known else None for name in names]
@@ -145,6 +143,12 @@ def _decide(session: Session, tenant: TenantSettings, request: Request, scope: s
         timezone=tenant.time_zone,
         batch_id=options.batch_id,
     )
+
+
+def _mark_name(session: Session, model: Model, options: SyncOptions) -> str:
+    """Names a model's watermark: what the user's function has seen of it says nothing of the table, nor the reverse."""
+    functions = session.extensions.row_functions(options.legacy_support)
+    return row_mark(model.name) if model.name in functions else model.name
 
 
 @contextmanager
@@ -177,7 +181,7 @@ class _Publication:
     file: ReportFile
     job: JobLog
     waited: float
-    accept_shrinkage: bool = False
+    options: SyncOptions
 
     def publish(self) -> SyncOutcome:
         """Loads all tables of the report in one transaction."""
@@ -189,7 +193,8 @@ class _Publication:
         what = f"loading {', '.join(names)}{f' of term {self.scope}' if self.scope else ''}"
         with self.session.transaction(what) as connection:
             lock_scopes(connection, self.session.schema, names, self.scope)
-            marks = read_watermarks(connection, self.session.schema, names, self.scope)
+            marked = {model.name: _mark_name(self.session, model, self.options) for model in self.request.models}
+            marks = read_watermarks(connection, self.session.schema, marked.values(), self.scope)
             source = Source(
                 scope=self.scope,
                 observed_at=self.file.observed_at,
@@ -199,7 +204,7 @@ class _Publication:
             )
             loaded = []
             for model in self.request.models:
-                mark = marks.get(model.name)
+                mark = marks.get(marked[model.name])
                 own = replace(source, watermark=mark.observed_at if mark else None)
                 loaded.append((own, self._load(connection, model, tables, own)))
             # Only now does every row know its parents, and so its term.
@@ -214,7 +219,7 @@ class _Publication:
         table = feed.table if isinstance(feed, ProvisioningFeed) else self.request.report
         prefer = feed.prefer if isinstance(feed, (ProvisioningFeed, ReportFeed)) else None
         listed: list[pl.DataFrame] = []
-        function = self.session.extensions.row_by_row.get(model.name)
+        function = self.session.extensions.row_functions(self.options.legacy_support).get(model.name)
         if function is not None:
             counts = load_row_by_row(connection, schema, model, tables[table], source, function)
             self._advance(connection, model, source)
@@ -238,7 +243,7 @@ class _Publication:
         advance_watermark(
             connection,
             self.session.schema,
-            model.name,
+            _mark_name(self.session, model, self.options),
             self.scope,
             observed_at=source.observed_at,
             complete=source.complete,
@@ -268,7 +273,7 @@ class _Publication:
         absence = Absence()
         if source.complete and loaded.listed is not None:
             listed = pl.concat([no_keys(model), *loaded.listed])
-            gate = None if self.accept_shrinkage else GATE
+            gate = None if self.options.accept_shrinkage else GATE
             absence = mark_missing(connection, schema, model, self.session.by_name, source, listed, gate=gate)
         return ModelOutcome(
             model,

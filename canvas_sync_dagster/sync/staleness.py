@@ -10,6 +10,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.warehouse.state import model_marked
 
 Marks = Mapping[tuple[str, str], datetime]
 """Model and scope → when it was last synced, on our own clock."""
@@ -65,9 +66,9 @@ def staleness_of(batches: Batches) -> list[Staleness]:
         exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_watermarks',)).fetchone()
         if exists is None or exists[0] is None:
             return []
-        query = sql.SQL("select model, scope, updated_at from {}").format(
+        query = sql.SQL("select model, scope, updated_at from {} order by updated_at").format(
             sql.Identifier(schema, "canvas_sync_watermarks")
         )
-        marks = {(model, scope): at for model, scope, at in connection.execute(query).fetchall()}
+        marks = {(model_marked(mark), scope): at for mark, scope, at in connection.execute(query).fetchall()}
     now = datetime.now(UTC)
     return staleness(batches.models, marks, batches.terms_in_scope(now), now, batches.tenant.stale_after)

@@ -72,6 +72,19 @@ def read_watermarks(connection: Connection, schema: str, models: Iterable[str], 
     return {str(model): Watermark(observed_at, full_at) for model, observed_at, full_at in rows}
 
 
+ROW_MARK = "rows:"
+
+
+def row_mark(model: str) -> str:
+    """Names the watermark of a model whose rows go to the user's function in place of the table."""
+    return f"{ROW_MARK}{model}"
+
+
+def model_marked(mark: str) -> str:
+    """Names the model that a watermark speaks of, wherever its rows go."""
+    return mark.removeprefix(ROW_MARK)
+
+
 def lock_scopes(connection: Connection, schema: str, models: Iterable[str], scope: str) -> None:
     """Makes loads of one scope wait for each other until the transaction ends, always in the same order."""
     for model in sorted(models):
