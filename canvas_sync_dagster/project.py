@@ -19,7 +19,7 @@ from canvas_sync_dagster.catalogue.overrides import MappingOverride, column_type
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events.handlers import EventHandlers, Handler, ModelHandler
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
-from canvas_sync_dagster.schedules import sync_schedule
+from canvas_sync_dagster.schedules import nightly_schedules, sync_schedule
 from canvas_sync_dagster.sensors.batches import batch_sensor
 from canvas_sync_dagster.sensors.failures import failure_sensor
 from canvas_sync_dagster.sensors.live_events import live_event_sensor
@@ -369,6 +369,7 @@ class CanvasSync:
             quiet=frozenset(self.config.quiet),
             client=self._client,
             term_scope=self._term_scope,
+            on_sync=tuple(self._on_sync),
         )
 
     # Dagster
@@ -388,7 +389,11 @@ class CanvasSync:
         ours = dg.Definitions(
             assets=[asset for tenant in tenants for asset in self._assets(tenant)],
             jobs=[job for tenant in tenants for job in self._jobs(tenant)],
-            schedules=[sync_schedule(tenant, self._batches(location, tenant)) for tenant in tenants],
+            schedules=[
+                schedule
+                for tenant in tenants
+                for schedule in (sync_schedule(tenant, self._batches(location, tenant)), *nightly_schedules(tenant))
+            ],
             sensors=self._sensors(location),
             resources={
                 "code_location": dg.ResourceDefinition.hardcoded_resource(location),

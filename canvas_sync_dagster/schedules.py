@@ -1,4 +1,4 @@
-"""One schedule per tenant: each tick opens a batch and requests its root run; the batch sensor does the rest."""
+"""A tenant's schedules: a tick of its sync opens a batch and requests the root run; the batch sensor does the rest."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.sensors.lost import begin_batch
 from canvas_sync_dagster.settings import TenantSettings
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def sync_schedule(tenant: TenantSettings, batches: Callable[[], Batches]) -> dg.ScheduleDefinition:
-    """Builds a tenant's schedule.
+    """Builds the schedule of a tenant's sync.
 
     Args:
         tenant: Its settings say when.
@@ -35,7 +36,7 @@ def sync_schedule(tenant: TenantSettings, batches: Callable[[], Batches]) -> dg.
     def sync(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         key = f"{slug}:{tenant.batch_genre}:{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
         try:
-            batch = batches().open(key, {"trigger": "schedule"})
+            batch = begin_batch(context.instance, batches(), key, {"trigger": "schedule"})
         except CanvasSyncError as error:
             return dg.SkipReason(str(error))
         if batch is None:
@@ -43,3 +44,20 @@ def sync_schedule(tenant: TenantSettings, batches: Callable[[], Batches]) -> dg.
         return dg.RunRequest(run_key=key, tags={BATCH_TAG: batch.key, GENRE_TAG: tenant.batch_genre, TENANT_TAG: slug})
 
     return sync
+
+
+def nightly_schedules(tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
+    """Builds the schedules of what is best done while nobody is there: asking about suspects, dropping what is old."""
+    return [
+        dg.ScheduleDefinition(
+            name=f"{tenant.slug}__{job}",
+            job_name=f"{tenant.slug}__{job}",
+            cron_schedule=cron,
+            execution_timezone=tenant.timezone,
+            description=description,
+        )
+        for job, cron, description in (
+            ("reconcile", "20 2 * * *", f"Asks Canvas about the rows of {tenant.slug} that reports no longer list."),
+            ("housekeeping", "40 3 * * *", f"Drops what is old and settled of {tenant.slug}."),
+        )
+    ]

@@ -125,6 +125,9 @@ class TenantSettings(BaseModel):
     stale_after: Duration = Field(
         timedelta(days=1), description="a duration such as 1 day, from which a table is behind"
     )
+    lost_after: Duration = Field(
+        timedelta(minutes=2), description="a duration such as 2 minutes of silence, after which a run counts as dead"
+    )
     unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are believed")
     poll_seconds: float = Field(30.0, gt=0, le=3600, description="seconds, more than 0, up to 3600")
 

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "resources": {"sync", "catalogue", "canvas", "warehouse"} | LEAVES,
     "assets": {"live_events", "resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
     "sensors": {"assets", "resources", "sync", "live_events", "catalogue", "warehouse"} | LEAVES,
-    "schedules": {"assets", "resources", "sync", "catalogue"} | LEAVES,
+    "schedules": {"assets", "sensors", "resources", "sync", "catalogue"} | LEAVES,
     "project": {"live_events", "assets", "sensors", "schedules", "resources", "sync", "catalogue"} | LEAVES,
     "definitions": {"project", "errors"},
     "component": {"project", "settings"},
@@ -46,7 +46,8 @@ ALLOWED: dict[str, set[str]] = {
         "warehouse",
     }
     | LEAVES,
-    "commands": {"live_events", "project", "assets", "resources", "sync", "canvas", "catalogue", "warehouse"} | LEAVES,
+    "commands": {"live_events", "project", "assets", "sensors", "resources", "sync", "canvas", "catalogue", "warehouse"}
+    | LEAVES,
     "cli": {"commands", "live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
     "testing": {"embedded", "simulator"},
     "__init__": {"project", "component", "settings", "live_events"},

@@ -31,8 +31,8 @@ def sync(canvas: SimulatedCanvas, database_url: str, tmp_path: Path) -> CanvasSy
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as opened:
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as opened:
         yield opened
 
 

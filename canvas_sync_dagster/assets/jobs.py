@@ -4,6 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from canvas_sync_dagster.assets.metadata import event_materializations
+from canvas_sync_dagster.assets.pruning import prune_runs
 from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, failures
@@ -30,7 +31,7 @@ def live_events_job(tenant: TenantSettings) -> dg.JobDefinition:
         from canvas_sync_dagster.live_events.drain import drain  # noqa: PLC0415 (as in reports.py)
 
         with failures(), code_location.session(tenant.slug) as session:
-            done = drain(session)
+            done = drain(session, run_id=context.run.run_id)
         for each in event_materializations(tenant.slug, done):
             context.log_event(each)
         ends = ", ".join(f"{count} {state}" for state, count in done.events.items())
@@ -71,7 +72,7 @@ def reconcile_job(tenant: TenantSettings, models: tuple[Model, ...]) -> dg.JobDe
 
 
 def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
-    """Builds the job that drops what is old and settled: journal, events, rejects, ledger."""
+    """Builds the job that drops what is old and settled: journal, events, rejects, ledger, and Dagster's own runs."""
 
     @dg.op(name=f"{tenant.slug}__drop_what_is_old")
     def drop_what_is_old(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
@@ -85,7 +86,9 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
         ):
             dropped = drop_old_rows(connection, session.schema)
             days = age_out(connection, session.schema, EVENTS_KEPT)
-        context.log.info(f"{days} days of events, " + ", ".join(f"{rows} of {name}" for name, rows in dropped.items()))
+        runs = prune_runs(context.instance, tenant.slug)
+        told = [f"{days} days of events", f"{runs} runs", *(f"{rows} of {name}" for name, rows in dropped.items())]
+        context.log.info(f"dropped: {', '.join(told)}")
 
     @dg.job(name=f"{tenant.slug}__housekeeping", tags={TENANT_TAG: tenant.slug}, executor_def=dg.in_process_executor)
     def housekeeping() -> None:

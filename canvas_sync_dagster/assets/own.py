@@ -49,10 +49,12 @@ def insertion_asset(tenant: TenantSettings, insertion: Insertion, *, per_term: b
     def inserted(
         context: dg.AssetExecutionContext, code_location: dg.ResourceParam[CodeLocation]
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+        from canvas_sync_dagster.sync.insertion import run_insertion  # noqa: PLC0415 (as in reports.py)
+
+        scope = context.partition_key if per_term else ""
         with failures(), code_location.session(tenant.slug) as session:
-            scope = context.partition_key if per_term else ""
             own = InsertionContext(tenant.slug, scope, session, context.run.run_id, context.log.info)
-            returned = insertion.function(own)
+            returned = run_insertion(insertion, own)
         yield dg.MaterializeResult(asset_key=spec.key, metadata=as_metadata(returned))
 
     return inserted

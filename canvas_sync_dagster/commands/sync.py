@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.settings import TenantSettings, parse_updated_after
+from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.options import parse_legacy_support
 
 if TYPE_CHECKING:
@@ -106,31 +108,38 @@ class _Run:
 
         from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG  # noqa: PLC0415
         from canvas_sync_dagster.resources import CodeLocation  # noqa: PLC0415
+        from canvas_sync_dagster.sensors.batches import call_back  # noqa: PLC0415
+        from canvas_sync_dagster.sensors.lost import batch_runs, begin_batch  # noqa: PLC0415
 
         slug, genre = self._tenant.slug, self._tenant.batch_genre
         key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
         location = CodeLocation(self._project.settings, self._project.models, self._project.extensions)
         batches = location.batches(slug, term_scope)
-        batch = batches.open(key, {"trigger": "command"})
-        if batch is None:
-            raise click.ClickException(
-                f"a sync of {slug} ({genre}) is under way already; `canvas-sync status` tells which"
-            )
         tags = {BATCH_TAG: key, GENRE_TAG: genre, TENANT_TAG: slug}
-        failed: list[str] = []
-        try:
-            with dg.DagsterInstance.get() as instance, self._progress() as progress:
-                failed += self._job(instance, f"{slug}__sync_root", None, tags, progress)
-                terms = batches.terms(key)
-                batches.note(batch, {"terms": terms})
-                known = set(instance.get_dynamic_partitions(f"canvas_terms__{slug}"))
-                for term in terms if self._has_terms() else []:
-                    if term not in known:
-                        instance.add_dynamic_partitions(f"canvas_terms__{slug}", [term])
-                    failed += self._job(instance, f"{slug}__sync_term", term, tags, progress)
-        finally:
-            reason = f"{len(failed)} models failed" if failed else "all done"
-            batches.close(batch, "failed" if failed or sys.exc_info()[0] else "completed", reason, [])
+        with dg.DagsterInstance.get() as instance:
+            batch = begin_batch(instance, batches, key, {"trigger": "command"})
+            if batch is None:
+                raise click.ClickException(
+                    f"a sync of {slug} ({genre}) is under way already; `canvas-sync status` tells which. "
+                    f"One that died is recognized by {self._tenant.lost_after} of silence"
+                )
+            failed: list[str] = []
+            try:
+                with self._progress() as progress, beating(lambda: batches.note(batch, {}), self._tenant.lost_after):
+                    failed += self._job(instance, f"{slug}__sync_root", None, tags, progress)
+                    terms = batches.terms(key)
+                    batches.note(batch, {"terms": terms})
+                    known = set(instance.get_dynamic_partitions(f"canvas_terms__{slug}"))
+                    for term in terms if self._has_terms() else []:
+                        if term not in known:
+                            instance.add_dynamic_partitions(f"canvas_terms__{slug}", [term])
+                        failed += self._job(instance, f"{slug}__sync_term", term, tags, progress)
+            finally:
+                reason = f"{len(failed)} models failed" if failed else "all done"
+                status = "failed" if failed or sys.exc_info()[0] else "completed"
+                _, _, runs = batch_runs(instance, slug, key)
+                if batches.close(batch, status, reason, runs):
+                    call_back(self._project.extensions.on_sync, batch, status, reason, logging.getLogger(__name__))
         return failed
 
     def _has_terms(self) -> bool:

@@ -19,6 +19,7 @@ from canvas_sync_dagster.catalogue import Model, Suffices
 from canvas_sync_dagster.errors import DataRejectedError
 from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, name_of
 from canvas_sync_dagster.live_events.inbox import TABLE, Row, claim, ensure_partitions, fail, settle
+from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.mapping import event_row, local_id, shard_of
 from canvas_sync_dagster.sync.objects import Answer, Verdict, apply_answers, ask, can_ask, path_columns
 from canvas_sync_dagster.sync.session import Session
@@ -53,12 +54,14 @@ class Drained:
     seconds: float = 0.0
 
 
-def drain(session: Session, *, budget: float = 3600.0) -> Drained:
+def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_log_errors: bool = False) -> Drained:
     """Applies what waits, until nothing does or the budget is spent.
 
     Args:
         session: The tenant's Canvas and database.
         budget: Seconds.
+        run_id: Of the run that it is part of, for the journal.
+        only_log_errors: Whether the journal keeps a drain only if it failed.
 
     Raises:
         CanvasSyncError: Canvas or the database is away; what was done stands, the rest waits.
@@ -70,17 +73,22 @@ def drain(session: Session, *, budget: float = 3600.0) -> Drained:
             return Drained(busy=True)
         with connect(url) as connection:
             ensure_partitions(connection, schema)
-        while True:
-            with connect(url) as connection:
-                rows = claim(connection, schema, AT_ONCE)
-            if not rows:
-                break
-            if time.monotonic() - start > budget:
-                done.left = True
-                break
-            _Batch(session, rows, done).apply()
+        rows = _claimed(session)
+        if rows:
+            with journaled(session, "live_events", {}, run_id, only_errors=only_log_errors) as job:
+                while rows and not done.left:
+                    _Batch(session, rows, done).apply()
+                    rows = _claimed(session)
+                    done.left = bool(rows) and time.monotonic() - start > budget
+                with connect(url) as connection:
+                    job.succeed(connection, {"events": done.events, "tables": done.tables})
     done.seconds = time.monotonic() - start
     return done
+
+
+def _claimed(session: Session) -> list[Row]:
+    with connect(session.database_url) as connection:
+        return claim(connection, session.schema, AT_ONCE)
 
 
 def backlog(session: Session) -> tuple[int, int | None]:

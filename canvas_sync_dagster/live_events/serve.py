@@ -93,7 +93,7 @@ def _inbox(
 
     def apply() -> object:
         with open_session(settings, tenant, models, extensions) as session:
-            return drain(session)
+            return drain(session, only_log_errors=True)
 
     return Inbox(
         tenant=tenant.slug,

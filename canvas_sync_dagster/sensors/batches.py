@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.sensors.lost import batch_runs, close_abandoned, fail_lost_runs, is_abandoned
 from canvas_sync_dagster.settings import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches
-    from canvas_sync_dagster.sync.batches import RunState
     from canvas_sync_dagster.warehouse.batches import Batch
 
 OnSync = tuple[str, Callable[..., object]]
@@ -44,9 +45,9 @@ def batch_sensor(
     def look_after(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             ours = batches()
-            open_now = ours.under_way()
-            requests, said = [], []
-            for batch in open_now:
+            requests = []
+            said = [f"run {run_id} is dead" for run_id in fail_lost_runs(context.instance, ours)]
+            for batch in ours.under_way():
                 launched, reason = _go_on(context, tenant, ours, batch, callbacks, per_term=per_term)
                 requests += launched
                 said.append(f"{batch.key}: {reason}")
@@ -70,6 +71,13 @@ def _go_on(
 ) -> tuple[list[dg.RunRequest], str]:
     from canvas_sync_dagster.sync.batches import next_step  # noqa: PLC0415 (the definitions stay light)
 
+    if batch.details.get("trigger") == "command":
+        # The command launches its runs itself, with options of its own; only a dead one needs somebody else.
+        if not is_abandoned(context.instance, ours, batch):
+            return [], "a command works on it"
+        if close_abandoned(context.instance, ours, batch):
+            call_back(callbacks, batch, "failed", "its command is gone", context.log)
+        return [], "its command is gone"
     root, runs, ids = batch_runs(context.instance, tenant.slug, batch.key)
     step = next_step(
         age=datetime.now(UTC) - batch.started_at,
@@ -82,7 +90,7 @@ def _go_on(
     )
     ours.note(batch, {"terms": list(step.terms)} if step.terms is not None else {})
     if step.close and ours.close(batch, step.close, step.reason, ids):
-        _call(context, callbacks, batch, step.close, step.reason)
+        call_back(callbacks, batch, step.close, step.reason, context.log)
     known = set(context.instance.get_dynamic_partitions(f"canvas_terms__{tenant.slug}"))
     tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: tenant.slug}
     requests = [
@@ -93,33 +101,12 @@ def _go_on(
     return requests, step.reason
 
 
-def batch_runs(
-    instance: dg.DagsterInstance, slug: str, key: str
-) -> tuple[RunState | None, dict[str, RunState], list[str]]:
-    """Reads the states of a batch's runs: the root's, each term's, and all their ids. The latest run of a term counts."""
-    from canvas_sync_dagster.sync.batches import RunState  # noqa: PLC0415
-
-    root: RunState | None = None
-    terms: dict[str, RunState] = {}
-    found = instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: key}), ascending=True)
-    for record in found:
-        run = record.dagster_run
-        state = RunState.ACTIVE
-        if run.is_finished:
-            state = RunState.SUCCESS if run.status is dg.DagsterRunStatus.SUCCESS else RunState.FAILURE
-        if run.job_name == f"{slug}__sync_root":
-            root = state
-        elif term := run.tags.get("dagster/partition"):
-            terms[term] = state
-    return root, terms, [record.dagster_run.run_id for record in found]
-
-
-def _call(context: Any, callbacks: Sequence[OnSync], batch: Batch, status: str, reason: str) -> None:
-    """Tells the user's functions, each once; what they raise hurts nothing."""
+def call_back(callbacks: Sequence[OnSync], batch: Batch, status: str, reason: str, log: logging.Logger) -> None:
+    """Tells the user's functions that a batch is over, each once; what they raise hurts nothing."""
     told = {"key": batch.key, "genre": batch.genre, "status": status, "reason": reason, "started_at": batch.started_at}
     for when, function in callbacks:
         if when == "complete" or (when == "success" and status == "completed"):
             try:
                 function(told)
             except Exception:
-                context.log.exception(f"on_sync callback {getattr(function, '__name__', function)} failed")
+                log.exception(f"on_sync callback {getattr(function, '__name__', function)} failed")

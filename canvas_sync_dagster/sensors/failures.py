@@ -34,12 +34,9 @@ def failure_sensor(
         run, slug = context.dagster_run, context.dagster_run.tags.get(TENANT_TAG, "")
         job_log: dict[str, object] | None = None
         if slug in batches:
-            from canvas_sync_dagster.warehouse.state import close_lost_jobs  # noqa: PLC0415
-
+            why = f"the process ended: {context.failure_event.message or ''}"
             try:
-                with batches[slug]().connected("closing the journal") as connection:
-                    schema = batches[slug]().tenant.schema_in_database
-                    job_log = close_lost_jobs(connection, schema, run.run_id, context.failure_event.message or "")
+                job_log = batches[slug]().close_journal(run.run_id, why)
             except CanvasSyncError as error:
                 context.log.warning(str(error))
         for function in callbacks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import sql
@@ -16,6 +16,7 @@ from canvas_sync_dagster.sync.batches import leaving
 from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, ordered
 from canvas_sync_dagster.warehouse.batches import Batch, close_batch, latest_batches, note, open_batch, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
+from canvas_sync_dagster.warehouse.state import JobLog, close_lost_jobs, journal_silences
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 
@@ -78,7 +79,24 @@ class Batches:
         schema = self.tenant.schema_in_database
         with self.connected("closing a batch") as connection:
             full = _was_full(connection, schema, runs)
-            return close_batch(connection, schema, batch, status, {"reason": reason, "full_sync": full})
+            closed = close_batch(connection, schema, batch, status, {"reason": reason, "full_sync": full})
+            if closed:
+                arguments = {"genre": batch.genre, "terms": batch.terms, "reason": reason}
+                error = reason if status == "failed" else None
+                JobLog.write_batch(connection, schema, batch.key, arguments, batch.started_at, error)
+            return closed
+
+    def silences(self) -> dict[str, timedelta]:
+        """Measures how long each run has been silent that has a job under way in the journal."""
+        schema = self.tenant.schema_in_database
+        with self.connected("reading the journal") as connection:
+            exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_job_logs',)).fetchone()
+            return journal_silences(connection, schema) if exists and exists[0] else {}
+
+    def close_journal(self, run_id: str, reason: str) -> dict[str, Any] | None:
+        """Closes what a run has left open in the journal; returns its last job."""
+        with self.connected("closing the journal") as connection:
+            return close_lost_jobs(connection, self.tenant.schema_in_database, run_id, reason)
 
     @contextmanager
     def connected(self, doing: str) -> Iterator[Connection]:

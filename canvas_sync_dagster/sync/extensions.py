@@ -54,6 +54,7 @@ class Extensions:
         accepts_event: Says whether a live event belongs to a tenant, in place of the comparison of root accounts.
         quiet: Job classes that the journal keeps only if they failed.
         client: Returns the client or the token of a tenant and account, so that no secret passes through settings.
+        on_sync: Functions that hear of the end of a batch, with `success` or `complete`.
         term_scope: Says of each term whether it is in scope, in place of the setting.
     """
 
@@ -62,6 +63,7 @@ class Extensions:
     quiet: frozenset[str] = frozenset()
     client: ClientFactory | None = None
     term_scope: Callable[[Term], bool] | None = None
+    on_sync: tuple[tuple[str, Callable[..., object]], ...] = ()
     events: Any = None
     accepts_event: Callable[..., bool] | None = None
 

@@ -7,23 +7,34 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.state import JobLog
 
 
 @contextmanager
-def journaled(session: Session, job_class: str, arguments: Mapping[str, Any], run_id: str) -> Iterator[JobLog]:
-    """Writes that a job runs; the body writes that it succeeded, in the transaction of what it did.
+def journaled(
+    session: Session, job_class: str, arguments: Mapping[str, Any], run_id: str, *, only_errors: bool = False
+) -> Iterator[JobLog]:
+    """Writes that a job runs, and again and again that it still does; the body writes that it succeeded.
+
+    It does so in the transaction of what it did.
 
     A failure is written in a transaction of its own; if the database is away, the failure itself is what counts.
     """
     url, schema = session.database_url, session.schema
     with transaction(url, "writing the journal") as connection:
-        quiet = any(job_class.startswith(name) for name in session.extensions.quiet)
+        quiet = only_errors or any(job_class.startswith(name) for name in session.extensions.quiet)
         job = JobLog.start(connection, schema, job_class, arguments, run_id, only_errors=quiet)
+
+    def beat() -> None:
+        with transaction(url, "writing the journal") as connection:
+            job.beat(connection)
+
     try:
-        yield job
+        with beating(beat, session.tenant.lost_after):
+            yield job
     except BaseException as error:
         with suppress(CanvasSyncError), transaction(url, "writing the journal") as connection:
             job.fail(connection, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import sql
@@ -27,6 +27,7 @@ class Batch:
         started_at: When it was opened.
         completed_at: When it was closed.
         terms: The terms that it syncs; None until its root run is over.
+        silence: How long nobody has looked after it.
         details: What else is known of it.
     """
 
@@ -37,6 +38,7 @@ class Batch:
     started_at: datetime
     completed_at: datetime | None
     terms: tuple[str, ...] | None
+    silence: timedelta
     details: Mapping[str, Any]
 
 
@@ -64,18 +66,19 @@ def open_batch(connection: Connection, schema: str, key: str, genre: str, detail
 
 def open_batches(connection: Connection, schema: str) -> list[Batch]:
     """Reads the batches that are not over, the oldest first."""
-    return _read(connection, schema, "where status = 'processing' order by id")
+    return _read(connection, schema, sql.SQL("where status = 'processing' order by id"))
 
 
 def latest_batches(connection: Connection, schema: str, number: int = 10) -> list[Batch]:
     """Reads the latest batches, the newest first."""
-    return _read(connection, schema, f"order by id desc limit {int(number)}")
+    return _read(connection, schema, sql.SQL("order by id desc limit {}").format(number))
 
 
-def _read(connection: Connection, schema: str, condition: str) -> list[Batch]:
+def _read(connection: Connection, schema: str, condition: sql.Composable) -> list[Batch]:
     query = sql.SQL(
-        "select id, metadata, batch_genre, status, started_at, completed_at from {} " + condition  # noqa: S608 (ours)
-    ).format(sql.Identifier(schema, TABLE))
+        "select id, metadata, batch_genre, status, started_at, completed_at, "
+        "clock_timestamp() - greatest(heartbeat_at, started_at, pg_postmaster_start_time()) from {} {}"
+    ).format(sql.Identifier(schema, TABLE), condition)
     return [
         Batch(
             int(id_),
@@ -85,9 +88,10 @@ def _read(connection: Connection, schema: str, condition: str) -> list[Batch]:
             started,
             completed,
             tuple(metadata["terms"]) if metadata and metadata.get("terms") is not None else None,
+            silence,
             metadata or {},
         )
-        for id_, metadata, genre, status, started, completed in connection.execute(query).fetchall()
+        for id_, metadata, genre, status, started, completed, silence in connection.execute(query).fetchall()
     ]
 
 

@@ -6,7 +6,7 @@ import json
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import sql
@@ -141,6 +141,28 @@ class JobLog:
         assert row is not None  # noqa: S101 (returning always returns)
         return cls(schema, int(row[0]), only_errors)
 
+    @staticmethod
+    def write_batch(
+        connection: Connection,
+        schema: str,
+        key: str,
+        arguments: Mapping[str, Any],
+        started_at: datetime,
+        error: str | None,
+    ) -> None:
+        """Writes that a whole batch is over, in the caller's transaction."""
+        query = sql.SQL(
+            "insert into {} (job_class, job_arguments, job_id, status, exception, started_at, completed_at) "
+            "values ('sync_batch', %s, %s, %s, %s, %s, clock_timestamp())"
+        ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
+        status = "error" if error else "success"
+        connection.execute(query, (json.dumps(arguments, default=str), key, status, error, started_at))
+
+    def beat(self, connection: Connection) -> None:
+        """Writes a sign of life."""
+        query = sql.SQL("update {} set updated_at = clock_timestamp() where id = %s and status = 'running'")
+        connection.execute(query.format(sql.Identifier(self.schema, "canvas_sync_job_logs")), (self.id,))
+
     def succeed(self, connection: Connection, metadata: Mapping[str, Any]) -> None:
         """Writes that it ended well, in the transaction of what it did; a quiet one leaves no line."""
         if self.only_errors:
@@ -165,6 +187,15 @@ class JobLog:
         connection.execute(query.format(table, assignments), (*columns.values(), self.id))
 
 
+def journal_silences(connection: Connection, schema: str) -> dict[str, timedelta]:
+    """Measures how long the running jobs of each run have given no sign of life; nobody can while the server is down."""
+    query = sql.SQL(
+        "select job_id, min(clock_timestamp() - greatest(updated_at, pg_postmaster_start_time())) from {} "
+        "where status = 'running' group by job_id"
+    ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
+    return {str(job_id): silence for job_id, silence in connection.execute(query).fetchall()}
+
+
 def close_lost_jobs(connection: Connection, schema: str, job_id: str, reason: str) -> dict[str, Any] | None:
     """Writes into the journal that a run's jobs failed whose process died before it could; returns the run's last job."""
     table = sql.Identifier(schema, "canvas_sync_job_logs")
@@ -173,7 +204,7 @@ def close_lost_jobs(connection: Connection, schema: str, job_id: str, reason: st
             "update {} set status = 'error', exception = %s, completed_at = now(), updated_at = now() "
             "where job_id = %s and status = 'running'"
         ).format(table),
-        (f"the process ended: {reason}"[:TEXT_LIMIT], job_id),
+        (reason[:TEXT_LIMIT], job_id),
     )
     row = connection.execute(
         sql.SQL("select id, job_class, status, exception from {} where job_id = %s order by id desc limit 1").format(

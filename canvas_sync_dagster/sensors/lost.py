@@ -1,0 +1,107 @@
+"""Runs and batches that nobody works on any more: found by their silence, ended, so that nothing waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.batch_work import Batches
+    from canvas_sync_dagster.sync.batches import RunState
+    from canvas_sync_dagster.warehouse.batches import Batch
+
+WILL_RETRY_TAG = "dagster/will_retry"
+"""What Dagster writes on a failed run that it is going to retry."""
+RETRY_TAG = "dagster/auto_retry_run_id"
+"""What Dagster writes on it once the retry exists."""
+RETRIED_WITHIN = timedelta(minutes=5)
+"""How long a failed run whose retry was announced counts as under way; the daemon launches it within seconds."""
+
+
+def begin_batch(instance: dg.DagsterInstance, ours: Batches, key: str, details: Mapping[str, Any]) -> Batch | None:
+    """Opens a batch, after closing those of its genre that nobody works on any more; None if one is under way."""
+    fail_lost_runs(instance, ours)
+    for batch in ours.under_way():
+        if batch.genre == ours.tenant.batch_genre and batch.key != key and is_abandoned(instance, ours, batch):
+            close_abandoned(instance, ours, batch)
+    return ours.open(key, details)
+
+
+def is_abandoned(instance: dg.DagsterInstance, ours: Batches, batch: Batch) -> bool:
+    """Says whether a batch has no run under way, and nobody who would launch one."""
+    from canvas_sync_dagster.sync.batches import RunState  # noqa: PLC0415 (the definitions stay light)
+
+    root, terms, _ = batch_runs(instance, ours.tenant.slug, batch.key)
+    return batch.silence > ours.tenant.lost_after and RunState.ACTIVE not in (root, *terms.values())
+
+
+def close_abandoned(instance: dg.DagsterInstance, ours: Batches, batch: Batch) -> bool:
+    """Closes such a batch as failed; False if somebody else has."""
+    _, _, ids = batch_runs(instance, ours.tenant.slug, batch.key)
+    return ours.close(batch, "failed", f"nobody worked on it for {batch.silence}", ids)
+
+
+def fail_lost_runs(instance: dg.DagsterInstance, ours: Batches) -> list[str]:
+    """Ends the runs whose process has died unseen, and their lines of the journal; returns their ids.
+
+    Dagster's default launcher hears of the death of a run's process only while the code server lives that started it.
+    Otherwise the run would be under way for ever, and hold its place in the queue and in the pool.
+    """
+    lost_after, silences = ours.tenant.lost_after, ours.silences()
+    lost = {run_id for run_id, silence in silences.items() if silence > lost_after}
+    lost |= {run_id for run_id in _started(instance, ours.tenant.slug) if run_id not in silences}
+    lost = {run_id for run_id in lost if _silence(instance, run_id) > lost_after}
+    why = f"its process is gone: no sign of life for {lost_after}"
+    for run_id in sorted(lost):
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            instance.report_run_failed(run, f"Run {run_id}: {why}.")
+        ours.close_journal(run_id, why)
+    return sorted(lost)
+
+
+def _started(instance: dg.DagsterInstance, slug: str) -> Iterator[str]:
+    condition = dg.RunsFilter(tags={TENANT_TAG: slug}, statuses=[dg.DagsterRunStatus.STARTED])
+    return (record.dagster_run.run_id for record in instance.get_run_records(condition))
+
+
+def _silence(instance: dg.DagsterInstance, run_id: str) -> timedelta:
+    """Measures how long a run has told Dagster nothing; of an unknown run it is for ever."""
+    if not instance.has_run(run_id):
+        return timedelta.max
+    events = instance.get_records_for_run(run_id, limit=1, ascending=False).records
+    return datetime.now(UTC) - datetime.fromtimestamp(events[0].timestamp if events else 0, UTC)
+
+
+def batch_runs(
+    instance: dg.DagsterInstance, slug: str, key: str
+) -> tuple[RunState | None, dict[str, RunState], list[str]]:
+    """Reads the states of a batch's runs: the root's, each term's, and all their ids. The latest run of a term counts."""
+    root: RunState | None = None
+    terms: dict[str, RunState] = {}
+    found = instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: key}), ascending=True)
+    for record in found:
+        run = record.dagster_run
+        if run.job_name == f"{slug}__sync_root":
+            root = _state(record)
+        elif term := run.tags.get("dagster/partition"):
+            terms[term] = _state(record)
+    return root, terms, [record.dagster_run.run_id for record in found]
+
+
+def _state(record: dg.RunRecord) -> RunState:
+    from canvas_sync_dagster.sync.batches import RunState  # noqa: PLC0415 (the definitions stay light)
+
+    run = record.dagster_run
+    if not run.is_finished:
+        return RunState.ACTIVE
+    if run.status is dg.DagsterRunStatus.SUCCESS:
+        return RunState.SUCCESS
+    awaited = run.tags.get(WILL_RETRY_TAG) == "true" and RETRY_TAG not in run.tags
+    ended = datetime.fromtimestamp(record.end_time or 0, UTC)
+    return RunState.ACTIVE if awaited and datetime.now(UTC) - ended < RETRIED_WITHIN else RunState.FAILURE

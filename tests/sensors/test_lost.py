@@ -1,0 +1,133 @@
+"""Runs and batches whose processes died unseen end, and those that are alive do not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import dagster as dg
+import psycopg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG
+from canvas_sync_dagster.sensors.lost import batch_runs, begin_batch, fail_lost_runs
+from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.batches import RunState
+from canvas_sync_dagster.sync.journal import journaled
+from canvas_sync_dagster.sync.session import Session
+from tests.fix_canvas import Sessions
+
+STARTED = dg.DagsterRunStatus.STARTED
+TAGS = {TENANT_TAG: "canvas", BATCH_TAG: "one"}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(sessions: Sessions) -> Session:
+    return sessions(lost_after="1 second")
+
+
+@pytest.fixture
+def ours(session: Session) -> Batches:
+    batches = Batches(session.tenant, session.database_url, session.models)
+    assert batches.open("zero")
+    return batches
+
+
+def started(instance: dg.DagsterInstance, job: str = "canvas__sync_root") -> dg.DagsterRun:
+    return create_run_for_test(instance, job_name=job, status=STARTED, tags=TAGS)
+
+
+def journal(session: Session, run_id: str) -> list[tuple[str, str | None]]:
+    with psycopg.connect(session.database_url) as connection:
+        query = "select status, exception from canvas.canvas_sync_job_logs where job_id = %s"
+        return connection.execute(query, (run_id,)).fetchall()
+
+
+def die_at_work(session: Session, run_id: str) -> None:
+    """Leaves what a killed process leaves."""
+    script = (
+        "import os, sys, psycopg\n"
+        "from canvas_sync_dagster.warehouse.state import JobLog\n"
+        "with psycopg.connect(sys.argv[1]) as connection:\n"
+        "    JobLog.start(connection, 'canvas', 'users_csv', {}, sys.argv[2])\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, session.database_url, run_id], check=False)
+
+
+def test_a_run_that_is_at_work_is_not_lost_however_long_it_takes(
+    instance: dg.DagsterInstance, ours: Batches, session: Session
+) -> None:
+    run = started(instance)
+    with journaled(session, "users_csv", {}, run.run_id) as job:
+        time.sleep(2)
+        assert fail_lost_runs(instance, ours) == []
+        with session.transaction("writing the journal") as connection:
+            job.succeed(connection, {})
+    assert journal(session, run.run_id) == [("success", None)]
+
+
+def test_a_run_whose_process_is_gone_fails_with_its_journal(
+    instance: dg.DagsterInstance, ours: Batches, session: Session
+) -> None:
+    run = started(instance)
+    die_at_work(session, run.run_id)
+    assert fail_lost_runs(instance, ours) == []
+    time.sleep(1.5)
+    assert fail_lost_runs(instance, ours) == [run.run_id]
+    assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
+    assert journal(session, run.run_id) == [("error", "its process is gone: no sign of life for 0:00:01")]
+    assert fail_lost_runs(instance, ours) == []
+
+
+def test_a_job_of_a_run_that_dagster_does_not_know_is_closed_in_the_journal(
+    instance: dg.DagsterInstance, ours: Batches, session: Session
+) -> None:
+    die_at_work(session, "of another instance")
+    time.sleep(1.5)
+    assert fail_lost_runs(instance, ours) == ["of another instance"]
+    assert [status for status, _ in journal(session, "of another instance")] == ["error"]
+
+
+def test_a_batch_whose_command_died_does_not_keep_the_next_one_from_starting(
+    instance: dg.DagsterInstance, ours: Batches, session: Session
+) -> None:
+    assert begin_batch(instance, ours, "one", {"trigger": "command"}) is None
+    run = started(instance)
+    die_at_work(session, run.run_id)
+    time.sleep(1.5)
+    begun = begin_batch(instance, ours, "two", {"trigger": "command"})
+    assert begun is not None
+    assert [batch.key for batch in ours.under_way()] == ["two"]
+    with psycopg.connect(session.database_url) as connection:
+        query = (
+            "select status, metadata->>'reason' from canvas.canvas_sync_sync_batches where metadata->>'key' = 'zero'"
+        )
+        ((status, reason),) = connection.execute(query).fetchall()
+    assert status == "failed"
+    assert "nobody worked on it" in reason
+
+
+def test_a_failed_run_that_dagster_retries_is_still_under_way(instance: dg.DagsterInstance, session: Session) -> None:
+    run = started(instance)
+    instance.report_run_failed(run, "its worker was lost")
+    assert batch_runs(instance, "canvas", "one")[0] is RunState.FAILURE
+    instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
+    assert batch_runs(instance, "canvas", "one")[0] is RunState.ACTIVE
+    instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": "another"})
+    assert batch_runs(instance, "canvas", "one")[0] is RunState.FAILURE
+
+
+def test_silence_is_measured_by_the_database_clock(ours: Batches) -> None:
+    (batch,) = ours.under_way()
+    assert timedelta(0) <= batch.silence < timedelta(seconds=30)
