@@ -51,7 +51,11 @@ def sync_schedule(
 
 
 def nightly_schedules(tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
-    """Builds the schedules of what is best done while nobody is there: asking about suspects, dropping what is old."""
+    """Builds the schedules of what is best done while nobody is there: asking about suspects, dropping what is old.
+
+    Housekeeping runs unless somebody stops it: nobody misses it before the disk is full.
+    """
+    configured = tenant.base_url is not None or tenant.database_url is not None
     return [
         dg.ScheduleDefinition(
             name=f"{tenant.slug}__{job}",
@@ -59,9 +63,20 @@ def nightly_schedules(tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
             cron_schedule=cron,
             execution_timezone=tenant.timezone,
             description=description,
+            default_status=status if configured else dg.DefaultScheduleStatus.STOPPED,
         )
-        for job, cron, description in (
-            ("reconcile", "20 2 * * *", f"Asks Canvas about the rows of {tenant.slug} that reports no longer list."),
-            ("housekeeping", "40 3 * * *", f"Drops what is old and settled of {tenant.slug}."),
+        for job, cron, status, description in (
+            (
+                "reconcile",
+                "20 2 * * *",
+                dg.DefaultScheduleStatus.STOPPED,
+                f"Asks Canvas about the rows of {tenant.slug} that reports no longer list.",
+            ),
+            (
+                "housekeeping",
+                "40 3 * * *",
+                dg.DefaultScheduleStatus.RUNNING,
+                f"Drops what is old and settled of {tenant.slug}.",
+            ),
         )
     ]
