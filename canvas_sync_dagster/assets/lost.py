@@ -20,6 +20,9 @@ WILL_RETRY_TAG = "dagster/will_retry"
 """What Dagster writes on a failed run that it is going to retry."""
 RETRY_TAG = "dagster/auto_retry_run_id"
 """What Dagster writes on it once the retry exists."""
+LOOKED_AFTER = timedelta(minutes=1)
+"""Silence that a batch of the sensor's may have between two of its runs: it looks every fifteen seconds, and late when
+the daemon is busy or has just been started again."""
 RETRIED_WITHIN = timedelta(minutes=5)
 """How long a failed run whose retry was announced counts as under way; the daemon launches it within seconds."""
 
@@ -44,7 +47,9 @@ def is_abandoned(instance: dg.DagsterInstance, ours: Batches, batch: Batch) -> b
     from canvas_sync_dagster.sync.batches import RunState  # noqa: PLC0415 (the definitions stay light)
 
     root, terms, _ = batch_runs(instance, ours.tenant.slug, batch.key)
-    return batch.silence > ours.tenant.lost_after and RunState.ACTIVE not in (root, *terms.values())
+    alone = batch.details.get("trigger") == "command"
+    limit = ours.tenant.lost_after if alone else max(ours.tenant.lost_after, LOOKED_AFTER)
+    return batch.silence > limit and RunState.ACTIVE not in (root, *terms.values())
 
 
 def close_abandoned(

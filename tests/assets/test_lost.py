@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from canvas_sync_dagster.assets.lost import batch_runs, begin_batch, fail_lost_runs
+from canvas_sync_dagster.assets.lost import LOOKED_AFTER, batch_runs, begin_batch, fail_lost_runs
 from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG
 from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.batches import RunState
@@ -39,7 +39,7 @@ def session(sessions: Sessions) -> Session:
 @pytest.fixture
 def ours(session: Session) -> Batches:
     batches = Batches(session.tenant, session.database_url, session.models)
-    assert batches.open("zero")
+    assert batches.open("zero", {"trigger": "command"})
     return batches
 
 
@@ -116,6 +116,29 @@ def test_a_batch_whose_command_died_does_not_keep_the_next_one_from_starting(
         ((status, reason),) = connection.execute(query).fetchall()
     assert status == "failed"
     assert "nobody worked on it" in reason
+
+
+def test_a_batch_between_its_root_run_and_its_term_runs_is_not_abandoned(
+    instance: dg.DagsterInstance, ours: Batches, session: Session
+) -> None:
+    with psycopg.connect(session.database_url) as connection:
+        connection.execute(
+            'update canvas.canvas_sync_sync_batches set metadata = metadata || \'{"trigger": "schedule"}\''
+        )
+    run = create_run_for_test(instance, job_name="canvas__sync_root", status=STARTED, tags=TAGS | {BATCH_TAG: "zero"})
+    instance.report_run_failed(run, "it is over")
+    time.sleep(1.5)
+    # The sensor, which looks every fifteen seconds, has not seen yet that the root run is over.
+    assert begin_batch(instance, ours, "one", {"trigger": "schedule"}) is None
+    with psycopg.connect(session.database_url) as connection:
+        connection.execute(
+            "update canvas.canvas_sync_sync_batches set heartbeat_at = now() - interval '2 minutes', "
+            "started_at = now() - interval '3 minutes'"
+        )
+    (batch,) = ours.under_way()
+    begun = begin_batch(instance, ours, "one", {"trigger": "schedule"})
+    # Nobody can have looked after it before the server was there.
+    assert (begun is not None) == (batch.silence > LOOKED_AFTER)
 
 
 def test_a_failed_run_that_dagster_retries_is_still_under_way(instance: dg.DagsterInstance, session: Session) -> None:

@@ -26,7 +26,9 @@ ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 KINDS = {"dagster-daemon": "daemon", "dagster api grpc": "code server", "multiprocessing": "run worker"}
 BATCHES = "select status, started_at > %s, metadata->>'reason' from canvas.canvas_sync_sync_batches"
-KILLS = 100
+KILLS = int(os.environ.get("CANVAS_SYNC_TEST_KILLS", "100"))
+RUN_WITHIN = 75
+"""Seconds within which a run begins while somebody lives: the schedule fires every minute."""
 Query = list[tuple[object, ...]]
 
 
@@ -86,7 +88,7 @@ class Location:
                     os.kill(pid, signal.SIGKILL)
             self._server.start()
             return 1
-        candidates = [pid for pid, each in self.processes().items() if each == kind]
+        candidates = self._living(kind, RUN_WITHIN if kind == "run worker" else 0)
         for pid in candidates[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -94,6 +96,15 @@ class Location:
             self._daemon.wait(10)
         self.keep()
         return len(candidates)
+
+    def _living(self, kind: str, patience: float) -> list[int]:
+        """Finds the processes of a kind; waits for one, for most of the time no run is under way."""
+        deadline = time.monotonic() + patience
+        while True:
+            found = [pid for pid, each in self.processes().items() if each == kind]
+            if found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.2)
 
     def end(self) -> None:
         for pid in self.processes():
