@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -191,9 +193,10 @@ def test_a_mapping_adds_a_column_that_migrate_makes(
     sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
 ) -> None:
     run(sync, instance, "sync_root")
-    sync.mapping("users").link_column("short_name", "nickname")
+    changed = CanvasSync(sync.settings)
+    changed.mapping("users").link_column("short_name", "nickname")
     result = (
-        sync.definitions()
+        changed.definitions()
         .resolve_job_def("canvas__sync_root")
         .execute_in_process(instance=instance, raise_on_error=False)
     )
@@ -229,12 +232,74 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
         (lambda sync: sync.api("usr"), "usr"),
         (lambda sync: sync.on_sync("sucess"), "sucess.*success"),
         (lambda sync: sync.process_live_event("x"), "x"),
+        (lambda sync: sync.subscribe("user_craeted"), "user_craeted.*user_created"),
+        (lambda sync: sync.live_event_handler("CourseUpdated"), "CourseUpdated.*course_updated"),
+        (lambda sync: sync.subscribe(print), "parentheses|names of events"),
+        (lambda sync: sync.insert(after="users")(lambda context: None), "<lambda>.*name="),
+        (lambda sync: sync.report("r", asset="my report")(print), "Dagster takes no such name"),
+        (lambda sync: sync.api("users", fields={"bioo": "bio"}) or sync.definitions(), "bioo.*login_id"),
+        (lambda sync: CanvasSync(tenants=[{"slug": "a", "bas_url": "x"}]), "a.bas_url.*base_url"),
+        (lambda sync: CanvasSync(tenants=[{"slug": "a"}, {"slug": "a"}]), "two of this slug"),
+        (lambda sync: CanvasSync(models=["userz"]), "userz.*users"),
+        (lambda sync: sync.simple_table(report="r", model="m", key="x", columns={"a": "b"}), "'x'.*Allowed: b"),
+        (lambda sync: sync.simple_table(report="r", model="m", key=[], columns={"a": "b"}), "key.*Allowed: b"),
+        (lambda sync: sync.simple_table(report="r", model="m", key="a", columns={"a": {"tpe": "x"}}), "tpe.*type"),
+        (
+            lambda sync: sync.simple_table(report="r", model="m", key="a", columns={"a": "a", "b": "row_hash"}),
+            "row_hash",
+        ),
+        (
+            lambda sync: sync.simple_table(report="r", model="canvas_sync_x", key="a", columns={"a": "a"}),
+            "canvas_sync_x",
+        ),
         (lambda sync: sync.simple_table(report="r", model="users", key="id", columns={"id": "id"}), "already"),
     ],
 )
 def test_a_wrong_name_says_which_names_exist(sync: CanvasSync, wrong: Any, says: str) -> None:
     with pytest.raises(SettingError, match=says):
         wrong(sync)
+
+
+def test_what_is_registered_too_late_is_refused(sync: CanvasSync) -> None:
+    sync.definitions()
+    sync.definitions()
+    for late in (lambda: sync.mapping("users"), sync.subscribe, lambda: sync.on_failure(print)):
+        with pytest.raises(SettingError, match="after definitions"):
+            late()
+
+
+def own_asset(key: list[str], *deps: str) -> dg.AssetsDefinition:
+    @dg.multi_asset(name="own", specs=[dg.AssetSpec(key, deps=[dg.AssetKey(["canvas", each]) for each in deps])])
+    def own() -> None: ...
+
+    return own
+
+
+def test_ones_own_definitions_stand_beside_ours(sync: CanvasSync) -> None:
+    mine = dg.Definitions(
+        assets=[own_asset(["mine"], "users")],
+        jobs=[dg.define_asset_job("my_job", dg.AssetSelection.assets("mine"))],
+        schedules=[dg.ScheduleDefinition(name="my_schedule", job_name="my_job", cron_schedule="0 1 * * *")],
+        resources={"warehouse": "mine"},
+        executor=dg.multiprocess_executor,
+    )
+    both = sync.definitions(mine)
+    dg.Definitions.validate_loadable(both)
+    assert both.executor is dg.multiprocess_executor
+    assert dg.AssetKey("mine") in both.resolve_all_asset_keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("canvas/users", lambda: dg.Definitions(assets=[own_asset(["canvas", "users"])])),
+        ("canvas__reconcile", lambda: dg.Definitions(jobs=[dg.define_asset_job("canvas__reconcile")])),
+        ("code_location", lambda: dg.Definitions(resources={"code_location": "mine"})),
+    ],
+)
+def test_a_name_that_both_define_is_named(sync: CanvasSync, name: str, theirs: Any) -> None:
+    with pytest.raises(SettingError, match=f"'{name}'.*already"):
+        sync.definitions(theirs())
 
 
 def test_two_in_one_process_share_nothing(sync: CanvasSync, tmp_path: Path) -> None:
@@ -351,9 +416,11 @@ def test_init_writes_a_location_that_works(tmp_path: Path) -> None:
         "workspace.yaml",
         "pyproject.toml",
         "tests/test_definitions.py",
+        "conftest.py",
+        ".gitignore",
     }
     again = CliRunner().invoke(main, arguments)
-    assert again.output.count("same ") == 6
+    assert again.output.count("same ") == 8
     (target / "definitions.py").write_text("mine = 1\n")
     differs = CliRunner().invoke(main, arguments, input="n\n")
     assert "-mine = 1" in differs.output
@@ -362,11 +429,47 @@ def test_init_writes_a_location_that_works(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=target, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    for tool in (["ruff", "check", "."], ["mypy", "--strict", "definitions.py"]):
+    for tool in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy", "--strict", "."]):
         checked = subprocess.run(
             [sys.executable, "-m", *tool], cwd=target, capture_output=True, text=True, check=False, timeout=120
         )
         assert checked.returncode == 0, checked.stdout
+
+
+def test_a_directory_of_any_name_becomes_a_location_that_loads(tmp_path: Path) -> None:
+    target = tmp_path / "Über-Uni 1.x"
+    done = CliRunner().invoke(main, ["init", str(target), "--models", "all", "--live-events", "all"])
+    assert done.exit_code == 0
+    assert 'name = "uber_uni_1_x"' in (target / "pyproject.toml").read_text()
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("CANVAS_SYNC_")}
+    for tool in (["ruff", "format", "--check", "."], ["dagster", "definitions", "validate"]):
+        command = [sys.executable, "-m", *tool]
+        checked = subprocess.run(
+            command, cwd=target, env=bare, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--force", "--skip"], 2, "take one"),
+        (["--live-events", "rubrics"], 2, "rubrics is not among .*users"),
+        (["--models", "userz"], 2, "userz is not among .*users"),
+    ],
+)
+def test_what_init_cannot_do_is_said(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    done = CliRunner().invoke(main, ["init", str(tmp_path), *arguments])
+    assert done.exit_code == code
+    assert re.search(says, done.output)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(main, ["init", str(tmp_path / "file" / "school")])
+    assert done.exit_code == 1
+    assert "choose another DIRECTORY" in done.output
 
 
 def test_dbt_sources_are_yaml() -> None:

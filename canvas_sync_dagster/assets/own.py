@@ -11,9 +11,15 @@ from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.own import CustomReport, Insertion, InsertionContext, as_metadata
 
 
-def custom_report_asset(tenant: TenantSettings, report: CustomReport) -> dg.AssetsDefinition:
-    """Builds the asset of a custom report."""
-    spec = _spec(tenant, report.asset, report.deps, report.processor.__doc__, per_term=report.per_term)
+def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier: Sequence[str]) -> dg.AssetsDefinition:
+    """Builds the asset of a custom report.
+
+    Args:
+        tenant: Whose Canvas is asked.
+        report: What is asked.
+        earlier: What comes before it.
+    """
+    spec = _spec(tenant, report.asset, earlier, report.processor.__doc__, per_term=report.per_term)
 
     @dg.multi_asset(name=f"{tenant.slug}__{report.asset}", specs=[spec], pool=f"canvas_reports__{tenant.slug}")
     def custom_report(
@@ -41,9 +47,18 @@ def custom_report_asset(tenant: TenantSettings, report: CustomReport) -> dg.Asse
     return custom_report
 
 
-def insertion_asset(tenant: TenantSettings, insertion: Insertion, *, per_term: bool) -> dg.AssetsDefinition:
-    """Builds the asset of an inserted step."""
-    spec = _spec(tenant, insertion.name, insertion.after, insertion.function.__doc__, per_term=per_term)
+def insertion_asset(
+    tenant: TenantSettings, insertion: Insertion, *, earlier: Sequence[str], per_term: bool
+) -> dg.AssetsDefinition:
+    """Builds the asset of an inserted step.
+
+    Args:
+        tenant: In whose sync it is.
+        insertion: The step.
+        earlier: What comes before it.
+        per_term: Whether it runs once for each term.
+    """
+    spec = _spec(tenant, insertion.name, earlier, insertion.function.__doc__, per_term=per_term)
 
     @dg.multi_asset(name=f"{tenant.slug}__{insertion.name}", specs=[spec])
     def inserted(
@@ -68,6 +83,7 @@ def _spec(
         deps=[asset_key(tenant.slug, dep) for dep in deps],
         description=description,
         group_name=tenant.slug,
+        kinds={"python"},
         tags={TENANT_TAG: tenant.slug},
         partitions_def=term_partitions(tenant.slug) if per_term else None,
     )

@@ -130,7 +130,7 @@ class _Run:
                     terms = batches.terms(key)
                     batches.note(batch, {"terms": terms})
                     known = set(instance.get_dynamic_partitions(f"canvas_terms__{slug}"))
-                    for term in terms if self._has_terms() else []:
+                    for term in terms if self._project.is_per_term(self._tenant) else []:
                         if term not in known:
                             instance.add_dynamic_partitions(f"canvas_terms__{slug}", [term])
                         failed += self._job(instance, f"{slug}__sync_term", term, tags, progress)
@@ -141,10 +141,6 @@ class _Run:
                 if batches.close(batch, status, reason, runs):
                     call_back(self._project.extensions.on_sync, batch, status, reason, logging.getLogger(__name__))
         return failed
-
-    def _has_terms(self) -> bool:
-        names = self._models
-        return any(m.term_scoped and (names is None or m.name in names) for m in self._project.models_of(self._tenant))
 
     def _job(
         self, instance: dg.DagsterInstance, job: str, term: str | None, tags: dict[str, str], progress: Any

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model, Suffices
 from canvas_sync_dagster.errors import DataRejectedError
-from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, name_of
+from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, named
 from canvas_sync_dagster.live_events.inbox import TABLE, Row, claim, ensure_partitions, fail, settle
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.mapping import event_row, local_id, shard_of
@@ -170,11 +170,10 @@ class _Batch:
         event = live_event(self._session, row, model)
         finished = list(row.done)
         problems: list[str] = []
-        steps: list[tuple[str, Any]] = [(name_of(function), function) for function in self._functions.before]
-        steps += [(name_of(function), function) for function in self._functions.chosen(row.name)]
+        before, chosen = list(self._functions.before), self._functions.chosen(row.name)
+        steps = named([*before, *chosen, *self._functions.after])
         if model is not None and self._functions.has_default(row.name):
-            steps.append(("default", self._default_of(model, row)))
-        steps += [(name_of(function), function) for function in self._functions.after]
+            steps.insert(len(before) + len(chosen), ("default", self._default_of(model, row)))
         for name, function in steps:
             if name in finished:
                 continue
