@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     | LEAVES,
     "cli": {"commands", "live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
     "testing": {"commands", "embedded", "live_events", "project", "simulator", "sync"},
-    "__init__": {"project", "component", "settings", "live_events"},
+    "__init__": {"canvas", "catalogue", "component", "errors", "live_events", "project", "settings", "sync"},
 }
 DAGSTER = {
     "commands",
