@@ -17,7 +17,7 @@ from canvas_sync_dagster.assets.own import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
 from canvas_sync_dagster.assets.specs import GENRE_TAG, TENANT_TAG
-from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.catalogue.declared import Declared, as_parameters, declared_table
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.errors import SettingError
@@ -266,10 +266,28 @@ class CanvasSync:
 
         return register
 
-    def row_by_row(self, models: Names, function: RowFunction) -> None:
-        """Gives each row of these models' reports, header → text, to a function in place of the table; `all` is all."""
-        for name in self._models if models == "all" else _names(models):
-            self._row_by_row[self._known_model(name, "row_by_row")] = function
+    def row_by_row(self, models: Names, function: RowFunction | None = None) -> Callable[..., Any]:
+        """Gives each row of these models' reports to a function in place of the table. Usable as a decorator, too.
+
+        Args:
+            models: Names of models that reports feed, or `all` of them.
+            function: Gets the row, header → text, and, if it takes a second argument, the connection of the load: what it
+                writes by that is committed with the load, and undone for a row that it raises for. False skips a row.
+        """
+        if function is None:
+            return functools.partial(self._rows_to, models)
+        return self._rows_to(models, function)
+
+    def _rows_to(self, models: Names, function: F) -> F:
+        from_reports = [name for name, model in self._models.items() if not isinstance(model.feed, RestFeed)]
+        for name in from_reports if models == "all" else _names(models):
+            if self._known_model(name, "row_by_row") not in from_reports:
+                allowed = f"all, {', '.join(from_reports)}"
+                raise SettingError(
+                    "row_by_row", "no report tells of it, it is read over REST", allowed=allowed, value=name
+                )
+            self._row_by_row[name] = function
+        return function
 
     def api(
         self,

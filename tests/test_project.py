@@ -167,6 +167,23 @@ def test_row_by_row_gives_each_row_to_a_function(
     assert rows(database_url, "select count(*) from canvas.users") == [(0,)]
 
 
+def test_what_a_row_function_writes_is_committed_with_the_load_but_not_for_a_row_that_it_raises_for(
+    sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
+) -> None:
+    @sync.row_by_row("users")
+    def create_or_update(row: Mapping[str, Any], connection: Any) -> bool:
+        connection.execute("create table if not exists mine (canvas_id bigint)")
+        connection.execute("insert into mine values (%s)", [row["canvas_user_id"]])
+        if row["canvas_user_id"] == "1003":
+            raise ValueError("not this one")
+        return row["canvas_user_id"] != "1004"
+
+    told = metadata(run(sync, instance, "sync_root"), "users")
+    assert told["rejected"] == 1
+    assert rows(database_url, "select count(*) from mine") == [(42,)]
+    assert rows(database_url, "select count(*) from mine where canvas_id = 1003") == [(0,)]
+
+
 def test_a_run_may_leave_row_by_row_and_each_way_keeps_its_own_watermark(
     sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
 ) -> None:
@@ -240,6 +257,7 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
         (lambda sync: sync.api("users", fields={"bioo": "bio"}) or sync.definitions(), "bioo.*login_id"),
         (lambda sync: CanvasSync(tenants=[{"slug": "a", "bas_url": "x"}]), "a.bas_url.*base_url"),
         (lambda sync: CanvasSync(tenants=[{"slug": "a"}, {"slug": "a"}]), "two of this slug"),
+        (lambda sync: sync.row_by_row("accounts", print), "accounts.*over REST.*users"),
         (lambda sync: CanvasSync(models=["userz"]), "userz.*users"),
         (lambda sync: sync.simple_table(report="r", model="m", key="x", columns={"a": "b"}), "'x'.*Allowed: b"),
         (lambda sync: sync.simple_table(report="r", model="m", key=[], columns={"a": "b"}), "key.*Allowed: b"),
