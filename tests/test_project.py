@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,43 @@ def test_a_custom_report_that_fails_leaves_nothing(
     assert rows(database_url, "select status from canvas.canvas_sync_job_logs where job_class = 'rubrics_csv'") == [
         ("error",)
     ]
+
+
+def test_whatever_a_function_returns_does_not_fail_a_run_that_is_committed(
+    sync: CanvasSync, instance: dg.DagsterInstance
+) -> None:
+    @sync.report("rubrics_csv")
+    def mine(report: Any, context: Any) -> dict[str, object]:
+        frame = next(report.frames())
+        return {"frame": frame, "mean": Decimal("7.5"), "nan": float("nan"), "note": dg.MetadataValue.md("*hi*")}
+
+    @sync.insert(after="mine")
+    def later(context: Any) -> object:
+        return {1, 2}
+
+    result = run(sync, instance, "sync_root")
+    told = metadata(result, "mine")
+    assert (told["mean"], told["nan"], told["note"]) == (7.5, "nan", "*hi*")
+    assert "shape" in told["frame"]
+    assert metadata(result, "later")["returned"] == "{1, 2}"
+
+
+def test_a_report_whose_function_raised_is_taken_up_again(
+    sync: CanvasSync, instance: dg.DagsterInstance, canvas: SimulatedCanvas
+) -> None:
+    canvas.add_report("x_csv", "a,b\n1,2\n")
+    trouble = [ValueError("not yet")]
+
+    @sync.report("x_csv")
+    def mine(report: Any, context: Any) -> dict[str, int]:
+        if trouble:
+            raise trouble.pop()
+        return {"report": report.id}
+
+    job = sync.definitions().resolve_job_def("canvas__sync_root")
+    assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+    assert metadata(job.execute_in_process(instance=instance), "mine")["report"]
+    assert [each.method for each in canvas.requests if each.path.endswith("/reports/x_csv")].count("POST") == 1
 
 
 def test_a_simple_table_is_created_and_loaded_by_declaration_alone(

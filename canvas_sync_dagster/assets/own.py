@@ -1,6 +1,7 @@
 """Assets of the user's own: custom reports, and steps inserted between the models."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -42,7 +43,7 @@ def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier
             "seconds": round(done.seconds, 3),
             "seconds_waiting": round(done.waited, 3),
         }
-        yield dg.MaterializeResult(asset_key=spec.key, metadata={**told, **as_metadata(done.returned)})
+        yield dg.MaterializeResult(asset_key=spec.key, metadata={**told, **_metadata(done.returned)})
 
     return custom_report
 
@@ -70,9 +71,16 @@ def insertion_asset(
         with failures(), code_location.session(tenant.slug) as session:
             own = InsertionContext(tenant.slug, scope, session, context.run.run_id, context.log.info)
             returned = run_insertion(insertion, own)
-        yield dg.MaterializeResult(asset_key=spec.key, metadata=as_metadata(returned))
+        yield dg.MaterializeResult(asset_key=spec.key, metadata=_metadata(returned))
 
     return inserted
+
+
+def _metadata(returned: object) -> dict[str, Any]:
+    """Makes metadata of what a function returned; Dagster's own values, such as Markdown and links, stay what they are."""
+    given = returned if isinstance(returned, Mapping) else {}
+    own = {str(name): value for name, value in given.items() if isinstance(value, dg.MetadataValue)}
+    return {**as_metadata(returned), **own}
 
 
 def _spec(
