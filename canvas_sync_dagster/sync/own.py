@@ -100,6 +100,7 @@ def _plain(value: object) -> object:
         return float(value)
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
+    except Exception:
+        # Also what the methods of somebody's own classes raise.
         return str(value)[:LONGEST_VALUE]
     return value
