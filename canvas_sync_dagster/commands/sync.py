@@ -104,9 +104,9 @@ class _Run:
 
     def sync(self, term_scope: list[str] | None) -> list[str]:
         """Syncs, and returns what failed."""
-        import dagster as dg  # noqa: PLC0415 (over a second)
-
+        # Only here, for Dagster takes over a second.
         from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG  # noqa: PLC0415
+        from canvas_sync_dagster.commands.instance import dagster_instance  # noqa: PLC0415
         from canvas_sync_dagster.resources import CodeLocation  # noqa: PLC0415
         from canvas_sync_dagster.sensors.batches import call_back  # noqa: PLC0415
         from canvas_sync_dagster.sensors.lost import batch_runs, begin_batch  # noqa: PLC0415
@@ -116,7 +116,7 @@ class _Run:
         location = CodeLocation(self._project.settings, self._project.models, self._project.extensions)
         batches = location.batches(slug, term_scope)
         tags = {BATCH_TAG: key, GENRE_TAG: genre, TENANT_TAG: slug}
-        with dg.DagsterInstance.get() as instance:
+        with dagster_instance(self._project.settings.home) as instance:
             batch = begin_batch(instance, batches, key, {"trigger": "command"})
             if batch is None:
                 raise click.ClickException(
