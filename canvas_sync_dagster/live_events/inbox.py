@@ -135,6 +135,12 @@ def fail(connection: Connection, schema: str, row: Row, error: str, done: Sequen
     return state
 
 
+def postpone(connection: Connection, schema: str, row: Row, done: Sequence[str]) -> None:
+    """Writes which of the user's functions have had an event that waits on."""
+    statement = sql.SQL("update {} set done = %s where id = %s").format(sql.Identifier(schema, TABLE))
+    connection.execute(statement, (list(done), row.id))
+
+
 def replay(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:
     """Makes dead and failed events wait again; all of them, or these. Returns how many."""
     query = sql.SQL(
