@@ -89,8 +89,9 @@ def test_a_row_that_the_users_own_constraint_refuses_fails_alone(canvas: Simulat
 def test_an_object_that_canvas_cannot_show_fails_alone(canvas: SimulatedCanvas, hurried: Session) -> None:
     sync_structure(hurried)
     put(hurried, [renamed(canvas)], canvas)
-    canvas.faults.add("broken_object")
+    canvas.faults.add("broken_object", times=20)
     assert drain(hurried).events == {"failed": 1}
+    canvas.faults.clear()
     due(hurried)
     assert drain(hurried).events == {"applied": 1}
 
