@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import time
 from typing import Any
@@ -38,12 +37,16 @@ class _Lazy(click.Command):
         super().__init__(name, help=summary, add_help_option=False, context_settings={"ignore_unknown_options": True})
         self._target = target
 
+    def load(self) -> click.Command:
+        """Imports the command itself."""
+        module, _, attribute = self._target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        module, _, attribute = self._target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command.make_context(info_name, args, parent, **extra)
+        return self.load().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         return ctx.command.invoke(ctx)
@@ -175,34 +178,7 @@ def simulate(host: str, port: int, size: str, seed: int, hostile: bool, compile_
         ) from None
 
 
-@main.command("live-events")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-@click.option(
-    "--workers", default=1, show_default=True, help="Processes; more than one only for the built-in location."
-)
-@click.option("--drain", is_flag=True, help="Also apply events, at once; the sensor stays the safety net.")
-@located
-def live_events(location: Location, host: str, port: int, workers: int, drain: bool) -> None:
-    """Receive live events."""
-    import uvicorn  # noqa: PLC0415
-
-    from canvas_sync_dagster.live_events.serve import receiver  # noqa: PLC0415
-
-    options: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "access_log": False}
-    options["timeout_graceful_shutdown"] = 14
-    click.echo(
-        f"Live events are received at http://{host}:{port}/canvas_sync/api/v1/live_event; Ctrl-C ends it.", err=True
-    )
-    if workers == 1:
-        uvicorn.run(receiver(location.settings, location.models, location.extensions, drains=drain), **options)
-        return
-    if location.project is not None:
-        raise click.BadParameter("several processes serve the built-in location only", param_hint="--workers")
-    os.environ["CANVAS_SYNC_RECEIVER_DRAINS"] = "1" if drain else ""
-    uvicorn.run("canvas_sync_dagster.live_events.main:application", factory=True, workers=workers, **options)
-
-
+main.add_command(_Lazy("live-events", "canvas_sync_dagster.commands.receive:live_events", "Receive live events."))
 main.add_command(
     _Lazy(
         "status",
