@@ -536,3 +536,15 @@ def test_dbt_sources_are_yaml() -> None:
     source = yaml.safe_load(done.output)["sources"][0]
     assert {table["name"] for table in source["tables"]} >= {"users", "courses", "submissions"}
     assert json.dumps(source)
+
+
+def test_tenants_given_in_python_stand_for_themselves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CANVAS_SYNC_BASE_URL", "https://another.example.edu")
+    monkeypatch.setenv("CANVAS_SYNC_SCHEDULE", "nonsense")
+    monkeypatch.setenv("CANVAS_SYNC_HOME", str(tmp_path))
+    settings = CanvasSync(tenants=[{"slug": "north"}, {"slug": "south", "schema": "s"}]).settings
+    assert [(each.slug, each.base_url, each.schema_in_database) for each in settings.tenants] == [
+        ("north", None, "north"),
+        ("south", None, "s"),
+    ]
+    assert settings.home == tmp_path

@@ -32,6 +32,7 @@ from canvas_sync_dagster.warehouse.known import is_known, known_digests
 from canvas_sync_dagster.warehouse.merge import Merged, Stage
 from canvas_sync_dagster.warehouse.rejects import write_rejects
 from canvas_sync_dagster.warehouse.report_csv import Opener, ReportCsv
+from canvas_sync_dagster.warehouse.room import with_room
 from canvas_sync_dagster.warehouse.rows import load_rows
 from canvas_sync_dagster.warehouse.scripted import raw, through_functions
 from canvas_sync_dagster.warehouse.sinks import Sink, open_sink
@@ -243,6 +244,8 @@ class _Loading:
                 )
                 parsed, rejects = self._without_empty_keys(parsed, rejects + failed)
                 self._skipped += skipped
+            parsed, too_large = with_room(parsed, self._target.types)
+            rejects = rejects + too_large
             rows = frame.get_column(ROW)
             digests = frame.get_column(DIGEST).gather(parsed.get_column(ROW))
         if rejects:
