@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import time
 from typing import Any
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
+from canvas_sync_dagster.settings import TenantSettings
 
 SIZES = click.Choice(["small", "medium", "large"])
 
@@ -38,12 +38,16 @@ class _Lazy(click.Command):
         super().__init__(name, help=summary, add_help_option=False, context_settings={"ignore_unknown_options": True})
         self._target = target
 
+    def load(self) -> click.Command:
+        """Imports the command itself."""
+        module, _, attribute = self._target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        module, _, attribute = self._target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command.make_context(info_name, args, parent, **extra)
+        return self.load().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         return ctx.command.invoke(ctx)
@@ -116,19 +120,22 @@ def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None) -
     from canvas_sync_dagster.sync.session import database_url  # noqa: PLC0415
     from canvas_sync_dagster.warehouse import migrate as migrations  # noqa: PLC0415
 
-    lacking = False
-    for each in location.tenants(tenant):
+    lacking: list[str] = []
+
+    def work(each: TenantSettings) -> None:
         url, schema = database_url(location.settings, each), each.schema_in_database
         make = migrations.plan if check or as_sql else migrations.migrate
         migration = make(url, schema, location.models)
-        lacking |= bool(migration.changes)
+        lacking.extend(migration.changes)
         if as_sql:
             click.echo(migration.sql(), nl=False)
-            continue
+            return
         for change in migration.changes:
             click.echo(f"{schema}: {'missing: ' if check else ''}{change}")
         if not migration.changes:
             click.echo(f"{schema}: nothing is missing")
+
+    location.each(tenant, work)
     if check and lacking:
         sys.exit(1)
 
@@ -175,34 +182,7 @@ def simulate(host: str, port: int, size: str, seed: int, hostile: bool, compile_
         ) from None
 
 
-@main.command("live-events")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-@click.option(
-    "--workers", default=1, show_default=True, help="Processes; more than one only for the built-in location."
-)
-@click.option("--drain", is_flag=True, help="Also apply events, at once; the sensor stays the safety net.")
-@located
-def live_events(location: Location, host: str, port: int, workers: int, drain: bool) -> None:
-    """Receive live events."""
-    import uvicorn  # noqa: PLC0415
-
-    from canvas_sync_dagster.live_events.serve import receiver  # noqa: PLC0415
-
-    options: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "access_log": False}
-    options["timeout_graceful_shutdown"] = 14
-    click.echo(
-        f"Live events are received at http://{host}:{port}/canvas_sync/api/v1/live_event; Ctrl-C ends it.", err=True
-    )
-    if workers == 1:
-        uvicorn.run(receiver(location.settings, location.models, location.extensions, drains=drain), **options)
-        return
-    if location.project is not None:
-        raise click.BadParameter("several processes serve the built-in location only", param_hint="--workers")
-    os.environ["CANVAS_SYNC_RECEIVER_DRAINS"] = "1" if drain else ""
-    uvicorn.run("canvas_sync_dagster.live_events.main:application", factory=True, workers=workers, **options)
-
-
+main.add_command(_Lazy("live-events", "canvas_sync_dagster.commands.receive:live_events", "Receive live events."))
 main.add_command(
     _Lazy(
         "status",

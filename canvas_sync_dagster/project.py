@@ -21,6 +21,7 @@ from canvas_sync_dagster.live_events.handlers import EventHandlers, Handler, Mod
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
 from canvas_sync_dagster.schedules import nightly_schedules, sync_schedule
 from canvas_sync_dagster.sensors.batches import batch_sensor
+from canvas_sync_dagster.sensors.broken import broken_tenants_sensor
 from canvas_sync_dagster.sensors.failures import failure_sensor
 from canvas_sync_dagster.sensors.live_events import live_event_sensor
 from canvas_sync_dagster.sensors.staleness import staleness_sensor
@@ -370,6 +371,7 @@ class CanvasSync:
             client=self._client,
             term_scope=self._term_scope,
             on_sync=tuple(self._on_sync),
+            on_failure=tuple(self._on_failure),
         )
 
     # Dagster
@@ -392,7 +394,10 @@ class CanvasSync:
             schedules=[
                 schedule
                 for tenant in tenants
-                for schedule in (sync_schedule(tenant, self._batches(location, tenant)), *nightly_schedules(tenant))
+                for schedule in (
+                    sync_schedule(tenant, self._batches(location, tenant), self._on_sync),
+                    *nightly_schedules(tenant),
+                )
             ],
             sensors=self._sensors(location),
             resources={
@@ -413,6 +418,8 @@ class CanvasSync:
             sensors.append(batch_sensor(tenant, batches[tenant.slug], self._on_sync, per_term=per_term))
             sensors.append(staleness_sensor(tenant, batches[tenant.slug]))
             sensors.append(live_event_sensor(tenant, functools.partial(location.session, tenant.slug)))
+        if self.settings.broken:
+            sensors.append(broken_tenants_sensor(self.settings.broken))
         return sensors
 
     def _batches(self, location: CodeLocation, tenant: TenantSettings) -> Callable[[], Any]:

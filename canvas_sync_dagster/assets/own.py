@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.batch import run_options
 from canvas_sync_dagster.assets.partitions import term_partitions
-from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG, asset_key
+from canvas_sync_dagster.assets.specs import TENANT_TAG, asset_key
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.own import CustomReport, Insertion, InsertionContext, as_metadata
@@ -23,9 +24,8 @@ def custom_report_asset(tenant: TenantSettings, report: CustomReport) -> dg.Asse
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         from canvas_sync_dagster.sync.custom_report import sync_custom_report  # noqa: PLC0415 (as in reports.py)
 
-        run_id = context.run.run_id
         with failures(), code_location.session(tenant.slug) as session:
-            options = sync_options.options(run_id=run_id, batch_id=context.run.tags.get(BATCH_TAG, run_id))
+            options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if report.per_term else ""
             done = sync_custom_report(session, report, scope, options, tell=context.log.info)
         told = {

@@ -39,6 +39,7 @@ REQUESTS_KEPT = 10_000
 CHUNK = 1 << 18
 """Bytes of a file that are sent at a time."""
 
+CRASHED = {"errors": [{"message": "An error occurred.", "error_code": "internal_server_error"}], "error_report_id": 7}
 UNAUTHORIZED = {"status": "unauthorized", "errors": [{"message": "user not authorized to perform that action"}]}
 LISTS: dict[str, tuple[Callable[..., Any], str | None]] = {
     "/accounts/{account}/roles": (derived.roles, None),
@@ -257,6 +258,8 @@ class CanvasApp:
             numbers = _numbers(request, account)
             if numbers is not None and self.faults.take("unauthorized_object"):
                 return JSONResponse(UNAUTHORIZED, 401)
+            if numbers is not None and self.faults.take("broken_object"):
+                return JSONResponse(CRASHED, 500)
             found = find(self.university, *numbers) if numbers is not None else None
             return JSONResponse(found) if found is not None else not_found()
 

@@ -95,8 +95,10 @@ class Batches:
 
     def close_journal(self, run_id: str, reason: str) -> dict[str, Any] | None:
         """Closes what a run has left open in the journal; returns its last job."""
+        schema = self.tenant.schema_in_database
         with self.connected("closing the journal") as connection:
-            return close_lost_jobs(connection, self.tenant.schema_in_database, run_id, reason)
+            exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_job_logs',)).fetchone()
+            return close_lost_jobs(connection, schema, run_id, reason) if exists and exists[0] else None
 
     @contextmanager
     def connected(self, doing: str) -> Iterator[Connection]:

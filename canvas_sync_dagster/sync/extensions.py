@@ -55,6 +55,7 @@ class Extensions:
         quiet: Job classes that the journal keeps only if they failed.
         client: Returns the client or the token of a tenant and account, so that no secret passes through settings.
         on_sync: Functions that hear of the end of a batch, with `success` or `complete`.
+        on_failure: Functions that hear of failed runs.
         term_scope: Says of each term whether it is in scope, in place of the setting.
     """
 
@@ -64,6 +65,7 @@ class Extensions:
     client: ClientFactory | None = None
     term_scope: Callable[[Term], bool] | None = None
     on_sync: tuple[tuple[str, Callable[..., object]], ...] = ()
+    on_failure: tuple[Callable[..., object], ...] = ()
     events: Any = None
     accepts_event: Callable[..., bool] | None = None
 

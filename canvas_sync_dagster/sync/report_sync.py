@@ -140,7 +140,7 @@ def _decide(session: Session, tenant: TenantSettings, request: Request, scope: s
         takes_updated_after=request.takes_updated_after,
         mode=options.mode,
         updated_after=tenant.updated_after,
-        full_sync_every=None if isinstance(tenant.updated_after, datetime) else tenant.rhythm,
+        full_sync_every=tenant.rhythm,
         timezone=tenant.time_zone,
         batch_id=options.batch_id,
     )
