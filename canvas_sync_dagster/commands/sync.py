@@ -152,8 +152,11 @@ class _Sync:
         tell.expect(len(self._keys(root)))
         failed += self._job(instance, root, None, tags, tell)
         per_term = self._keys(term_job)
+        if per_term and not failed:
+            # Only the root run tells which terms there are.
+            batches.refuse_unknown_terms()
         terms = batches.terms(batch.key) if per_term else []
-        batches.note(batch, {"terms": terms})
+        batches.note_terms(batch, terms)
         tell.expect(len(per_term) * len(terms))
         known = set(instance.get_dynamic_partitions(f"canvas_terms__{slug}"))
         for term in terms:
