@@ -15,14 +15,12 @@ from rich.table import Table
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.live_events.inbox import depth
+from canvas_sync_dagster.live_events.silence import read_rhythm
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.warehouse.batches import latest_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import missing, model_marked
-
-SILENCE = 24.0
-"""Hours without an event after which Canvas may have stopped sending, or the receiver may be down."""
 
 
 @click.command()
@@ -45,11 +43,14 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
         lacking = missing(connection, schema, location.models)
         if lacking:
             return {"tenant": tenant.slug, "lacking": lacking}
+        models = _models(connection, schema, location)
+        spoken_of = {model.name for model in location.models if model.events}
+        synced = [_synced(each) for each in models if each["model"] in spoken_of]
         return {
             "tenant": tenant.slug,
-            "models": _models(connection, schema, location),
+            "models": models,
             "batch": _batch(connection, schema),
-            "events": _events(connection, schema),
+            "events": _events(connection, schema, min(synced, default=None)),
             "rejects": _count(connection, schema, "canvas_sync_rejected_rows"),
         }
 
@@ -100,14 +101,32 @@ def _batch(connection: Connection, schema: str) -> dict[str, Any] | None:
     }
 
 
-def _events(connection: Connection, schema: str) -> dict[str, Any]:
-    found = depth(connection, schema)
-    silent = (datetime.now(UTC) - found.latest).total_seconds() / 3600 if found.latest else None
+def _synced(model: dict[str, Any]) -> datetime:
+    """Says up to when a model was last synced; terms that are over are not synced any more."""
+    found: datetime = max(scope["as_of"] for scope in model["scopes"])
+    return found
+
+
+def _events(connection: Connection, schema: str, synced: datetime | None) -> dict[str, Any]:
+    """Tells what waits, and when events did not come.
+
+    Args:
+        connection: To the tenant's database.
+        schema: In it.
+        synced: Up to when all models that events speak of were synced; None if none was.
+    """
+    found, rhythm = depth(connection, schema), read_rhythm(connection, schema)
+    silent = found.latest is not None and datetime.now(UTC) - found.latest > rhythm.unusual
+    gaps = [
+        {"since": gap.since, "until": gap.until, "repaired": synced is not None and synced > gap.until}
+        for gap in rhythm.gaps
+    ]
     return {
         "waiting": found.waiting,
         "dead": found.counts.get("dead", 0),
         "latest": found.latest,
-        "silent": silent is not None and silent > SILENCE,
+        "silent": silent,
+        "gaps": gaps,
     }
 
 
@@ -144,8 +163,17 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
     )
     if events["silent"]:
         screen.print(
-            f"no live event since {_when(events['latest'])}: is the receiver up, and the subscription active? "
-            "The next sync reaches back over the gap by itself."
+            f"no live event since {_when(events['latest'])}, which is longer than usual: is the receiver up, and the "
+            "subscription active? The next sync reaches back over the gap by itself."
+        )
+    for gap in events["gaps"]:
+        screen.print(
+            f"no live event from {_when(gap['since'])} to {_when(gap['until'])}, which was longer than usual: "
+            + (
+                "syncs have reached back over it."
+                if gap["repaired"]
+                else "the next sync reaches back over it by itself."
+            )
         )
 
 
