@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -73,6 +74,16 @@ class EventHandlers:
         return bool(self.chosen(event) or self.before or self.after or own_model)
 
 
-def name_of(function: Callable[..., Any]) -> str:
-    """Names a function so that it is recognized when an event is tried again."""
-    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+def distinct_names(functions: Sequence[Callable[..., Any]]) -> list[str]:
+    """Names functions so that each is recognized when an event is tried again, those of one name by their order.
+
+    >>> distinct_names([print, print])
+    ['builtins.print', 'builtins.print#2']
+    """
+    seen: Counter[str] = Counter()
+    names = []
+    for function in functions:
+        name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return names
