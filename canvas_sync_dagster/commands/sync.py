@@ -117,16 +117,16 @@ class _Sync:
         Raises:
             SyncUnderWayError: Another sync of the tenant and genre is under way.
         """
-        import dagster as dg  # noqa: PLC0415 (over a second)
-
+        # Only here, for Dagster takes over a second.
         from canvas_sync_dagster.assets.lost import begin_batch  # noqa: PLC0415
+        from canvas_sync_dagster.commands.instance import dagster_instance  # noqa: PLC0415
         from canvas_sync_dagster.resources import CodeLocation  # noqa: PLC0415
 
         slug, genre = self._tenant.slug, self._tenant.batch_genre
         key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
         own = self._project.extensions
         batches = CodeLocation(self._project.settings, self._project.models, own).batches(slug, term_scope)
-        with dg.DagsterInstance.get() as instance:
+        with dagster_instance(self._project.settings.home) as instance:
             batch = begin_batch(instance, batches, key, {"trigger": "command"}, own.on_sync)
             if batch is None:
                 raise SyncUnderWayError(slug, genre)
@@ -152,8 +152,11 @@ class _Sync:
         tell.expect(len(self._keys(root)))
         failed += self._job(instance, root, None, tags, tell)
         per_term = self._keys(term_job)
+        if per_term and not failed:
+            # Only the root run tells which terms there are.
+            batches.refuse_unknown_terms()
         terms = batches.terms(batch.key) if per_term else []
-        batches.note(batch, {"terms": terms})
+        batches.note_terms(batch, terms)
         tell.expect(len(per_term) * len(terms))
         names = batches.term_names() if terms else {}
         known = set(instance.get_dynamic_partitions(f"canvas_terms__{slug}"))

@@ -12,6 +12,7 @@ import fcntl
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -117,7 +119,7 @@ class EmbeddedPostgres:
 
     def url(self, database: str) -> str:
         """Returns the address of a database, as libpq, psycopg and SQLAlchemy understand it."""
-        return f"postgresql://{USER}@/{database}?host={self._socket}"
+        return f"postgresql://{USER}@/{database}?host={quote(str(self._socket))}"
 
     def database(self, name: str) -> str:
         """Returns the address of a database, which is made if it does not exist."""
@@ -180,8 +182,9 @@ class EmbeddedPostgres:
         self._check_version(programs)
         deadline = time.monotonic() + START_SECONDS
         self._clear_remains(deadline)
-        options = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in OPTIONS.items())
-        command = ["start", "-W", "-D", self._data, "-l", self._log, "-o", f"{options} -k {self._socket}"]
+        settings = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in OPTIONS.items())
+        options = f"{settings} -k {shlex.quote(str(self._socket))}"
+        command = ["start", "-W", "-D", self._data, "-l", self._log, "-o", options]
         started = False
         while not self._answers():
             if not self._postmaster():

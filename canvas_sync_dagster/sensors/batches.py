@@ -88,7 +88,10 @@ def _go_on(
         concurrency=tenant.term_concurrency,
         go_on=tenant.on_failed_term == "continue",
     )
-    ours.note(batch, {"terms": list(step.terms)} if step.terms is not None else {})
+    if step.terms is None:
+        ours.note(batch, {})
+    else:
+        ours.note_terms(batch, step.terms)
     if step.close and ours.close(batch, step.close, step.reason, ids):
         tell_of_batch(callbacks, batch, step.close, step.reason, context.log)
     known = set(context.instance.get_dynamic_partitions(f"canvas_terms__{tenant.slug}"))
