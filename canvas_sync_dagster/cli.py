@@ -151,10 +151,12 @@ def dbt_sources(location: Location, tenant: str | None) -> None:
     """Print a sources.yml for dbt."""
     from canvas_sync_dagster.catalogue.dictionary import dbt_source  # noqa: PLC0415
 
-    found = [
-        dbt_source(each.slug, each.schema_in_database, each.chosen(location.models))
-        for each in location.tenants(tenant)
-    ]
+    found: list[Any] = []
+
+    def work(each: TenantSettings) -> None:
+        found.append(dbt_source(each.slug, each.schema_in_database, each.chosen(location.models)))
+
+    location.each(tenant, work)
     click.echo(yaml.safe_dump({"version": 2, "sources": found}, sort_keys=False, allow_unicode=True), nl=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ from canvas_sync_dagster.sync.own import CustomReport, Insertion, Processor
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.scope import Term
 
+LOG = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., object])
 Names = str | Sequence[str]
 
@@ -467,6 +469,8 @@ class CanvasSync:
         self._closed = True
         self._check()
         tenants = self.settings.tenants
+        for broken in self.settings.broken:
+            LOG.warning("tenant %s is left out: %s", broken.slug, broken.error)
         location = CodeLocation(self.settings, self.models, self.extensions)
         ours = dg.Definitions(
             assets=[asset for tenant in tenants for asset in self._assets(tenant)],

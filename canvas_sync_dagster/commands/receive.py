@@ -33,6 +33,8 @@ def live_events(host: str, port: int, workers: int, drain: bool, module: str | N
     import uvicorn  # noqa: PLC0415
 
     location = find(module, file)
+    for broken in location.settings.broken:
+        click.echo(f"tenant {broken.slug} is left out: {broken.error}", err=True)
     options: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "access_log": False}
     options |= {"timeout_graceful_shutdown": LAST_SECONDS, "limit_concurrency": MOST_CONNECTIONS}
     click.echo(

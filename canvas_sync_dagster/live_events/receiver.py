@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -87,10 +87,19 @@ class Receiver:
         inboxes: One per tenant; `?org=` chooses where there are several.
         provenance: Of signed and encrypted events.
         accepts: Whether an event belongs to an inbox.
+        broken: Tenants that were left out for a wrong setting; their events are asked to come again.
     """
 
-    def __init__(self, inboxes: Mapping[str, Inbox], provenance: Provenance, accepts: Belongs = belongs) -> None:
+    def __init__(
+        self,
+        inboxes: Mapping[str, Inbox],
+        provenance: Provenance,
+        accepts: Belongs = belongs,
+        *,
+        broken: Collection[str] = (),
+    ) -> None:
         self._inboxes, self._provenance, self._accepts = dict(inboxes), provenance, accepts
+        self._broken = frozenset(broken)
         self._believing = replace(provenance, unsigned=True)
         self._committers: dict[str, Committer] = {}
         self._drains: dict[str, asyncio.Task[None]] = {}
@@ -159,7 +168,10 @@ class Receiver:
                 body = await _read(receive, headers)
                 status, problem = 503, "the database does not answer in time"
                 kind = headers.get(b"content-type", b"").decode("latin-1")
-                status, problem = await self._store(inbox, body, kind)
+                if org in self._broken:
+                    status, problem = 503, "the settings of this tenant are wrong; `canvas-sync doctor` says which"
+                else:
+                    status, problem = await self._store(inbox, body, kind)
         except TimeoutError:
             pass
         except Exception:

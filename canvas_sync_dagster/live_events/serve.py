@@ -51,7 +51,8 @@ def receiver(
     inboxes = {tenant.slug: _inbox(settings, tenant, models, own, drains=drains) for tenant in settings.tenants}
     _prepare(list(inboxes.values()))
     secrets = [SecretKey(settings.event_key, settings.event_iv)] if settings.event_key else []
-    return Receiver(inboxes, Provenance(KeySet(settings.jwk_url), secrets), own.accepts_event or belongs)
+    provenance, broken = Provenance(KeySet(settings.jwk_url), secrets), [each.slug for each in settings.broken]
+    return Receiver(inboxes, provenance, own.accepts_event or belongs, broken=broken)
 
 
 @contextlib.contextmanager

@@ -25,11 +25,11 @@ from pydantic import SecretStr
 
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.embedded import EmbeddedPostgres
-from canvas_sync_dagster.errors import CanvasSyncError, ProvenanceError
+from canvas_sync_dagster.errors import CanvasSyncError, ProvenanceError, SettingError
 from canvas_sync_dagster.live_events.receiver import LARGEST_BODY, PATH
 from canvas_sync_dagster.live_events.serve import receiver, served
 from canvas_sync_dagster.live_events.symmetric import SecretKey, decrypt
-from canvas_sync_dagster.settings import Settings
+from canvas_sync_dagster.settings import BrokenTenant, Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import deliver, event, global_id
 from tests.fix_canvas import tenant_of
@@ -316,6 +316,19 @@ def test_a_tenant_whose_database_is_away_keeps_nobody_else_from_receiving(
     only = settings.model_copy(update={"tenants": (away,)})
     with pytest.raises(CanvasSyncError, match=r"127\.0\.0\.1"):
         receiver(only, BUILT_IN)
+
+
+def test_events_of_a_tenant_with_a_wrong_setting_are_asked_to_come_again(
+    canvas: SimulatedCanvas, database_url: str, tmp_path: Path
+) -> None:
+    broken = BrokenTenant(
+        "wrong", SettingError("canvas_sync.yaml: tenants.wrong.schedule", "no cron", allowed="a cron")
+    )
+    settings = settings_of(canvas, database_url, tmp_path).model_copy(update={"broken": (broken,)})
+    token = canvas.signer.sign(renamed(canvas))
+    with serving(settings) as base:
+        answers = [httpx.post(f"{base}{PATH}?org={org}", content=token) for org in ("wrong", "nobody", "canvas")]
+    assert [answer.status_code for answer in answers] == [503, 401, 200]
 
 
 def test_a_receiver_that_drains_applies_events_at_once(
