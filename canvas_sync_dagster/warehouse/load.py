@@ -262,6 +262,7 @@ class _Loading:
     def _reject(self, block: KeyedBlock, rejects: list[tuple[Reject, int]]) -> None:
         self._rejected += len(rejects)
         self._first_reject = self._first_reject or (rejects[0][0], block.lines[rejects[0][1]])
+        original = self._source.lines
         write_rejects(
             self._connection,
             self._schema,
@@ -272,7 +273,9 @@ class _Loading:
             observed_at=self._source.observed_at,
             header=self._file.match.header,
             separator=self._file.layout.separator,
-            rejects=((each, block.lines[row], block.records[row]) for each, row in rejects),
+            rejects=(
+                (each, original.get(block.lines[row], block.lines[row]), block.records[row]) for each, row in rejects
+            ),
         )
 
     def _add(self, sink: Sink, frame: pl.DataFrame) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from canvas_sync_dagster.catalogue import Column, Model
+from canvas_sync_dagster.catalogue import Column, Model, normalize
 from canvas_sync_dagster.warehouse.frames import ROW, Reject, fields, frame_of, valid
 
 
 def through_functions(
     frame: pl.DataFrame, records: Sequence[bytes], header: Sequence[str], separator: str, model: Model
 ) -> tuple[pl.DataFrame, list[Reject], int]:
-    """Applies a model's functions to rows that are already valid; a row that one fails for is rejected with its error.
+    """Applies a model's functions to rows; a row that one fails for is rejected with its error.
+
+    So is one whose key they change: what a report lists is compared with the table before any function is called.
 
     Args:
-        frame: Rows, with `_row`.
+        frame: Rows, with `_row`; valid but for the columns that have a transform, which are text.
         records: Raw; `_row` points into them.
         header: Names of their values.
         separator: Between their values.
@@ -32,7 +34,9 @@ def through_functions(
     for row in frame.to_dicts():
         number = int(row[ROW])
         try:
-            record = dict(zip(header, fields(records[number], separator), strict=True))
+            values = fields(records[number], separator)
+            # Of two columns with one name the first counts, as everywhere.
+            record = dict(zip(reversed(header), reversed(values), strict=True))
             changed = _changed(model, columns, {c.name: row[c.name] for c in columns}, record)
         except Exception as error:
             rejects.append(Reject(number, "", f"a function of the mapping failed: {type(error).__name__}: {error}"))
@@ -44,18 +48,27 @@ def through_functions(
 
 
 def _changed(
-    model: Model, columns: Sequence[Column], row: dict[str, Any], record: dict[str, str]
+    model: Model, columns: Sequence[Column], before: Mapping[str, Any], record: dict[str, str]
 ) -> dict[str, Any] | None:
+    row = dict(before)
     for column in columns:
         if column.transform is not None:
-            raw = next((record[name] for name in column.report if name in record), None)
-            row[column.name] = column.transform(raw or None, record)
+            row[column.name] = column.transform(_raw(column, record) or None, record)
+    key = [before[name] for name in model.key]
     changed: dict[str, Any] | None = row
     for alteration in model.alterations:
         if changed is None:
             return None
         changed = alteration(changed)
+    if changed is not None and [changed.get(name) for name in model.key] != key:
+        raise ValueError(f"it changed the key ({', '.join(model.key)}); map another column to it instead")
     return changed
+
+
+def _raw(column: Column, record: Mapping[str, str]) -> str | None:
+    """Finds a column's text as the header contract does, whatever the spelling."""
+    spelled = {normalize(name): value for name, value in record.items()}
+    return next((spelled[name] for name in map(normalize, column.report) if name in spelled), None)
 
 
 def _checked(
