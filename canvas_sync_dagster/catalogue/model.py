@@ -6,6 +6,7 @@ it. It holds data only; nothing here reads, writes or waits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -133,6 +134,8 @@ class RestFeed:
     inject: str | None = None
     item: str | None = None
     absent: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    holder: str | None = None
+    among: tuple[str, str] | None = None
 
 
 Feed = ProvisioningFeed | ReportFeed | RestFeed
@@ -217,9 +220,11 @@ class Model:
     def references(self, models: Mapping[str, Model]) -> Iterator[tuple[str, Model]]:
         """Yields the columns that hold a parent's Canvas id, with the parent: `canvas_user_id` points to users."""
         for name in self.parents:
-            column = f"canvas_{name.removesuffix('s')}_id"
+            column = f"canvas_{singular(name)}_id"
             parent = models.get(name)
-            if parent is not None and parent.key == ("canvas_id",) and any(c.name == column for c in self.columns):
+            # A parent under legacy ids has this column as its own key.
+            is_known = parent is not None and parent.key in {("canvas_id",), (column,)}
+            if parent is not None and is_known and any(c.name == column for c in self.columns):
                 yield column, parent
 
     def event_columns(self) -> Iterator[Column]:
@@ -252,3 +257,12 @@ SYSTEM_COLUMNS = (
     Column("row_hash", ColumnType.BIGINT, comment="Digest of the report record that the row was last loaded from."),
 )
 """What every data table carries beside its model's columns."""
+
+
+def singular(name: str) -> str:
+    """Returns the singular of a model's name.
+
+    >>> [singular(name) for name in ("users", "group_categories", "course_progresses")]
+    ['user', 'group_category', 'course_progress']
+    """
+    return re.sub(r"ies$", "y", name) if name.endswith("ies") else re.sub(r"(ss)es$|s$", r"\1", name)

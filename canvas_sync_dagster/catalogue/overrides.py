@@ -6,13 +6,12 @@ Three ways lead here: `CanvasSync.mapping()` in Python, `mappings:` in `canvas_s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from canvas_sync_dagster.catalogue.headers import normalize
-from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model
+from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model, singular
 from canvas_sync_dagster.errors import SettingError
 
 TYPES = {
@@ -211,12 +210,3 @@ def with_legacy_ids(model: Model) -> Model:
     columns = tuple(replace(c, name=name) if c.name == "canvas_id" else c for c in model.columns if c.name != name)
     single = model.single and model.single.replace("{canvas_id}", f"{{{name}}}")
     return replace(model, columns=columns, key=(name,), single=single)
-
-
-def singular(name: str) -> str:
-    """Returns the singular of a model's name.
-
-    >>> [singular(name) for name in ("users", "group_categories", "course_progresses")]
-    ['user', 'group_category', 'course_progress']
-    """
-    return re.sub(r"ies$", "y", name) if name.endswith("ies") else re.sub(r"(ss)es$|s$", r"\1", name)

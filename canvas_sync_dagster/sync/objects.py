@@ -101,7 +101,7 @@ def _ask_one(session: Session, model: Model, row: Row) -> Answer:
         return Answer(row, Verdict.FORBIDDEN, observed_at=session.canvas.moment(began))
     if not isinstance(body, Mapping):
         raise NotCanvasError(f"{model.name}: Canvas does not answer with an object for {model.single}.")
-    content = {**as_row(model, body, session.shard), **_fields(override, body)}
+    content = row_of(session, model, body)
     # What was asked about is what was answered, even if the object does not repeat its key.
     content |= {name: row[name] for name in model.key if content.get(name) is None}
     return Answer(row, Verdict.FOUND, content, session.canvas.moment(began))
@@ -111,6 +111,12 @@ def _get(session: Session, model: Model, row: Row) -> Any:
     path, _, query = (model.single or "").partition("?")
     values = {name: row[name] for name in path_columns(model)}
     return session.canvas.get(path.format(**values, account_id="{account_id}"), parse_qsl(query))
+
+
+def row_of(session: Session, model: Model, body: Mapping[str, Any]) -> dict[str, object]:
+    """Maps an object of Canvas's API to columns, by the declaration and by what the user says beside it."""
+    override = session.extensions.api.get(model.name, ApiOverride())
+    return {**as_row(model, body, session.shard), **_fields(override, body)}
 
 
 def _fields(override: ApiOverride, body: Mapping[str, Any]) -> dict[str, object]:

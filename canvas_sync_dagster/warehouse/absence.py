@@ -5,18 +5,20 @@ A suspect keeps its content and carries `missing_since`. Only Canvas's own word 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import polars as pl
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import ColumnType, Model
+from canvas_sync_dagster.catalogue import ColumnType, Model, RestFeed
 from canvas_sync_dagster.errors import VolumeGateError
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.frames import frame_of, valid
 from canvas_sync_dagster.warehouse.known import read_bigints
 from canvas_sync_dagster.warehouse.source import Source, described
+from canvas_sync_dagster.warehouse.target import system_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class VolumeGate:
     refuse: float = 0.5
 
 
+SUSPICION = frozenset({"missing_since", "observed_at"})
+"""What a table needs for marking suspects."""
+EVERY_ROW = sql.SQL("true")
 GATE = VolumeGate()
 """A course list does not shrink by a fifth between two syncs; a filter, a lagging replica or a cut file makes it."""
 
@@ -73,6 +78,8 @@ def mark_missing(
     listed: pl.DataFrame,
     *,
     gate: VolumeGate | None = GATE,
+    among: sql.Composable = EVERY_ROW,
+    values: Mapping[str, str] | None = None,
 ) -> Absence:
     """Marks the rows of a scope that a complete source does not list, in the load's transaction.
 
@@ -84,17 +91,21 @@ def mark_missing(
         source: Complete; its scope is a term, or empty for all rows.
         listed: The key of each record of the source.
         gate: None lets any number vanish, for a person has said so.
+        among: Says in SQL of which rows, aliased `t`, the source speaks at all.
+        values: What is written to the missing rows in place of a suspicion, where the source's word is enough.
 
     Raises:
         VolumeGateError: So much is missing that the source itself is in doubt.
     """
-    if source.is_outdated or not has_suspects(connection, schema, model):
+    system = system_columns(connection, schema, model)
+    if source.is_outdated or not (values or system >= SUSPICION):
         return Absence()
-    present = _live_keys(connection, schema, model, models, source)
+    seen = _seen_before(source.observed_at, system)
+    present = _live_keys(connection, schema, model, in_scope(schema, model, models, source.scope), among, seen)
     gone = present.join(listed, on=list(model.key), how="anti") if present.height else present
     verdict = judge(present.height, gone.height, gate) if gate else "mark"
     if verdict == "mark":
-        _mark(connection, schema, model, gone)
+        _mark(connection, schema, model, gone, _written(source, system, values))
         return Absence(present.height, gone.height)
     said = (
         f"{described(model.name, source)}: {gone.height:,} of {present.height:,} rows are missing at once. "
@@ -110,12 +121,7 @@ def mark_missing(
 
 def has_suspects(connection: Connection, schema: str, model: Model) -> bool:
     """Says whether the table can mark suspects; one that was there before may lack the column."""
-    row = connection.execute(
-        "select count(*) from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace "
-        "where n.nspname = %s and c.relname = %s and a.attname = any(%s) and not a.attisdropped",
-        (schema, model.name, ["missing_since", "observed_at"]),
-    ).fetchone()
-    return row is not None and int(row[0]) == 2
+    return system_columns(connection, schema, model) >= SUSPICION
 
 
 def count_suspects(connection: Connection, schema: str, model: Model) -> int:
@@ -163,7 +169,7 @@ def count_orphans(connection: Connection, schema: str, model: Model, models: Map
 def in_scope(schema: str, model: Model, models: Mapping[str, Model], scope: str) -> sql.Composable:
     """Says in SQL which rows, aliased `t`, belong to a term; a row whose way to its term is broken belongs to none."""
     if not scope or not model.term_by:
-        return sql.SQL("true")
+        return EVERY_ROW
     column = sql.Identifier("t", model.term_by[0])
     if len(model.term_by) == 1:
         return sql.SQL("{} = {}").format(column, sql.Literal(int(scope)))
@@ -182,18 +188,13 @@ def not_deleted(model: Model) -> sql.Composable:
         sql.SQL("{} is distinct from {}").format(sql.Identifier("t", name), sql.Literal(value))
         for name, value in model.deleted_values.items()
     ]
-    return sql.SQL("({})").format(sql.SQL(" or ").join(conditions)) if conditions else sql.SQL("true")
+    return sql.SQL("({})").format(sql.SQL(" or ").join(conditions)) if conditions else EVERY_ROW
 
 
-def _live_keys(
-    connection: Connection, schema: str, model: Model, models: Mapping[str, Model], source: Source
-) -> pl.DataFrame:
-    """Reads the keys of the rows that the source should list: not deleted, and not seen later than it."""
-    where = sql.SQL("{} t where {} and {} and (t.observed_at is null or t.observed_at <= {})").format(
-        sql.Identifier(schema, model.name),
-        in_scope(schema, model, models, source.scope),
-        not_deleted(model),
-        sql.Literal(source.observed_at),
+def _live_keys(connection: Connection, schema: str, model: Model, *conditions: sql.Composable) -> pl.DataFrame:
+    """Reads the keys of the rows that a source should list."""
+    where = sql.SQL("{} t where {}").format(
+        sql.Identifier(schema, model.name), sql.SQL(" and ").join([not_deleted(model), *conditions])
     )
     if all(model[name].type is ColumnType.BIGINT for name in model.key):
         return read_bigints(connection, model.key, where, alias="t")
@@ -202,12 +203,33 @@ def _live_keys(
     return pl.DataFrame(rows, schema=no_keys(model).schema, orient="row")
 
 
-def _mark(connection: Connection, schema: str, model: Model, gone: pl.DataFrame) -> None:
+def _seen_before(moment: datetime, system: Collection[str]) -> sql.Composable:
+    """Says in SQL that a row, aliased `t`, was not seen later than a moment; of a table that tells none, all are."""
+    if "observed_at" not in system:
+        return EVERY_ROW
+    return sql.SQL("(t.observed_at is null or t.observed_at <= {})").format(sql.Literal(moment))
+
+
+def _written(source: Source, system: Collection[str], values: Mapping[str, str] | None) -> dict[str, sql.Composable]:
+    """Says in SQL what is written to a missing row: a suspicion, or what the source's word means for it."""
+    if not values:
+        return {"missing_since": sql.SQL("now()")}
+    written: dict[str, sql.Composable] = {name: sql.Literal(value) for name, value in values.items()}
+    ours = {"updated_at": sql.SQL("now()"), "observed_at": sql.Literal(source.observed_at), "row_hash": sql.SQL("null")}
+    return written | {name: value for name, value in ours.items() if name in system}
+
+
+def _mark(
+    connection: Connection, schema: str, model: Model, gone: pl.DataFrame, written: Mapping[str, sql.Composable]
+) -> None:
     if gone.is_empty():
         return
+    sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in written.items())
+    # Who is a suspect already stays one, and is not written again.
+    anew = sql.SQL("t.missing_since is null") if "missing_since" in written else EVERY_ROW
     connection.execute(
-        sql.SQL("update {} t set missing_since = now() from {} g where {} and t.missing_since is null").format(
-            sql.Identifier(schema, model.name), keys_as_table(model, gone), same_key(model)
+        sql.SQL("update {} t set {} from {} g where {} and {}").format(
+            sql.Identifier(schema, model.name), sets, keys_as_table(model, gone), same_key(model), anew
         )
     )
 
@@ -244,18 +266,20 @@ def clear_unlisted(
     Returns:
         How many rows changed.
     """
-    sets = sql.SQL(", ").join(sql.SQL("{} = null").format(sql.Identifier(name)) for name in columns)
+    system = system_columns(connection, schema, model)
+    emptied = [*columns, *(["updated_at"] if "updated_at" in system else [])]
+    sets = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.SQL("now()" if name == "updated_at" else "null"))
+        for name in emptied
+    )
     filled = sql.SQL(" or ").join(sql.SQL("t.{} is not null").format(sql.Identifier(name)) for name in columns)
     cursor = connection.execute(
-        sql.SQL(
-            "update {} t set {}, updated_at = now() where ({}) and {} "
-            "and (t.observed_at is null or t.observed_at <= {}) and not exists (select from {} g where {})"
-        ).format(
+        sql.SQL("update {} t set {} where ({}) and {} and {} and not exists (select from {} g where {})").format(
             sql.Identifier(schema, model.name),
             sets,
             filled,
             in_scope(schema, model, models, source.scope),
-            sql.Literal(source.observed_at),
+            _seen_before(source.observed_at, system),
             keys_as_table(model, listed),
             same_key(model),
         )
@@ -263,29 +287,18 @@ def clear_unlisted(
     return cursor.rowcount
 
 
-def write_absent(
-    connection: Connection, schema: str, model: Model, source: Source, listed: pl.DataFrame, values: Mapping[str, str]
-) -> int:
-    """Writes values to the rows that a complete list did not show, and returns how many changed."""
-    sets = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in values.items()
-    )
-    differs = sql.SQL(" or ").join(
-        sql.SQL("t.{} is distinct from {}").format(sql.Identifier(name), sql.Literal(value))
-        for name, value in values.items()
-    )
-    cursor = connection.execute(
-        sql.SQL(
-            "update {} t set {}, updated_at = now(), observed_at = {} where not exists (select from {} g where {}) "
-            "and (t.observed_at is null or t.observed_at <= {}) and ({})"
-        ).format(
-            sql.Identifier(schema, model.name),
-            sets,
-            sql.Literal(source.observed_at),
-            keys_as_table(model, listed),
-            same_key(model),
-            sql.Literal(source.observed_at),
-            differs,
-        )
-    )
-    return cursor.rowcount
+def spoken_of(feed: RestFeed, silent: Sequence[int]) -> sql.Composable:
+    """Says in SQL of which rows, aliased `t`, a walk speaks: not of those whose parent has no list.
+
+    Args:
+        feed: Of the walk.
+        silent: Ids of the parents that Canvas did not find.
+    """
+    conditions: list[sql.Composable] = [EVERY_ROW]
+    if feed.among is not None:
+        column, value = feed.among
+        conditions.append(sql.SQL("{} = {}").format(sql.Identifier("t", column), sql.Literal(value)))
+    if feed.holder is not None and silent:
+        holder = sql.Identifier("t", feed.holder)
+        conditions.append(sql.SQL("({0} is null or {0} <> all({1}))").format(holder, sql.Literal(list(silent))))
+    return sql.SQL(" and ").join(conditions)

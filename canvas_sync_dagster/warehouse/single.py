@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.target import inspect_target
 
 
 def read_rows(
@@ -37,10 +38,14 @@ def read_rows(
 def read_suspects(
     connection: Connection, schema: str, model: Model, columns: Iterable[str], limit: int
 ) -> list[dict[str, Any]]:
-    """Reads the rows that have been suspects for longest."""
+    """Reads suspects, some of them if there are more.
+
+    Any of them, and not those of longest standing: rows that Canvas hides stay suspects, and would stand before the
+    others for ever.
+    """
     names = list(dict.fromkeys([*model.key, *columns]))
-    query = sql.SQL("select {} from {} where missing_since is not null order by missing_since, {} limit {}").format(
-        _names(names), sql.Identifier(schema, model.name), _names(model.key), sql.Literal(limit)
+    query = sql.SQL("select {} from {} where missing_since is not null order by random() limit {}").format(
+        _names(names), sql.Identifier(schema, model.name), sql.Literal(limit)
     )
     with connection.cursor(row_factory=dict_row) as cursor:
         return list(cursor.execute(query).fetchall())
@@ -61,15 +66,26 @@ def mark_deleted(
     """
     if not values:
         return 0
-    sets = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in values.items()
+    system = inspect_target(connection, schema, model, set(values)).system
+    changed = sql.SQL("({}) is distinct from ({})").format(
+        _names(values), sql.SQL(", ").join(map(sql.Literal, values.values()))
     )
-    key = sql.SQL(" and ").join(sql.SQL("{} = {}").format(sql.Identifier(n), sql.Literal(row[n])) for n in model.key)
+    ours = {
+        "updated_at": sql.SQL("case when {} then now() else updated_at end").format(changed),
+        "observed_at": sql.Literal(observed_at),
+        "missing_since": sql.SQL("null"),
+        "row_hash": sql.SQL("null"),
+    }
+    written: dict[str, sql.Composable] = {name: sql.Literal(value) for name, value in values.items()}
+    written |= {name: value for name, value in ours.items() if name in system}
+    older = sql.SQL("(observed_at is null or observed_at <= {})").format(sql.Literal(observed_at))
     cursor = connection.execute(
-        sql.SQL(
-            "update {} set {}, updated_at = now(), observed_at = {}, missing_since = null, row_hash = null "
-            "where {} and (observed_at is null or observed_at <= {})"
-        ).format(sql.Identifier(schema, model.name), sets, sql.Literal(observed_at), key, sql.Literal(observed_at))
+        sql.SQL("update {} set {} where {} and {}").format(
+            sql.Identifier(schema, model.name),
+            sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(n), value) for n, value in written.items()),
+            sql.SQL(" and ").join(sql.SQL("{} = {}").format(sql.Identifier(n), sql.Literal(row[n])) for n in model.key),
+            older if "observed_at" in system else sql.SQL("true"),
+        )
     )
     return cursor.rowcount
 

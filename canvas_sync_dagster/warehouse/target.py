@@ -84,6 +84,12 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
     return Target(sql.Identifier(schema, model.name), model.key, frozenset(system), plain)
 
 
+def system_columns(connection: Connection, schema: str, model: Model) -> frozenset[str]:
+    """Names the system's columns that a model's table has; one that was there before may lack some."""
+    present = _attributes(connection, schema, model.name)
+    return frozenset(column.name for column in SYSTEM_COLUMNS if column.name in present)
+
+
 def _attributes(connection: Connection, schema: str, table: str) -> dict[str, _Attribute]:
     rows = connection.execute(
         "select a.attname, a.attnum, format_type(a.atttypid, null), a.atthasdef, c.relkind::text from pg_attribute a "

@@ -102,7 +102,7 @@ sections = Model(
 
 enrollments = Model(
     name="enrollments",
-    parents=("sections", "users"),
+    parents=("courses", "sections", "users"),
     comment="Who takes part in which section, as what.",
     feed=ProvisioningFeed("enrollments"),
     term_scoped=True,
