@@ -16,8 +16,9 @@ from canvas_sync_dagster.catalogue import ColumnType, Model, RestFeed
 from canvas_sync_dagster.errors import VolumeGateError
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.frames import frame_of, valid
-from canvas_sync_dagster.warehouse.known import read_bigints
+from canvas_sync_dagster.warehouse.known import MARK, read_bigints
 from canvas_sync_dagster.warehouse.source import Source, described
+from canvas_sync_dagster.warehouse.strays import keep_strays, read_strays
 from canvas_sync_dagster.warehouse.target import system_columns
 
 
@@ -39,6 +40,7 @@ class VolumeGate:
 SUSPICION = frozenset({"missing_since", "observed_at"})
 """What a table needs for marking suspects."""
 EVERY_ROW = sql.SQL("true")
+LIVE = pl.col(MARK)
 GATE = VolumeGate()
 """A course list does not shrink by a fifth between two syncs; a filter, a lagging replica or a cut file makes it."""
 
@@ -101,10 +103,18 @@ def mark_missing(
     if source.is_outdated or not (values or system >= SUSPICION):
         return Absence()
     seen = _seen_before(source.observed_at, system)
-    present = _live_keys(connection, schema, model, in_scope(schema, model, models, source.scope), among, seen)
+    known = _keys(connection, schema, model, in_scope(schema, model, models, source.scope), among, live=seen)
+    present = known.filter(LIVE).select(model.key)
+    strays, old = no_keys(model), no_keys(model)
+    if source.scope:
+        strays = listed.unique().join(known, on=list(model.key), how="anti").sort(model.key)
+        old = _known_strays(connection, schema, model, models, source.scope, seen)
+        present = pl.concat([present, old])
     gone = present.join(listed, on=list(model.key), how="anti") if present.height else present
     verdict = judge(present.height, gone.height, gate) if gate else "mark"
     if verdict == "mark":
+        if source.scope:
+            keep_strays(connection, schema, model.name, source.scope, strays)
         _mark(connection, schema, model, gone, _written(source, system, values))
         return Absence(present.height, gone.height)
     said = (
@@ -168,8 +178,10 @@ def count_orphans(connection: Connection, schema: str, model: Model, models: Map
 
 def in_scope(schema: str, model: Model, models: Mapping[str, Model], scope: str) -> sql.Composable:
     """Says in SQL which rows, aliased `t`, belong to a term; a row whose way to its term is broken belongs to none."""
-    if not scope or not model.term_by:
+    if not scope:
         return EVERY_ROW
+    if not model.term_by:
+        return sql.SQL("false")
     column = sql.Identifier("t", model.term_by[0])
     if len(model.term_by) == 1:
         return sql.SQL("{} = {}").format(column, sql.Literal(int(scope)))
@@ -182,6 +194,22 @@ def in_scope(schema: str, model: Model, models: Mapping[str, Model], scope: str)
     )
 
 
+def has_term(schema: str, model: Model, models: Mapping[str, Model]) -> sql.Composable:
+    """Says in SQL that the tables tell which term a row, aliased `t`, belongs to."""
+    if not model.term_by:
+        return sql.SQL("false")
+    column = sql.Identifier("t", model.term_by[0])
+    if len(model.term_by) == 1:
+        return sql.SQL("{} is not null").format(column)
+    parent = models[model.term_by[1]]
+    return sql.SQL("coalesce({} in (select t.{} from {} t where {}), false)").format(
+        column,
+        sql.Identifier(parent.key[0]),
+        sql.Identifier(schema, parent.name),
+        has_term(schema, parent, models),
+    )
+
+
 def not_deleted(model: Model) -> sql.Composable:
     """Says in SQL that a row, aliased `t`, is not known to be deleted."""
     conditions: list[sql.Composable] = [
@@ -191,16 +219,35 @@ def not_deleted(model: Model) -> sql.Composable:
     return sql.SQL("({})").format(sql.SQL(" or ").join(conditions)) if conditions else EVERY_ROW
 
 
-def _live_keys(connection: Connection, schema: str, model: Model, *conditions: sql.Composable) -> pl.DataFrame:
-    """Reads the keys of the rows that a source should list."""
+def _keys(
+    connection: Connection, schema: str, model: Model, *conditions: sql.Composable, live: sql.Composable
+) -> pl.DataFrame:
+    """Reads keys with a mark at those that a source should list: not deleted, and as `live` says."""
     where = sql.SQL("{} t where {}").format(
-        sql.Identifier(schema, model.name), sql.SQL(" and ").join([not_deleted(model), *conditions])
+        sql.Identifier(schema, model.name), sql.SQL(" and ").join([EVERY_ROW, *conditions])
     )
+    mark = sql.SQL("({} and {})").format(not_deleted(model), live)
     if all(model[name].type is ColumnType.BIGINT for name in model.key):
-        return read_bigints(connection, model.key, where, alias="t")
+        return read_bigints(connection, model.key, where, alias="t", mark=mark).with_columns(pl.col(MARK) == 1)
     named = sql.SQL(", ").join(sql.Identifier("t", name) for name in model.key)
-    rows = connection.execute(sql.SQL("select {} from {}").format(named, where)).fetchall()
-    return pl.DataFrame(rows, schema=no_keys(model).schema, orient="row")
+    rows = connection.execute(sql.SQL("select {}, {} from {}").format(named, mark, where)).fetchall()
+    return pl.DataFrame(rows, schema={**no_keys(model).schema, MARK: pl.Boolean}, orient="row")
+
+
+def _known_strays(
+    connection: Connection, schema: str, model: Model, models: Mapping[str, Model], scope: str, seen: sql.Composable
+) -> pl.DataFrame:
+    """Reads which of the strays that the last complete source listed should be listed again: no term has them yet."""
+    kept = read_strays(connection, schema, model.name)
+    kept = {of: keys.select(model.key) for of, keys in kept.items() if set(keys.columns) == set(model.key)}
+    if scope not in kept:
+        return no_keys(model)
+    # What has moved to another term is that term's to miss.
+    elsewhere = pl.concat([no_keys(model), *(keys for of, keys in kept.items() if of != scope)])
+    own = kept[scope].join(elsewhere, on=list(model.key), how="anti")
+    among = sql.SQL("exists (select from {} g where {})").format(keys_as_table(model, own), same_key(model))
+    homeless = sql.SQL("not ({})").format(has_term(schema, model, models))
+    return _keys(connection, schema, model, among, homeless, live=seen).filter(LIVE).select(model.key)
 
 
 def _seen_before(moment: datetime, system: Collection[str]) -> sql.Composable:

@@ -252,3 +252,24 @@ def test_a_table_that_was_there_before_needs_none_of_our_columns(canvas: Simulat
     with session.transaction("deleting") as connection:
         assert apply_answers(connection, session, MODELS["courses"], [gone]).deleted == 1
     assert state(session, "courses", 2003) == "deleted"
+
+
+def test_rows_whose_term_no_table_tells_are_missed_in_the_report_that_listed_them(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    def scores(term: str) -> SyncOutcome:
+        return sync_report(session, GROUPS["scores"], {"scores"}, term, FULL, tell=lambda _: None)
+
+    # No enrollment is in its table, so that none tells the term of a score.
+    first = {term: scores(term).models[0].counts.inserted for term in ("116", "118")}
+    assert min(first.values()) > 5
+    assert [scores(term).models[0].absence.missing for term in ("116", "118", "118")] == [0, 0, 0]
+    lost = canvas.university.enrollments.join(
+        canvas.university.sections.filter(pl.col("course_id") == 2003).select(section_id="id"), on="section_id"
+    )
+    lost = lost.filter((pl.col("type") == "StudentEnrollment") & (pl.col("state") != "deleted")).head(1)
+    canvas.university.enrollments = canvas.university.enrollments.join(lost.select("id"), on="id", how="anti")
+    assert scores("116").models[0].suspects == 0
+    assert scores("118").models[0].absence.missing == 1
+    assert suspects(session, "scores") == [lost.item(0, "id") + 700_000_000]
+    assert scores("118").models[0].suspects == 1
