@@ -103,13 +103,7 @@ def mark_missing(
     if source.is_outdated or not (values or system >= SUSPICION):
         return Absence()
     seen = _seen_before(source.observed_at, system)
-    known = _keys(connection, schema, model, in_scope(schema, model, models, source.scope), among, live=seen)
-    present = known.filter(LIVE).select(model.key)
-    strays, old = no_keys(model), no_keys(model)
-    if source.scope:
-        strays = listed.unique().join(known, on=list(model.key), how="anti").sort(model.key)
-        old = _known_strays(connection, schema, model, models, source.scope, seen)
-        present = pl.concat([present, old])
+    present, strays = _expected(connection, schema, model, models, source, listed, among=among, seen=seen)
     gone = present.join(listed, on=list(model.key), how="anti") if present.height else present
     verdict = judge(present.height, gone.height, gate) if gate else "mark"
     if verdict == "mark":
@@ -127,6 +121,29 @@ def mark_missing(
         f"{said}. Nothing was published. Look at the report in Canvas; if it is right, run again with "
         "`accept_shrinkage: true` in sync_options."
     )
+
+
+def _expected(
+    connection: Connection,
+    schema: str,
+    model: Model,
+    models: Mapping[str, Model],
+    source: Source,
+    listed: pl.DataFrame,
+    *,
+    among: sql.Composable,
+    seen: sql.Composable,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads the keys that a source should list, and picks from what it lists the strays."""
+    key = list(model.key)
+    known = _keys(connection, schema, model, in_scope(schema, model, models, source.scope), among, live=seen)
+    present = known.filter(LIVE).select(key)
+    if not source.scope:
+        return present, no_keys(model)
+    own, elsewhere = _kept_strays(connection, schema, model, source.scope)
+    present = pl.concat([present, _homeless(connection, schema, model, models, own, seen)])
+    # What another term's report lists is that term's to miss, whatever the tables tell.
+    return present.join(elsewhere, on=key, how="anti"), listed.unique().join(known, on=key, how="anti").sort(key)
 
 
 def has_suspects(connection: Connection, schema: str, model: Model) -> bool:
@@ -234,18 +251,26 @@ def _keys(
     return pl.DataFrame(rows, schema={**no_keys(model).schema, MARK: pl.Boolean}, orient="row")
 
 
-def _known_strays(
-    connection: Connection, schema: str, model: Model, models: Mapping[str, Model], scope: str, seen: sql.Composable
-) -> pl.DataFrame:
-    """Reads which of the strays that the last complete source listed should be listed again: no term has them yet."""
+def _kept_strays(connection: Connection, schema: str, model: Model, scope: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads the strays that the last complete source of this scope listed, and those of all others."""
     kept = read_strays(connection, schema, model.name)
-    kept = {of: keys.select(model.key) for of, keys in kept.items() if set(keys.columns) == set(model.key)}
-    if scope not in kept:
-        return no_keys(model)
-    # What has moved to another term is that term's to miss.
-    elsewhere = pl.concat([no_keys(model), *(keys for of, keys in kept.items() if of != scope)])
-    own = kept[scope].join(elsewhere, on=list(model.key), how="anti")
-    among = sql.SQL("exists (select from {} g where {})").format(keys_as_table(model, own), same_key(model))
+    usable = {of: keys.select(model.key) for of, keys in kept.items() if set(keys.columns) == set(model.key)}
+    elsewhere = pl.concat([no_keys(model), *(keys for of, keys in usable.items() if of != scope)])
+    return usable.get(scope, no_keys(model)), elsewhere
+
+
+def _homeless(
+    connection: Connection,
+    schema: str,
+    model: Model,
+    models: Mapping[str, Model],
+    strays: pl.DataFrame,
+    seen: sql.Composable,
+) -> pl.DataFrame:
+    """Reads which strays should be listed again: those that no term has by now."""
+    if strays.is_empty():
+        return strays
+    among = sql.SQL("exists (select from {} g where {})").format(keys_as_table(model, strays), same_key(model))
     homeless = sql.SQL("not ({})").format(has_term(schema, model, models))
     return _keys(connection, schema, model, among, homeless, live=seen).filter(LIVE).select(model.key)
 
