@@ -10,8 +10,18 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.live_events.handlers import LiveEvent
     from canvas_sync_dagster.project import CanvasSync
     from canvas_sync_dagster.settings import Settings, TenantSettings
+    from canvas_sync_dagster.sync.fetching import fetch, find_or_fetch, load_objects
 
-__all__ = ["CanvasSync", "CanvasSyncComponent", "LiveEvent", "Settings", "TenantSettings"]
+__all__ = [
+    "CanvasSync",
+    "CanvasSyncComponent",
+    "LiveEvent",
+    "Settings",
+    "TenantSettings",
+    "fetch",
+    "find_or_fetch",
+    "load_objects",
+]
 
 _HOMES = {
     "CanvasSync": "project",
@@ -19,6 +29,9 @@ _HOMES = {
     "LiveEvent": "live_events.handlers",
     "Settings": "settings",
     "TenantSettings": "settings",
+    "fetch": "sync.fetching",
+    "find_or_fetch": "sync.fetching",
+    "load_objects": "sync.fetching",
 }
 
 

@@ -17,6 +17,7 @@ from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.settings import PREFIX, TenantSettings
+from canvas_sync_dagster.sync import fetching
 from canvas_sync_dagster.sync.custom_report import DownloadedReport, ReportContext
 from canvas_sync_dagster.sync.own import InsertionContext
 
@@ -57,6 +58,9 @@ def reference_page() -> str:
     ):
         lines += [f"### `{each.__name__}`", "", *_docstring(each), ""]
         lines += [line for name, member in _members(each) for line in _entry(name, member)]
+    lines += ["### Asking Canvas yourself", "", *_docstring(fetching), ""]
+    for name in ("fetch", "find_or_fetch", "load_objects"):
+        lines += _entry(name, getattr(fetching, name))
     lines += ["### `canvas_sync_dagster.testing`", "", *_docstring(testing), ""]
     for name in ("simulated_canvas", "embedded_postgres"):
         lines += _entry(name, getattr(testing, name))

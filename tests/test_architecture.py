@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     | LEAVES,
     "cli": {"commands", "live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
     "testing": {"embedded", "simulator"},
-    "__init__": {"project", "component", "settings", "live_events"},
+    "__init__": {"project", "component", "settings", "live_events", "sync"},
 }
 DAGSTER = {
     "commands",

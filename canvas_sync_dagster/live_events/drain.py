@@ -215,7 +215,7 @@ def live_event(session: Session, row: Row, model: Model | None) -> LiveEvent:
     metadata, body = row.payload["metadata"], row.payload["body"]
     values = event_row(model, body, shard_of(metadata.get("root_account_id"))) if model else {}
     name = model.name if model else None
-    return LiveEvent(row.id, row.name, row.time, body, metadata, session.tenant.slug, name, values)
+    return LiveEvent(row.id, row.name, row.time, body, metadata, session.tenant.slug, name, values, session)
 
 
 @dataclass(slots=True)

@@ -102,8 +102,9 @@ def _ask_one(session: Session, model: Model, row: Row) -> Answer:
     if not isinstance(body, Mapping):
         raise NotCanvasError(f"{model.name}: Canvas does not answer with an object for {model.single}.")
     content = row_of(session, model, body)
-    # What was asked about is what was answered, even if the object does not repeat its key.
-    content |= {name: row[name] for name in model.key if content.get(name) is None}
+    # What was asked about is what was answered, even if the object does not repeat its key, or the course it is in.
+    asked = (*model.key, *path_columns(model)) if override.fetch is None else model.key
+    content |= {name: row[name] for name in asked if content.get(name) is None}
     return Answer(row, Verdict.FOUND, content, session.canvas.moment(began))
 
 
