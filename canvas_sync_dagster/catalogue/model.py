@@ -84,12 +84,14 @@ class ProvisioningFeed:
         stock: Whether Canvas's stock `provisioning_csv` carries it, too.
         enrichments: Tables that are asked for together with it.
         prefer: Header that decides between rows of one key: the first row that fills it wins, else the last row.
+        beside: Headers that Canvas is known to tell beside those that the table keeps; any other is a drift.
     """
 
     table: str
     stock: bool = True
     enrichments: tuple[Enrichment, ...] = ()
     prefer: str | None = None
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class ReportFeed:
         takes_updated_after: Whether it can be limited to what changed since a time.
         assumed_header: Whether its header is assumed, for want of public documentation.
         prefer: As for `ProvisioningFeed`.
+        beside: As for `ProvisioningFeed`.
     """
 
     report: str
@@ -109,6 +112,7 @@ class ReportFeed:
     takes_updated_after: bool = True
     assumed_header: bool = False
     prefer: str | None = None
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +234,13 @@ class Model:
     def event_columns(self) -> Iterator[Column]:
         """Yields the columns that live events tell."""
         return (column for column in self.columns if column.event)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Headers that are expected in a report though the table does not keep them."""
+        if isinstance(self.feed, RestFeed):
+            return ()
+        return (*self.feed.beside, *([self.feed.prefer] if self.feed.prefer else []))
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
