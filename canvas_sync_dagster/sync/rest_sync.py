@@ -22,16 +22,15 @@ from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.warehouse.absence import (
     GATE,
     VolumeGate,
-    count_orphans,
-    count_suspects,
     in_scope,
     keys_of,
     mark_missing,
     not_deleted,
     spoken_of,
 )
+from canvas_sync_dagster.warehouse.census import take_census
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.load import Source, count_rows, load_rows
+from canvas_sync_dagster.warehouse.load import Source, load_rows
 from canvas_sync_dagster.warehouse.state import advance_watermark, lock_scopes, read_watermarks
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
@@ -112,14 +111,8 @@ def _published(
         complete=True,
         report_id=None,
     )
-    return ModelOutcome(
-        model,
-        counts,
-        count_rows(connection, schema, model),
-        absence=absence,
-        suspects=count_suspects(connection, schema, model),
-        orphans=count_orphans(connection, schema, model, session.by_name),
-    )
+    census = take_census(connection, schema, model, session.by_name)
+    return ModelOutcome(model, counts, census.rows, absence=absence, suspects=census.suspects, orphans=census.orphans)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,25 +174,6 @@ def keys_of(model: Model, rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
     return valid(frame_of(rows, columns), columns)[0].select(model.key)
 
 
-def count_orphans(connection: Connection, schema: str, model: Model, models: Mapping[str, Model]) -> dict[str, int]:
-    """Counts per parent model the live rows that point to a row which is not there."""
-    found = {}
-    for column, parent in model.references(models):
-        query = sql.SQL(
-            "select count(*) from {} t where t.{} is not null and {} and not exists (select from {} p where p.{} = t.{})"
-        ).format(
-            sql.Identifier(schema, model.name),
-            sql.Identifier(column),
-            not_deleted(model),
-            sql.Identifier(schema, parent.name),
-            sql.Identifier(parent.key[0]),
-            sql.Identifier(column),
-        )
-        row = connection.execute(query).fetchone()
-        found[parent.name] = int(row[0]) if row else 0
-    return found
-
-
 def in_scope(schema: str, model: Model, models: Mapping[str, Model], scope: str) -> sql.Composable:
     """Says in SQL which rows, aliased `t`, belong to a term; a row whose way to its term is broken belongs to none."""
     if not scope:
