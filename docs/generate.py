@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import yaml
+from picture import entity_picture
 
 from canvas_sync_dagster import CanvasSync, CanvasSyncComponent, LiveEvent, testing
 from canvas_sync_dagster.catalogue import BUILT_IN
@@ -30,6 +31,7 @@ def pages() -> dict[Path, str]:
     """Maps each generated page to what it should hold."""
     return {
         HERE / "tables.md": data_dictionary(BUILT_IN),
+        HERE / "images" / "tables.svg": entity_picture(BUILT_IN),
         HERE / "settings.md": settings_page(),
         HERE / "reference.md": reference_page(),
         DBT: dbt_sources(),
