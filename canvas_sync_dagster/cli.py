@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import time
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
@@ -16,6 +16,10 @@ from rich.table import Table
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
+from canvas_sync_dagster.settings import TenantSettings
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.simulator import SimulatedCanvas
 
 SIZES = click.Choice(["small", "medium", "large"])
 
@@ -38,12 +42,16 @@ class _Lazy(click.Command):
         super().__init__(name, help=summary, add_help_option=False, context_settings={"ignore_unknown_options": True})
         self._target = target
 
+    def load(self) -> click.Command:
+        """Imports the command itself."""
+        module, _, attribute = self._target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        module, _, attribute = self._target.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command.make_context(info_name, args, parent, **extra)
+        return self.load().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         return ctx.command.invoke(ctx)
@@ -116,19 +124,22 @@ def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None) -
     from canvas_sync_dagster.sync.session import database_url  # noqa: PLC0415
     from canvas_sync_dagster.warehouse import migrate as migrations  # noqa: PLC0415
 
-    lacking = False
-    for each in location.tenants(tenant):
+    lacking: list[str] = []
+
+    def work(each: TenantSettings) -> None:
         url, schema = database_url(location.settings, each), each.schema_in_database
         make = migrations.plan if check or as_sql else migrations.migrate
         migration = make(url, schema, location.models)
-        lacking |= bool(migration.changes)
+        lacking.extend(migration.changes)
         if as_sql:
             click.echo(migration.sql(), nl=False)
-            continue
+            return
         for change in migration.changes:
             click.echo(f"{schema}: {'missing: ' if check else ''}{change}")
         if not migration.changes:
             click.echo(f"{schema}: nothing is missing")
+
+    location.each(tenant, work)
     if check and lacking:
         sys.exit(1)
 
@@ -154,19 +165,36 @@ def dbt_sources(location: Location, tenant: str | None) -> None:
 @click.option("--seed", default=1, show_default=True, help="Which university it is.")
 @click.option("--hostile", is_flag=True, help="Let go wrong what goes wrong with a real Canvas.")
 @click.option("--compile-seconds", default=2.0, show_default=True, help="How long a report takes.")
-def simulate(host: str, port: int, size: str, seed: int, hostile: bool, compile_seconds: float) -> None:
+@click.option("--day-seconds", type=click.FloatRange(min=0.1), help="Let a day pass each so many seconds.")
+@click.option("--events-to", help="Address that gets signed live events of what changes as days pass.")
+def simulate(
+    *,
+    host: str,
+    port: int,
+    size: str,
+    seed: int,
+    hostile: bool,
+    compile_seconds: float,
+    day_seconds: float | None,
+    events_to: str | None,
+) -> None:
     """Serve a simulated Canvas to develop against."""
     from canvas_sync_dagster.simulator import SimulatedCanvas  # noqa: PLC0415
 
+    if events_to and not day_seconds:
+        raise click.UsageError("--events-to tells what changes as days pass: give --day-seconds, too.")
     canvas = SimulatedCanvas(size, seed=seed, hostile=hostile, compile_seconds=compile_seconds)
     try:
         with canvas.serve(host, port):
             click.echo(
-                f"export CANVAS_SYNC_BASE_URL={canvas.base_url} CANVAS_SYNC_TOKEN={canvas.token} CANVAS_SYNC_POLL_SECONDS=1"
+                f"export CANVAS_SYNC_BASE_URL={canvas.base_url} CANVAS_SYNC_TOKEN={canvas.token} CANVAS_SYNC_POLL_SECONDS=1 "
+                f"DATASERVICES_JWK_URL={canvas.jwk_url}"
             )
             click.echo("A simulated Canvas serves there; Ctrl-C ends it.", err=True)
             while True:
-                time.sleep(3600)
+                time.sleep(day_seconds or 3600)
+                if day_seconds:
+                    _pass_a_day(canvas, events_to, hostile=hostile)
     except KeyboardInterrupt:
         pass
     except OSError as error:
@@ -175,34 +203,22 @@ def simulate(host: str, port: int, size: str, seed: int, hostile: bool, compile_
         ) from None
 
 
-@main.command("live-events")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-@click.option(
-    "--workers", default=1, show_default=True, help="Processes; more than one only for the built-in location."
-)
-@click.option("--drain", is_flag=True, help="Also apply events, at once; the sensor stays the safety net.")
-@located
-def live_events(location: Location, host: str, port: int, workers: int, drain: bool) -> None:
-    """Receive live events."""
-    import uvicorn  # noqa: PLC0415
+def _pass_a_day(canvas: SimulatedCanvas, events_to: str | None, *, hostile: bool) -> None:
+    """Lets the university change, and tells the receiver, as unreliably as Canvas at its worst where that is wanted."""
+    from canvas_sync_dagster.simulator.events import Weather, deliver  # noqa: PLC0415
 
-    from canvas_sync_dagster.live_events.serve import receiver  # noqa: PLC0415
-
-    options: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "access_log": False}
-    options["timeout_graceful_shutdown"] = 14
-    click.echo(
-        f"Live events are received at http://{host}:{port}/canvas_sync/api/v1/live_event; Ctrl-C ends it.", err=True
-    )
-    if workers == 1:
-        uvicorn.run(receiver(location.settings, location.models, location.extensions, drains=drain), **options)
+    canvas.advance(days=1)
+    events = canvas.take_events(everything=True)
+    if events_to is None:
         return
-    if location.project is not None:
-        raise click.BadParameter("several processes serve the built-in location only", param_hint="--workers")
-    os.environ["CANVAS_SYNC_RECEIVER_DRAINS"] = "1" if drain else ""
-    uvicorn.run("canvas_sync_dagster.live_events.main:application", factory=True, workers=workers, **options)
+    seed = canvas.now.toordinal()
+    weather = Weather(loss=0.05, duplicates=0.2, disorder=True, seed=seed) if hostile else Weather()
+    statuses = Counter(deliver(events_to, canvas.signer, events, weather))
+    told = ", ".join(f"{number} × {status or 'no answer'}" for status, number in sorted(statuses.items()))
+    click.echo(f"{canvas.now:%Y-%m-%d}: {len(events)} events happened; delivered: {told or 'none'}", err=True)
 
 
+main.add_command(_Lazy("live-events", "canvas_sync_dagster.commands.receive:live_events", "Receive live events."))
 main.add_command(
     _Lazy(
         "status",

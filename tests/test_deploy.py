@@ -13,7 +13,7 @@ import click
 import pytest
 import yaml
 
-from canvas_sync_dagster.cli import main
+from canvas_sync_dagster.cli import _Lazy, main
 from canvas_sync_dagster.settings import TenantSettings
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -47,7 +47,8 @@ def test_commands_exist(command: list[str]) -> None:
     if command[0] == "canvas-sync":
         found = main.get_command(click.Context(main), command[1])
         assert found is not None
-        options = {option for parameter in found.params for option in parameter.opts}
+        whole = found.load() if isinstance(found, _Lazy) else found
+        options = {option for parameter in whole.params for option in parameter.opts}
         assert {each for each in command[2:] if each.startswith("--")} <= options
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError, EventError
+from canvas_sync_dagster.errors import ComeAgainError, EventError
 from canvas_sync_dagster.live_events.event import Event
 from canvas_sync_dagster.live_events.inbox import insert_statement, insert_values, lacks_inbox
 
@@ -88,18 +88,17 @@ class Committer:
             await asyncio.wait_for(self._insert([event for event, _ in batch]), STATEMENT_TIMEOUT)
         except psycopg.DataError:
             if len(batch) == 1:
-                batch[0][1].set_exception(EventError("the database cannot hold what it says"))
+                _refuse(batch, EventError("the database cannot hold what it says"))
             else:
                 # One event that cannot be stored must not keep its neighbours out for ever.
                 for each in batch:
                     await self._commit([each])
             return
-        except (psycopg.Error, OSError, TimeoutError, CanvasSyncError) as error:
+        except Exception as error:
+            # Whatever it was, whoever comes next must find somebody at work.
             LOG.warning("events of %s are not committed: %s", self._schema, error)
             await self._forget()
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(ComeAgainError("the database does not take events now"))
+            _refuse(batch, ComeAgainError("the database does not take events now"))
             return
         for _, future in batch:
             if not future.done():
@@ -134,3 +133,9 @@ class Committer:
         if connection is not None:
             with contextlib.suppress(psycopg.Error, OSError):
                 await connection.close()
+
+
+def _refuse(batch: list[tuple[Event, asyncio.Future[None]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

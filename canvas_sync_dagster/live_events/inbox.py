@@ -16,6 +16,8 @@ from canvas_sync_dagster.warehouse.connection import Connection
 TABLE = "canvas_sync_live_events"
 WINDOW = timedelta(hours=26)
 """How long the same event is known to be the same; Canvas delivers late copies within the hour, a broken queue in a day."""
+DROP_PATIENCE = "2s"
+"""How long dropping a partition may hold up the receiver; the next housekeeping tries again."""
 DAYS_AHEAD = 3
 """Partitions that stand ready, so that nobody has to make one in the middle of a burst."""
 MOST_ATTEMPTS = 8
@@ -73,18 +75,38 @@ def store(connection: Connection, schema: str, events: Sequence[Event]) -> None:
 
 
 def ensure_partitions(connection: Connection, schema: str, today: date | None = None) -> None:
-    """Makes the partitions of these days, if they are not there; the caller commits."""
+    """Makes the partitions of these days, if they are not there; the caller commits.
+
+    Each is made by itself and attached afterwards: made as a partition it would wait for whoever reads the inbox, such
+    as a backup, and every event would wait behind it.
+    """
     first = (today or datetime.now(UTC).date()) - timedelta(days=1)
-    for day in (first + timedelta(days=n) for n in range(DAYS_AHEAD + 2)):
-        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"canvas_sync inbox {schema}",))
+    days = {f"{TABLE}_{day:%Y%m%d}": day for day in (first + timedelta(days=n) for n in range(DAYS_AHEAD + 2))}
+    there = set(_partitions(connection, schema))
+    if not days.keys() - there:
+        return
+    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"canvas_sync inbox {schema}",))
+    there = set(_partitions(connection, schema))
+    parent = sql.Identifier(schema, TABLE)
+    for name, day in days.items():
+        if name in there:
+            continue
+        table = sql.Identifier(schema, name)
+        connection.execute(sql.SQL("create table {} (like {} including defaults)").format(table, parent))
         connection.execute(
-            sql.SQL("create table if not exists {} partition of {} for values from ({}) to ({})").format(
-                sql.Identifier(schema, f"{TABLE}_{day:%Y%m%d}"),
-                sql.Identifier(schema, TABLE),
-                sql.Literal(day.isoformat()),
-                sql.Literal((day + timedelta(days=1)).isoformat()),
+            sql.SQL("alter table {} attach partition {} for values from ({}) to ({})").format(
+                parent, table, sql.Literal(day.isoformat()), sql.Literal((day + timedelta(days=1)).isoformat())
             )
         )
+
+
+def _partitions(connection: Connection, schema: str) -> list[str]:
+    rows = connection.execute(
+        "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent "
+        "join pg_namespace n on n.oid = p.relnamespace where n.nspname = %s and p.relname = %s",
+        (schema, TABLE),
+    ).fetchall()
+    return [str(name) for (name,) in rows]
 
 
 def lacks_inbox(error: psycopg.Error) -> bool:
@@ -133,6 +155,12 @@ def fail(connection: Connection, schema: str, row: Row, error: str, done: Sequen
         (state, attempts, wait, error[:2000].replace("\0", ""), list(done), row.id),
     )
     return state
+
+
+def postpone(connection: Connection, schema: str, row: Row, done: Sequence[str]) -> None:
+    """Writes which of the user's functions have had an event that waits on."""
+    statement = sql.SQL("update {} set done = %s where id = %s").format(sql.Identifier(schema, TABLE))
+    connection.execute(statement, (list(done), row.id))
 
 
 def replay(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:
@@ -184,19 +212,20 @@ def age_out(connection: Connection, schema: str, keep: timedelta) -> int:
     Returns:
         How many were dropped.
     """
-    rows = connection.execute(
-        "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent "
-        "join pg_namespace n on n.oid = p.relnamespace where n.nspname = %s and p.relname = %s",
-        (schema, TABLE),
-    ).fetchall()
     before = f"{TABLE}_{datetime.now(UTC) - keep:%Y%m%d}"
-    dropped = 0
-    for (name,) in rows:
-        if str(name) >= before:
-            continue
-        table = sql.Identifier(schema, str(name))
-        waiting = sql.SQL("select 1 from {} where state in ('pending', 'failed', 'dead') limit 1").format(table)
-        if connection.execute(waiting).fetchone() is None:
+    return sum(_dropped(connection, schema, name) for name in _partitions(connection, schema) if name < before)
+
+
+def _dropped(connection: Connection, schema: str, name: str) -> bool:
+    table = sql.Identifier(schema, name)
+    waiting = sql.SQL("select 1 from {} where state in ('pending', 'failed', 'dead') limit 1").format(table)
+    if connection.execute(waiting).fetchone() is not None:
+        return False
+    try:
+        with connection.transaction():
+            # Whoever reads the inbox is not waited for long: all events would wait behind it.
+            connection.execute("select set_config('lock_timeout', %s, true)", (DROP_PATIENCE,))
             connection.execute(sql.SQL("drop table {}").format(table))
-            dropped += 1
-    return dropped
+    except psycopg.errors.LockNotAvailable:
+        return False
+    return True

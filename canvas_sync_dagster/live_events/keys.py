@@ -48,6 +48,11 @@ class KeySet:
         return len(self._keys)
 
     @property
+    def away(self) -> bool:
+        """Whether the key server did not answer when it was last asked."""
+        return self._away
+
+    @property
     def age(self) -> float | None:
         """Seconds since the set was fetched; None if it never was."""
         return None if self._fetched_at is None else self._clock() - self._fetched_at

@@ -11,7 +11,8 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,9 +20,14 @@ from urllib.parse import parse_qs
 from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError, EventError, ProvenanceError
 from canvas_sync_dagster.live_events.committer import Committer
 from canvas_sync_dagster.live_events.event import Event, read_event
-from canvas_sync_dagster.live_events.inbox import depth
+from canvas_sync_dagster.live_events.health import (
+    UNANSWERED,
+    InboxHealth,
+    health_document,
+    inbox_health,
+    metrics_text,
+)
 from canvas_sync_dagster.live_events.provenance import Provenance
-from canvas_sync_dagster.warehouse.connection import connect
 
 LOG = logging.getLogger(__name__)
 PATH = "/canvas_sync/api/v1/live_event"
@@ -32,6 +38,9 @@ DEADLINE = 12.0
 
 LEARN_PAUSE = 10.0
 """Seconds between two questions for a root account's uuid that Canvas does not answer."""
+HEALTH_SECONDS = 5.0
+"""How long a probe waits for a database; orchestrators give up after about ten."""
+METHODS = {PATH: ("POST",), "/health": ("GET", "HEAD"), "/metrics": ("GET", "HEAD")}
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -56,7 +65,7 @@ class Inbox:
         root_account_uuid: Whose events are accepted; None until Canvas has told it, and until then they are sent back.
         learn: Asks Canvas for that uuid; blocking.
         unsigned: Whether events that nobody signed are believed.
-        drain: Applies what waits; blocking.
+        drain: Applies what waits, for some seconds, and says whether more waits; blocking.
     """
 
     tenant: str
@@ -66,11 +75,13 @@ class Inbox:
     root_account_uuid: str | None = None
     learn: Callable[[], str | None] | None = None
     unsigned: bool = False
-    drain: Callable[[], object] | None = None
+    drain: Callable[[], bool] | None = None
 
 
 class Receiver:
     """The ASGI application.
+
+    It may be mounted in another one; whoever mounts it where lifespan events do not reach it calls `close` at the end.
 
     Args:
         inboxes: One per tenant; `?org=` chooses where there are several.
@@ -80,12 +91,15 @@ class Receiver:
 
     def __init__(self, inboxes: Mapping[str, Inbox], provenance: Provenance, accepts: Belongs = belongs) -> None:
         self._inboxes, self._provenance, self._accepts = dict(inboxes), provenance, accepts
+        self._believing = replace(provenance, unsigned=True)
         self._committers: dict[str, Committer] = {}
-        self._drains: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._drains: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self._learning = asyncio.Lock()
+        self._closing = False
+        self._learning = {tenant: asyncio.Lock() for tenant in self._inboxes}
         self._learn_at: dict[str, float] = {}
+        # Probes of databases that hang must not take the threads that draining needs.
+        self._probes = ThreadPoolExecutor(4, "canvas_sync probe")
         self.answers: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,8 +110,18 @@ class Receiver:
             headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
             if status == 503:
                 headers.append((b"retry-after", b"5"))
+            if status == 405:
+                headers.append((b"allow", ", ".join(METHODS[_path(scope)]).encode()))
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
+
+    async def close(self) -> None:
+        """Commits what waits for its commit, lets drains end, and takes no more events."""
+        self._closing = True
+        for committer in self._committers.values():
+            await committer.close()
+        await asyncio.gather(*self._drains.values())
+        self._probes.shutdown(wait=False, cancel_futures=True)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -105,50 +129,55 @@ class Receiver:
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                for committer in self._committers.values():
-                    await committer.close()
-                await asyncio.gather(*self._tasks)
+                await self.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes, bytes]:
-        path, method = scope["path"], scope["method"]
-        if path == PATH and method == "POST":
+        path = _path(scope)
+        if scope["method"] not in METHODS.get(path, ()):
+            return (405 if path in METHODS else 404), b"", b"text/plain"
+        if path == PATH:
             return await self._event(scope, receive)
-        if path == "/health" and method == "GET":
-            return await self._health()
-        if path == "/metrics" and method == "GET":
-            return 200, self._metrics(), b"text/plain; version=0.0.4"
-        known = {PATH: b"POST", "/health": b"GET", "/metrics": b"GET"}
-        return (405 if path in known else 404), b"", b"text/plain"
+        found = await self._health()
+        if path == "/metrics":
+            waiting = {tenant: committer.waiting for tenant, committer in self._committers.items()}
+            text = metrics_text(self.answers, waiting, self._provenance.keys, found)
+            return 200, text, b"text/plain; version=0.0.4; charset=utf-8"
+        fine, body = health_document(self._provenance.keys, found)
+        return (200 if fine else 503), body, b"application/json"
 
     async def _event(self, scope: Scope, receive: Receive) -> tuple[int, bytes, bytes]:
         org = parse_qs(scope["query_string"].decode("latin-1")).get("org", [""])[0]
         inbox = self._inboxes.get(org) or (
             next(iter(self._inboxes.values())) if not org and len(self._inboxes) == 1 else None
         )
-        name = inbox.tenant if inbox else ""
+        status, problem = 408, "the body did not arrive in time"
         try:
             async with asyncio.timeout(DEADLINE):
-                status, problem = await self._store(inbox, scope, receive)
+                headers = dict(scope["headers"])
+                body = await _read(receive, headers)
+                status, problem = 503, "the database does not answer in time"
+                kind = headers.get(b"content-type", b"").decode("latin-1")
+                status, problem = await self._store(inbox, body, kind)
         except TimeoutError:
-            status, problem = 503, "the database does not answer in time"
-        self.answers[name, status] += 1
+            pass
+        except Exception:
+            LOG.exception("an event could not be received")
+            status, problem = 503, "the receiver failed; its log says why"
+        self.answers[inbox.tenant if inbox else "", status] += 1
         if status < 300:
             return status, b"", b"text/plain"
         return status, json.dumps({"error": problem}).encode(), b"application/json"
 
-    async def _store(self, inbox: Inbox | None, scope: Scope, receive: Receive) -> tuple[int, str]:
-        headers = dict(scope["headers"])
-        body = await _read(receive, headers)
+    async def _store(self, inbox: Inbox | None, body: bytes | None, content_type: str) -> tuple[int, str]:
         if body is None:
             return 413, f"an event has at most {LARGEST_BODY} bytes"
         if inbox is None:
             return 401, "there is no such tenant"
-        provenance = self._provenance if not inbox.unsigned else _unsigned(self._provenance)
+        provenance = self._believing if inbox.unsigned else self._provenance
         try:
-            claims = await provenance.open(body, headers.get(b"content-type", b"").decode("latin-1"))
-            event = read_event(claims, datetime.now(UTC))
+            event = read_event(await provenance.open(body, content_type), datetime.now(UTC))
             if self._accepts is belongs and inbox.root_account_uuid is None:
                 await self._learn(inbox)
             if not self._accepts(event, inbox):
@@ -164,7 +193,7 @@ class Receiver:
 
     async def _learn(self, inbox: Inbox) -> None:
         """Asks Canvas whose events are the tenant's; everybody who comes meanwhile waits for the answer."""
-        async with self._learning:
+        async with self._learning[inbox.tenant]:
             if inbox.root_account_uuid is not None or inbox.learn is None:
                 return
             if time.monotonic() >= self._learn_at.get(inbox.tenant, 0.0):
@@ -188,53 +217,36 @@ class Receiver:
         if inbox.tenant in self._drains:
             self._again.add(inbox.tenant)
             return
-        self._drains.add(inbox.tenant)
         task = asyncio.create_task(self._drain(inbox))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._drains[inbox.tenant] = task
+        task.add_done_callback(lambda _: self._drains.pop(inbox.tenant, None))
 
     async def _drain(self, inbox: Inbox) -> None:
+        more = True
+        while more and not self._closing:
+            self._again.discard(inbox.tenant)
+            try:
+                more = await asyncio.to_thread(inbox.drain or (lambda: False))
+            except Exception as error:
+                LOG.warning("%s: draining failed, the sensor will go on: %s", inbox.tenant, error)
+                more = False
+            more = more or inbox.tenant in self._again
+
+    async def _health(self) -> dict[str, InboxHealth]:
+        return dict(zip(self._inboxes, await asyncio.gather(*map(self._probed, self._inboxes.values())), strict=True))
+
+    async def _probed(self, inbox: Inbox) -> InboxHealth:
+        looking = asyncio.get_running_loop().run_in_executor(self._probes, inbox_health, inbox.url, inbox.schema)
         try:
-            while True:
-                self._again.discard(inbox.tenant)
-                try:
-                    await asyncio.to_thread(inbox.drain or (lambda: None))
-                except CanvasSyncError as error:
-                    LOG.warning("%s: draining failed, the sensor will go on: %s", inbox.tenant, error)
-                if inbox.tenant not in self._again:
-                    return
-        finally:
-            self._drains.discard(inbox.tenant)
+            return await asyncio.wait_for(looking, HEALTH_SECONDS)
+        except TimeoutError:
+            return UNANSWERED
 
-    async def _health(self) -> tuple[int, bytes, bytes]:
-        told: dict[str, Any] = {"keys": {"known": self._provenance.keys.size, "age_seconds": self._provenance.keys.age}}
-        fine = True
-        for inbox in self._inboxes.values():
-            found = await asyncio.to_thread(_inbox_health, inbox)
-            told[inbox.tenant] = found
-            fine = fine and found["database"] == "ok"
-        return (
-            (200 if fine else 503),
-            json.dumps({"status": "ok" if fine else "failing", **told}).encode(),
-            b"application/json",
-        )
 
-    def _metrics(self) -> bytes:
-        lines = ["# TYPE canvas_sync_live_events_total counter"]
-        lines += [
-            f'canvas_sync_live_events_total{{tenant="{tenant}",status="{status}"}} {count}'
-            for (tenant, status), count in sorted(self.answers.items())
-        ]
-        lines.append("# TYPE canvas_sync_live_events_uncommitted gauge")
-        lines += [
-            f'canvas_sync_live_events_uncommitted{{tenant="{tenant}"}} {committer.waiting}'
-            for tenant, committer in self._committers.items()
-        ]
-        lines += [
-            "# TYPE canvas_sync_live_events_keys gauge",
-            f"canvas_sync_live_events_keys {self._provenance.keys.size}",
-        ]
-        return ("\n".join(lines) + "\n").encode()
+def _path(scope: Scope) -> str:
+    """Returns the path below where the receiver is mounted."""
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 async def _read(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes | None:
@@ -242,30 +254,12 @@ async def _read(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes | Non
     told = headers.get(b"content-length", b"0")
     if told.isdigit() and int(told) > LARGEST_BODY:
         return None
-    body: bytes = b""
+    body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
         if len(body) > LARGEST_BODY:
             return None
+        # Of a sender who goes away in the middle there is only half a body, which no signature fits.
         if not message.get("more_body", False):
-            return body
-
-
-def _unsigned(provenance: Provenance) -> Provenance:
-    return Provenance(provenance.keys, provenance.secrets, unsigned=True, issuers=provenance.issuers)
-
-
-def _inbox_health(inbox: Inbox) -> dict[str, Any]:
-    try:
-        with connect(inbox.url) as connection:
-            found = depth(connection, inbox.schema)
-    except Exception as error:
-        return {"database": f"failing: {type(error).__name__}"}
-    age = (datetime.now(UTC) - found.oldest).total_seconds() if found.oldest else 0.0
-    return {
-        "database": "ok",
-        "waiting": found.waiting,
-        "dead": found.counts.get("dead", 0),
-        "oldest_seconds": round(age, 1),
-    }
+            return bytes(body)

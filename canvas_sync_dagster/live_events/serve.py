@@ -7,7 +7,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import uvicorn
 
@@ -28,6 +29,8 @@ from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 LOG = logging.getLogger(__name__)
 UUID = "root_account_uuid"
+TURN = 5.0
+"""Seconds that a receiver drains in one go; so long it may take to end, too."""
 
 
 def receiver(
@@ -52,8 +55,8 @@ def receiver(
 
 
 @contextlib.contextmanager
-def served(app: Receiver) -> Iterator[str]:
-    """Serves a receiver on a free port of loopback for the length of a `with`; yields its address."""
+def served(app: Callable[..., Any]) -> Iterator[str]:
+    """Serves an ASGI application on a free port of loopback for the length of a `with`; yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(app, log_level="critical", lifespan="on", access_log=False, timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
@@ -91,9 +94,9 @@ def _inbox(
             return uuid
         return None
 
-    def apply() -> object:
+    def apply() -> bool:
         with open_session(settings, tenant, models, extensions) as session:
-            return drain(session, only_log_errors=True)
+            return drain(session, budget=TURN, only_log_errors=True).left
 
     return Inbox(
         tenant=tenant.slug,

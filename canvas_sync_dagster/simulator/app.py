@@ -25,7 +25,6 @@ from starlette.routing import Route
 
 from canvas_sync_dagster.simulator import derived, objects
 from canvas_sync_dagster.simulator.answers import LOGIN_PAGE, REFUSALS, bad_token, no_token, not_found, throttled
-from canvas_sync_dagster.simulator.available import REPORTS
 from canvas_sync_dagster.simulator.events import LazySigner
 from canvas_sync_dagster.simulator.faults import DOWNLOAD_FAULTS, REQUEST_FAULTS, Faults
 from canvas_sync_dagster.simulator.paging import BadBookmarkError, page
@@ -39,6 +38,7 @@ REQUESTS_KEPT = 10_000
 CHUNK = 1 << 18
 """Bytes of a file that are sent at a time."""
 
+CRASHED = {"errors": [{"message": "An error occurred.", "error_code": "internal_server_error"}], "error_report_id": 7}
 UNAUTHORIZED = {"status": "unauthorized", "errors": [{"message": "user not authorized to perform that action"}]}
 LISTS: dict[str, tuple[Callable[..., Any], str | None]] = {
     "/accounts/{account}/roles": (derived.roles, None),
@@ -257,19 +257,22 @@ class CanvasApp:
             numbers = _numbers(request, account)
             if numbers is not None and self.faults.take("unauthorized_object"):
                 return JSONResponse(UNAUTHORIZED, 401)
+            if numbers is not None and self.faults.take("broken_object"):
+                return JSONResponse(CRASHED, 500)
             found = find(self.university, *numbers) if numbers is not None else None
             return JSONResponse(found) if found is not None else not_found()
 
         return answer
 
     async def _available(self, request: Request, account: int) -> Response:
-        names = sorted(self.queue.available, key=lambda name: REPORTS[name])
+        titles = self.queue.titles
+        names = sorted(self.queue.available, key=lambda name: titles[name])
         runs = {name: self.queue.of(name, account)[:1] for name in names}
         parameters = {"enrollment_term_id": {"required": False, "description": "The canvas id of the term"}}
         return JSONResponse(
             [
                 {
-                    "title": REPORTS[name],
+                    "title": titles[name],
                     "report": name,
                     "parameters": parameters,
                     "last_run": as_json(runs[name][0], self.base_url) if runs[name] else None,

@@ -23,6 +23,7 @@ REQUEST_FAULTS = {
 }
 OBJECT_FAULTS = {
     "unauthorized_object": "401 for a single object: user not authorized to perform that action",
+    "broken_object": "500 for a single object: an error occurred",
 }
 START_FAULTS = {
     "lost_answer": "the report is started, and its answer is a 504",

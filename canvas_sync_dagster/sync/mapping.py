@@ -9,6 +9,11 @@ from canvas_sync_dagster.catalogue import Column, ColumnType, Model
 
 SHARD = 10**13
 """Canvas's global ids are the number of a shard times this, plus the id on it."""
+WHOLE_TEXT = 8_000
+"""Bytes. Canvas cuts the texts of events at 8,192; what is longer than this may not be the whole, and is not believed."""
+LARGEST_NUMBER = 2**63 - 1
+"""What a bigint holds."""
+MOST_DIGITS = len(str(LARGEST_NUMBER))
 
 
 def local_id(value: object, shard: int | None) -> object:
@@ -22,7 +27,7 @@ def local_id(value: object, shard: int | None) -> object:
         shard: Number of the tenant's shard; None if it is not known.
     """
     text = str(value)
-    if isinstance(value, bool) or not text.isascii() or not text.isdigit():
+    if isinstance(value, bool) or not _is_id(text):
         return value
     number = int(text)
     return number % SHARD if shard is not None and number // SHARD == shard else number
@@ -35,7 +40,11 @@ def shard_of(global_id: object) -> int | None:
     (7, None)
     """
     text = str(global_id)
-    return int(text) // SHARD or None if text.isascii() and text.isdigit() else None
+    return int(text) // SHARD or None if _is_id(text) else None
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
 
 
 def as_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -> dict[str, object]:
@@ -58,7 +67,7 @@ def as_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -> d
 
 
 def event_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -> dict[str, object]:
-    """Maps the body of a live event to columns; what it does not tell is left out.
+    """Maps the body of a live event to columns; what it does not tell, or not to the end, is left out.
 
     >>> from canvas_sync_dagster.catalogue.built_in import courses
     >>> event_row(courses, {"course_id": "70000000000005", "workflow_state": "available"}, 7)
@@ -67,10 +76,30 @@ def event_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -
     row: dict[str, object] = {}
     for column in model.event_columns():
         for key in column.event:
-            if key in body:
+            if key in body and not _may_be_cut(body[key]):
                 row[column.name] = folded(column, body[key], shard)
                 break
     return row
+
+
+def no_number(model: Model, row: Mapping[str, object]) -> str | None:
+    """Names the first column that should hold a whole number and does not; None if all is well.
+
+    >>> from canvas_sync_dagster.catalogue.built_in import courses
+    >>> no_number(courses, {"canvas_id": "12 or so"}), no_number(courses, {"canvas_id": 12})
+    ('canvas_id', None)
+    """
+    for column in model.columns:
+        value = row.get(column.name)
+        if column.type is not ColumnType.BIGINT or value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LARGEST_NUMBER:
+            return column.name
+    return None
+
+
+def _may_be_cut(value: object) -> bool:
+    return isinstance(value, str) and len(value) * 4 > WHOLE_TEXT and len(value.encode()) > WHOLE_TEXT
 
 
 def folded(column: Column, value: object, shard: int | None) -> object:

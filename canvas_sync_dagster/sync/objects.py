@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -16,7 +16,9 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import (
     CanvasForbiddenError,
     CanvasNotFoundError,
+    CanvasRequestError,
     CanvasUnauthorizedError,
+    CanvasUnavailableError,
     NotCanvasError,
 )
 from canvas_sync_dagster.sync.extensions import ApiOverride
@@ -40,6 +42,10 @@ class Verdict(Enum):
     FORBIDDEN = "forbidden"
     UNASKED = "unasked"
     """The row does not hold what the object's path needs, or Canvas shows no such objects singly."""
+    FAILED = "failed"
+    """Canvas answers, but not about this object."""
+    POSTPONED = "postponed"
+    """There was no time left to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,14 @@ class Answer:
         verdict: What was said.
         content: The object's columns, if it was found.
         observed_at: When it was asked, on Canvas's clock.
+        problem: Why it failed.
     """
 
     row: Row
     verdict: Verdict
     content: Mapping[str, object] = field(default_factory=dict)
     observed_at: datetime | None = None
+    problem: str = ""
 
 
 def path_columns(model: Model) -> set[str]:
@@ -71,25 +79,56 @@ def can_ask(session: Session, model: Model) -> bool:
     return model.single is not None or (override is not None and override.fetch is not None)
 
 
-def ask(session: Session, model: Model, rows: Sequence[Row]) -> list[Answer]:
+def can_ask_about(session: Session, model: Model, row: Row) -> bool:
+    """Says whether Canvas shows single objects of a model, and the row holds what this one's path needs."""
+    override = session.extensions.api.get(model.name, ApiOverride())
+    if override.fetch is not None:
+        return True
+    return model.single is not None and all(row.get(name) is not None for name in path_columns(model))
+
+
+def ask(session: Session, model: Model, rows: Sequence[Row], *, until: float | None = None) -> list[Answer]:
     """Asks Canvas about each row's object.
 
     A 404 counts as gone only while the token may see the account: else it may as well hide the object.
 
+    Args:
+        session: The tenant's Canvas.
+        model: What the rows are of.
+        rows: With what the objects' path needs.
+        until: Moment of `time.monotonic()` after which nothing is waited for; what is not answered by then is postponed.
+
     Raises:
         CanvasError: Canvas does not answer, or does not accept the token.
     """
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
-        answers = list(threads.map(lambda row: _ask_one(session, model, row), rows))
-    if any(answer.verdict in {Verdict.GONE, Verdict.FORBIDDEN} for answer in answers):
+    threads = ThreadPoolExecutor(max_workers=AT_ONCE)
+    try:
+        asked = [threads.submit(_ask_one, session, model, row) for row in rows]
+        answers = [_answer(row, each) for row, each in zip(rows, _finished(asked, until), strict=True)]
+        if all(answer.verdict not in {Verdict.GONE, Verdict.FORBIDDEN} for answer in answers):
+            return answers
         # Raises if the token itself is what Canvas refuses.
-        session.canvas.get("/accounts/{account_id}")
-    return answers
+        (account,) = _finished([threads.submit(session.canvas.get, "/accounts/{account_id}")], until)
+        return answers if account is not None else [Answer(row, Verdict.POSTPONED) for row in rows]
+    finally:
+        # A request that hangs must not hold up whoever has no time left; it ends by its own timeout.
+        threads.shutdown(wait=until is None, cancel_futures=True)
+
+
+def _finished(asked: Sequence[Future[Any]], until: float | None) -> list[Any]:
+    """Waits for results, until a moment or the first error, which is raised; None stands for what is not there by then."""
+    wait(asked, None if until is None else max(0.0, until - time.monotonic()), return_when=FIRST_EXCEPTION)
+    done = [each if each.done() else None for each in asked]
+    return [None if each is None else each.result() for each in done]
+
+
+def _answer(row: Row, answer: Answer | None) -> Answer:
+    return Answer(row, Verdict.POSTPONED) if answer is None else answer
 
 
 def _ask_one(session: Session, model: Model, row: Row) -> Answer:
     override = session.extensions.api.get(model.name, ApiOverride())
-    if override.fetch is None and (model.single is None or any(row.get(name) is None for name in path_columns(model))):
+    if not can_ask_about(session, model, row):
         return Answer(row, Verdict.UNASKED)
     began = time.monotonic()
     try:
@@ -99,6 +138,10 @@ def _ask_one(session: Session, model: Model, row: Row) -> Answer:
     except (CanvasForbiddenError, CanvasUnauthorizedError):
         # An older Canvas says 401 for what the token may not see.
         return Answer(row, Verdict.FORBIDDEN, observed_at=session.canvas.moment(began))
+    except (CanvasRequestError, CanvasUnavailableError) as error:
+        # Raises if it is not this object alone.
+        session.canvas.get("/accounts/{account_id}")
+        return Answer(row, Verdict.FAILED, problem=str(error))
     if not isinstance(body, Mapping):
         raise NotCanvasError(f"{model.name}: Canvas does not answer with an object for {model.single}.")
     content = row_of(session, model, body)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import polars as pl
 from psycopg import sql
@@ -18,6 +17,7 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.frames import frame_of, valid
 from canvas_sync_dagster.warehouse.known import MARK, read_bigints
 from canvas_sync_dagster.warehouse.source import Source, described
+from canvas_sync_dagster.warehouse.stamps import seen_by, stamped
 from canvas_sync_dagster.warehouse.strays import keep_strays, read_strays
 from canvas_sync_dagster.warehouse.target import system_columns
 
@@ -102,7 +102,7 @@ def mark_missing(
     system = system_columns(connection, schema, model)
     if source.is_outdated or not (values or system >= SUSPICION):
         return Absence()
-    seen = _seen_before(source.observed_at, system)
+    seen = seen_by(source.observed_at, system)
     present, strays = _expected(connection, schema, model, models, source, listed, among=among, seen=seen)
     gone = present.join(listed, on=list(model.key), how="anti") if present.height else present
     verdict = judge(present.height, gone.height, gate) if gate else "mark"
@@ -256,13 +256,6 @@ def _homeless(
     return _keys(connection, schema, model, among, homeless, live=seen).filter(LIVE).select(model.key)
 
 
-def _seen_before(moment: datetime, system: Collection[str]) -> sql.Composable:
-    """Says in SQL that a row, aliased `t`, was not seen later than a moment; of a table that tells none, all are."""
-    if "observed_at" not in system:
-        return EVERY_ROW
-    return sql.SQL("(t.observed_at is null or t.observed_at <= {})").format(sql.Literal(moment))
-
-
 def _written(source: Source, system: Collection[str], values: Mapping[str, str] | None) -> dict[str, sql.Composable]:
     """Says in SQL what is written to a missing row: a suspicion, or what the source's word means for it."""
     if not values:
@@ -320,19 +313,14 @@ def clear_unlisted(
         How many rows changed.
     """
     system = system_columns(connection, schema, model)
-    emptied = [*columns, *(["updated_at"] if "updated_at" in system else [])]
-    sets = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.SQL("now()" if name == "updated_at" else "null"))
-        for name in emptied
-    )
     filled = sql.SQL(" or ").join(sql.SQL("t.{} is not null").format(sql.Identifier(name)) for name in columns)
     cursor = connection.execute(
         sql.SQL("update {} t set {} where ({}) and {} and {} and not exists (select from {} g where {})").format(
             sql.Identifier(schema, model.name),
-            sets,
+            stamped(dict.fromkeys(columns), system, ["updated_at"]),
             filled,
             in_scope(schema, model, models, source.scope),
-            _seen_before(source.observed_at, system),
+            seen_by(source.observed_at, system),
             keys_as_table(model, listed),
             same_key(model),
         )

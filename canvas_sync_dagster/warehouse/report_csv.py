@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from canvas_sync_dagster.catalogue import Column, ColumnType, HeaderMatch, Model, match_header
@@ -55,11 +55,7 @@ class ReportCsv:
             head, lines = read_header(file, where=where)
         wanted = {column.name: column.report for column in model.report_columns()}
         match = match_header(head.names, wanted, required=model.key, beside=model.beside, where=where)
-        columns = [
-            (_as_read(column, model), match.positions[column.name])
-            for column in model.columns
-            if column.name in match.positions
-        ]
+        columns = [(column, match.positions[column.name]) for column in model.columns if column.name in match.positions]
         preferred = match_header(head.names, {PREFER: (prefer or "",)}, required=(), where=where).positions
         columns += [(Column(PREFER, ColumnType.TEXT), index) for index in preferred.values() if prefer]
         layout = Layout(len(head.names), head.separator, tuple(columns))
@@ -68,7 +64,7 @@ class ReportCsv:
     @property
     def loaded(self) -> list[Column]:
         """Columns of the table that the file tells."""
-        return [self.model[column.name] for column, _ in self.layout.columns if column.name != PREFER]
+        return [column for column, _ in self.layout.columns if column.name != PREFER]
 
     def blocks(self) -> Iterator[KeyedBlock]:
         """Reads all records; the next block is prepared in a thread while one is worked on."""
@@ -84,10 +80,3 @@ class ReportCsv:
             key = [self.model[name] for name in self.model.key]
             cut = limited(blocks, self.batch_rows)
             yield from ahead(keyed(block, self.layout, key, self.seed) for block in cut)
-
-
-def _as_read(column: Column, model: Model) -> Column:
-    """What a transform makes of a value must fit the column's type, not what the file says; keys are compared as read."""
-    if column.transform is None or column.name in model.key:
-        return column
-    return replace(column, type=ColumnType.TEXT)

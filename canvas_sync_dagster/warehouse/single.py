@@ -11,7 +11,8 @@ from psycopg.rows import dict_row
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.target import inspect_target
+from canvas_sync_dagster.warehouse.stamps import STAMPS, seen_by, stamped
+from canvas_sync_dagster.warehouse.target import system_columns
 
 
 def read_rows(
@@ -66,25 +67,14 @@ def mark_deleted(
     """
     if not values:
         return 0
-    system = inspect_target(connection, schema, model, set(values)).system
-    changed = sql.SQL("({}) is distinct from ({})").format(
-        _names(values), sql.SQL(", ").join(map(sql.Literal, values.values()))
-    )
-    ours = {
-        "updated_at": sql.SQL("case when {} then now() else updated_at end").format(changed),
-        "observed_at": sql.Literal(observed_at),
-        "missing_since": sql.SQL("null"),
-        "row_hash": sql.SQL("null"),
-    }
-    written: dict[str, sql.Composable] = {name: sql.Literal(value) for name, value in values.items()}
-    written |= {name: value for name, value in ours.items() if name in system}
-    older = sql.SQL("(observed_at is null or observed_at <= {})").format(sql.Literal(observed_at))
+    system = system_columns(connection, schema, model)
+    key = sql.SQL(" and ").join(sql.SQL("t.{} = {}").format(sql.Identifier(n), sql.Literal(row[n])) for n in model.key)
     cursor = connection.execute(
-        sql.SQL("update {} set {} where {} and {}").format(
+        sql.SQL("update {} t set {} where {} and {}").format(
             sql.Identifier(schema, model.name),
-            sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(n), value) for n, value in written.items()),
-            sql.SQL(" and ").join(sql.SQL("{} = {}").format(sql.Identifier(n), sql.Literal(row[n])) for n in model.key),
-            older if "observed_at" in system else sql.SQL("true"),
+            stamped(values, system, STAMPS, observed_at),
+            key,
+            seen_by(observed_at, system),
         )
     )
     return cursor.rowcount
