@@ -36,11 +36,11 @@ def tenant_of(canvas: SimulatedCanvas, url: str, **settings: object) -> TenantSe
 
 @contextmanager
 def session_of(
-    canvas: SimulatedCanvas, url: str, home: Path, models: Sequence[Model] = BUILT_IN, **settings: object
+    canvas: SimulatedCanvas, url: str, home: Path, declared: Sequence[Model] = BUILT_IN, **settings: object
 ) -> Iterator[Session]:
     """Opens a session of a tenant of this Canvas."""
     tenant = tenant_of(canvas, url, **settings)
-    with open_session(Settings(home=home, tenants=(tenant,)), tenant, tuple(models)) as opened:
+    with open_session(Settings(home=home, tenants=(tenant,)), tenant, tuple(declared)) as opened:
         yield opened
 
 
