@@ -1,9 +1,18 @@
-"""Loading a report, side by side with the hand-written floor, interleaved in one run.
+"""Loading a report, side by side with the hand-written floor and with what a user would pick instead.
 
-The floor is `psql \\copy` of the same file into a typed temporary table and one INSERT … ON CONFLICT … DO UPDATE …
-WHERE … IS DISTINCT FROM, into a table of the same definition. Both are measured as whole processes.
+All load the same file into a table of the same shape, interleaved in one run, and are measured as whole processes. The
+floor is `psql \\copy` of the file into a typed temporary table and one INSERT … ON CONFLICT … DO UPDATE … WHERE … IS
+DISTINCT FROM.
 
     ./run python benchmarks/load.py [--rows 1000000] [--rounds 3] [--dsn …]
+
+The peers (the gem's way, dlt, the dap client's way) are scripts that stand in a directory of their own: `gem.rb`,
+`dlt_load.py`, `dap_like.py`, each called with address and file, and `table.sql`, which makes their table. They need
+Debian's ruby, ruby-pg, ruby-activerecord and ruby-activerecord-import; a Python with `dlt[postgres]`, polars, pyarrow
+and asyncpg, made outside of this repository; and an address with host and password, in a database of one's own:
+
+    ./run python benchmarks/load.py --rows 200000 --case unchanged \\
+        --peers DIRECTORY --peers-python /tmp/peers/bin/python --dsn postgresql://user:password@localhost/bench
 """
 
 from __future__ import annotations
@@ -17,8 +26,12 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psycopg
 from data import write_report
@@ -29,7 +42,13 @@ from canvas_sync_dagster.embedded.server import find_binaries
 from canvas_sync_dagster.warehouse.migrate import migrate
 
 HERE = Path(__file__).parent
-TARGETS = {"first load": 1.8, "unchanged": 4.0, "1 % changed": 3.0, "5 % new": 3.0, "all changed": 0.9}
+TARGETS = {
+    "floor": {"first load": 1.8, "unchanged": 4.0, "1 % changed": 3.0, "5 % new": 3.0, "all changed": 0.9},
+    "gem": {"unchanged": 60.0},
+    "dlt": {"unchanged": 20.0},
+    "dap": {"unchanged": 10.0},
+}
+"""Contender → case → how many times as fast we mean to be."""
 FILES = {"first load": "base", "unchanged": "base", "1 % changed": "changed", "5 % new": "new", "all changed": "all"}
 MAPPED = {
     "canvas_course_id": "canvas_course_id",
@@ -53,9 +72,50 @@ insert into floor.enrollments as t (canvas_id, {columns}) select canvas_enrollme
 on conflict (canvas_id) do update set {sets}, updated_at = now()
 where ({mine}) is distinct from ({theirs});
 """
+DLT_FORGETS = "drop schema if exists bench_dlt cascade; drop schema if exists bench_dlt_staging cascade"
 
 
-def floor_sql(file: Path) -> str:
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Somebody who loads the report, as a process, into a table of their own.
+
+    Attributes:
+        name: For people.
+        table: Where it goes.
+        empty: SQL that makes the table new or empty.
+        command: Address and file → what is run.
+        script: File → what it reads from its standard input.
+    """
+
+    name: str
+    table: str
+    empty: str
+    command: Callable[[str, Path], Sequence[str | Path]]
+    script: Callable[[Path], str] | None = None
+
+    def load(self, url: str, file: Path) -> dict[str, Any]:
+        """Loads; returns wall seconds and what it says of itself."""
+        start = time.perf_counter()
+        text = self.script(file) if self.script else None
+        done = subprocess.run(
+            list(map(str, self.command(url, file))), input=text, stdout=subprocess.PIPE, text=True, check=True
+        )
+        wall = time.perf_counter() - start
+        return {"wall": wall, **json.loads(done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "{}")}
+
+    def prepare(self, url: str, case: str, base: Path) -> None:
+        """Brings the table to where a case begins: empty, or loaded with the base report and vacuumed."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(self.empty)
+        if case != "first load":
+            self.load(url, base)
+        with psycopg.connect(url, autocommit=True) as connection:
+            if connection.execute("select to_regclass(%s)", (self.table,)).fetchone() != (None,):
+                connection.execute(f"vacuum analyze {self.table}")
+            connection.execute("checkpoint")
+
+
+def floor_script(file: Path) -> str:
     """Returns the floor's script for psql."""
     return FLOOR.format(
         file=file,
@@ -67,66 +127,80 @@ def floor_sql(file: Path) -> str:
     )
 
 
-def run_floor(url: str, file: Path) -> dict[str, float]:
-    """Loads by the floor; returns its wall seconds."""
-    psql = shutil.which("psql") or str(find_binaries() / "psql")
-    start = time.perf_counter()
-    subprocess.run([psql, "-q", "-v", "ON_ERROR_STOP=1", url], input=floor_sql(file), text=True, check=True)
-    return {"wall": time.perf_counter() - start}
+def ours_and_floor() -> list[Contender]:
+    """Returns the two that are always there."""
+    psql = shutil.which("psql") or find_binaries() / "psql"
+    return [
+        Contender(
+            "ours",
+            "canvas.enrollments",
+            "truncate canvas.enrollments",
+            lambda url, file: [sys.executable, HERE / "load_once.py", url, "canvas", file],
+        ),
+        Contender(
+            "floor",
+            "floor.enrollments",
+            "truncate floor.enrollments",
+            lambda url, _: [psql, "-q", "-v", "ON_ERROR_STOP=1", url],
+            floor_script,
+        ),
+    ]
 
 
-def run_ours(url: str, file: Path) -> dict[str, float]:
-    """Loads by this package; returns wall seconds, peak memory and phases."""
-    start = time.perf_counter()
-    command = [sys.executable, str(HERE / "load_once.py"), url, "canvas", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {"wall": time.perf_counter() - start, **json.loads(done.stdout)}
+def peers(directory: Path, python: str) -> list[Contender]:
+    """Returns those whose scripts stand in a directory."""
+    shape = "".join(line for line in (directory / "table.sql").open() if not line.startswith("\\"))
+    interpreters = {"gem": ("ruby", "gem.rb"), "dap": (python, "dap_like.py"), "dlt": (python, "dlt_load.py")}
+
+    def peer(name: str, table: str, empty: str) -> Contender:
+        program, script = interpreters[name]
+        return Contender(name, table, empty, lambda url, file: [program, directory / script, url, file])
+
+    return [
+        peer("gem", "bench_enrollments", shape),
+        peer("dap", "bench_enrollments", shape),
+        peer("dlt", "bench_dlt.bench_enrollments", DLT_FORGETS),
+    ]
 
 
-RUNNERS = {"floor": ("floor", run_floor), "ours": ("canvas", run_ours)}
-
-
-def reset(url: str, schema: str, case: str, files: dict[str, Path]) -> None:
-    """Brings a contender's table to where the case begins: empty, or loaded with the base report and vacuumed."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"truncate {schema}.enrollments")
-    if case != "first load":
-        RUNNERS["ours" if schema == "canvas" else "floor"][1](url, files["base"])
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"vacuum analyze {schema}.enrollments")
-        connection.execute("checkpoint")
-
-
-def measure(url: str, rows: int, rounds: int, directory: Path, cases: list[str] | None = None) -> None:
-    """Measures all cases and prints medians and ratios."""
+def write_reports(directory: Path, rows: int) -> dict[str, Path]:
+    """Writes the reports that the cases need."""
     files = {name: directory / f"{name}.csv" for name in ("base", "changed", "new", "all")}
     for name, options in {"base": {}, "changed": {"changed": 1}, "new": {"new": 5}, "all": {"changed": 100}}.items():
         write_report(files[name], rows, **options)
-    migrate(url, "canvas", [enrollments])
-    migrate(url, "floor", [enrollments])
-    print(f"{rows:,} rows, {rounds} rounds, {os.cpu_count()} cores; medians of whole-process wall seconds")
-    print(f"{'case':12} {'floor':>8} {'ours':>8} {'ratio':>7} {'target':>7} {'peak MB':>8}  phases of ours, WAL")
-    for case in cases or TARGETS:
-        target = TARGETS[case]
+    return files
+
+
+def measure(
+    url: str, contenders: Sequence[Contender], files: Mapping[str, Path], rounds: int, cases: Sequence[str]
+) -> None:
+    """Measures the cases and prints medians and ratios."""
+    print(f"{'case':12} {'who':6} {'seconds':>8} {'ratio':>7} {'target':>7}")
+    for case in cases:
         walls: dict[str, list[float]] = defaultdict(list)
-        last: dict[str, float] = {}
+        said = ""
         for _ in range(rounds):
-            for name, (schema, runner) in RUNNERS.items():
-                reset(url, schema, case, files)
-                with psycopg.connect(url) as connection:
-                    before = connection.execute("select pg_current_wal_insert_lsn()").fetchone()
-                result = runner(url, files[FILES[case]])
-                walls[name].append(result["wall"])
-                if name == "ours":
-                    with psycopg.connect(url) as connection:
-                        wal = connection.execute("select pg_current_wal_insert_lsn() - %s", before).fetchone()
-                    last = {**result, "wal": float(wal[0]) if wal else 0}
-        floor, ours = statistics.median(walls["floor"]), statistics.median(walls["ours"])
-        print(
-            f"{case:12} {floor:8.2f} {ours:8.2f} {floor / ours:6.1f}x {target:6.1f}x {last['peak_mb']:8.0f}  "
-            f"{last['phases']}, {last['wal'] / 1e6:.2f} MB",
-            flush=True,
-        )
+            for contender in contenders:
+                contender.prepare(url, case, files["base"])
+                before = wal_position(url)
+                result = contender.load(url, files[FILES[case]])
+                walls[contender.name].append(result["wall"])
+                if contender.name == "ours":
+                    written = (wal_position(url) - before) / 1e6
+                    said = f"peak {result['peak_mb']} MB, {written:.2f} MB of WAL, {result['phases']}"
+        ours = statistics.median(walls["ours"])
+        print(f"{case:12} {'ours':6} {ours:8.2f} {'':15}  {said}", flush=True)
+        for contender in contenders[1:]:
+            theirs, target = statistics.median(walls[contender.name]), TARGETS[contender.name].get(case)
+            aim = f"{target:6.1f}x" if target else ""
+            print(f"{case:12} {contender.name:6} {theirs:8.2f} {theirs / ours:6.1f}x {aim:>7}", flush=True)
+
+
+def wal_position(url: str) -> int:
+    """Tells how many bytes of WAL the server has ever written."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute("select (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
+    return int(row[0]) if row else 0
 
 
 def main() -> None:
@@ -134,17 +208,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--case", choices=TARGETS, action="append", help="only this case; may come again")
-    parser.add_argument("--dsn", help="a database of one's own; its schemas canvas and floor are overwritten")
-    arguments = parser.parse_args()
-    with TemporaryDirectory(prefix="canvas_sync_bench_") as name:
-        directory = Path(name)
+    parser.add_argument("--case", choices=FILES, action="append", help="only this case; may come again")
+    parser.add_argument("--dsn", help="a database of one's own; its schemas canvas, floor, bench_dlt are overwritten")
+    parser.add_argument("--peers", type=Path, help="directory with the scripts of others; needs --dsn")
+    parser.add_argument("--peers-python", default="python3", help="an interpreter that has dlt and asyncpg")
+    given = parser.parse_args()
+    if given.peers and not given.dsn:
+        parser.error("--peers needs --dsn, with host and password: not all of them know Unix sockets")
+    contenders = ours_and_floor() + (peers(given.peers, given.peers_python) if given.peers else [])
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="canvas_sync_bench_")))
         directory.chmod(0o755)
-        if arguments.dsn:
-            measure(arguments.dsn, arguments.rows, arguments.rounds, directory, arguments.case)
-            return
-        with EmbeddedPostgres(directory / "home") as server:
-            measure(server.database("bench"), arguments.rows, arguments.rounds, directory, arguments.case)
+        url = given.dsn or stack.enter_context(EmbeddedPostgres(directory / "home")).database("bench")
+        migrate(url, "canvas", [enrollments])
+        migrate(url, "floor", [enrollments])
+        print(f"{given.rows:,} rows, {given.rounds} rounds, {os.cpu_count()} cores; medians of whole processes")
+        measure(url, contenders, write_reports(directory, given.rows), given.rounds, given.case or list(FILES))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
+from canvas_sync_dagster.settings import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.simulator import SimulatedCanvas
@@ -123,19 +124,22 @@ def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None) -
     from canvas_sync_dagster.sync.session import database_url  # noqa: PLC0415
     from canvas_sync_dagster.warehouse import migrate as migrations  # noqa: PLC0415
 
-    lacking = False
-    for each in location.tenants(tenant):
+    lacking: list[str] = []
+
+    def work(each: TenantSettings) -> None:
         url, schema = database_url(location.settings, each), each.schema_in_database
         make = migrations.plan if check or as_sql else migrations.migrate
         migration = make(url, schema, location.models)
-        lacking |= bool(migration.changes)
+        lacking.extend(migration.changes)
         if as_sql:
             click.echo(migration.sql(), nl=False)
-            continue
+            return
         for change in migration.changes:
             click.echo(f"{schema}: {'missing: ' if check else ''}{change}")
         if not migration.changes:
             click.echo(f"{schema}: nothing is missing")
+
+    location.each(tenant, work)
     if check and lacking:
         sys.exit(1)
 

@@ -7,6 +7,7 @@ CanvasSyncError
 ├── TransientError              trying again later may succeed without anybody doing anything
 │   ├── CanvasUnavailableError  Canvas is down, unreachable or overloaded
 │   ├── CanvasThrottledError    Canvas refuses more requests for now
+│   ├── SyncUnderWayError       another sync of the tenant and genre is under way
 │   ├── DatabaseUnavailableError PostgreSQL cannot be reached, or the connection was lost
 │   └── LocalDiskError          a file cannot be written here
 ├── PermanentError              trying again gives the same answer
@@ -60,6 +61,16 @@ class TransientError(CanvasSyncError):
 
 class DatabaseUnavailableError(TransientError):
     """PostgreSQL cannot be reached, or the connection was lost."""
+
+
+class SyncUnderWayError(TransientError):
+    """Another sync of the tenant and genre is under way."""
+
+    def __init__(self, tenant: str, genre: str) -> None:
+        super().__init__(
+            f"a sync of {tenant} ({genre}) is under way already, and this one is left out; `canvas-sync status` tells "
+            "which. One that died is recognized by its silence (CANVAS_SYNC_LOST_AFTER), and closed."
+        )
 
 
 class LocalDiskError(TransientError):

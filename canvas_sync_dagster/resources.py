@@ -47,8 +47,16 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         False, description="true after a person has seen that a report may be so much shorter"
     )
 
-    def options(self, *, run_id: str, batch_id: str) -> SyncOptions:
+    def options(
+        self, *, run_id: str, batch_id: str, mode: str | None = None, updated_after: str | None = None
+    ) -> SyncOptions:
         """Reads the run config.
+
+        Args:
+            run_id: Which run this is.
+            batch_id: Which batch it belongs to.
+            mode: What the run's tags ask for; what its config asks for counts more.
+            updated_after: The same.
 
         Raises:
             SettingError: A value is wrong.
@@ -56,8 +64,10 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self.report_max_tries is not None and not 1 <= self.report_max_tries <= 100:
             raise SettingError("sync_options.report_max_tries", "wrong value", allowed="1 to 100")
         return SyncOptions(
-            mode=self.mode.value,
-            updated_after=_parsed("updated_after", self.updated_after, parse_updated_after, "true, false, or a date"),
+            mode=self._mode(mode).value,
+            updated_after=_parsed(
+                "updated_after", self.updated_after or updated_after, parse_updated_after, "true, false, or a date"
+            ),
             report_timeout=_parsed("report_timeout", self.report_timeout, parse_duration, "1 day"),
             report_compilation_timeout=_parsed(
                 "report_compilation_timeout", self.report_compilation_timeout, parse_duration, "1 hour"
@@ -68,6 +78,17 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             batch_id=batch_id,
             run_id=run_id,
         )
+
+    def _mode(self, tag: str | None) -> SyncMode:
+        if tag is None or self.mode is not SyncMode.auto:
+            return self.mode
+        try:
+            return SyncMode(tag)
+        except ValueError:
+            allowed = ", ".join(mode.value for mode in SyncMode)
+            raise SettingError(
+                "the tag canvas_sync/mode", "there is no such mode", allowed=allowed, value=tag
+            ) from None
 
 
 def _parsed(name: str, value: str | None, parse: Callable[[object], T], allowed: str) -> T | None:
@@ -86,6 +107,11 @@ class CodeLocation:
         self._settings = settings
         self._models = tuple(models)
         self._extensions = extensions
+
+    @property
+    def on_sync(self) -> Sequence[tuple[str, Callable[..., object]]]:
+        """The user's functions that hear of the end of a batch."""
+        return self._extensions.on_sync if self._extensions else ()
 
     def session(self, tenant: str) -> AbstractContextManager[Session]:
         """Connects to a tenant's Canvas and database for the length of a `with`."""

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.callbacks import OnSync
+from canvas_sync_dagster.assets.lost import begin_batch
 from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.sensors.lost import begin_batch
 from canvas_sync_dagster.settings import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches
 
 
-def sync_schedule(tenant: TenantSettings, batches: Callable[[], Batches]) -> dg.ScheduleDefinition:
+def sync_schedule(
+    tenant: TenantSettings, batches: Callable[[], Batches], callbacks: Sequence[OnSync] = ()
+) -> dg.ScheduleDefinition:
     """Builds the schedule of a tenant's sync.
 
     Args:
         tenant: Its settings say when.
         batches: Gives its batches; called within a tick, for it needs the database.
+        callbacks: Functions that hear of a batch that it finds abandoned.
     """
     slug = tenant.slug
 
@@ -36,7 +40,7 @@ def sync_schedule(tenant: TenantSettings, batches: Callable[[], Batches]) -> dg.
     def sync(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         key = f"{slug}:{tenant.batch_genre}:{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
         try:
-            batch = begin_batch(context.instance, batches(), key, {"trigger": "schedule"})
+            batch = begin_batch(context.instance, batches(), key, {"trigger": "schedule"}, callbacks)
         except CanvasSyncError as error:
             return dg.SkipReason(str(error))
         if batch is None:
@@ -47,7 +51,11 @@ def sync_schedule(tenant: TenantSettings, batches: Callable[[], Batches]) -> dg.
 
 
 def nightly_schedules(tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
-    """Builds the schedules of what is best done while nobody is there: asking about suspects, dropping what is old."""
+    """Builds the schedules of what is best done while nobody is there: asking about suspects, dropping what is old.
+
+    Housekeeping runs unless somebody stops it: nobody misses it before the disk is full.
+    """
+    configured = tenant.base_url is not None or tenant.database_url is not None
     return [
         dg.ScheduleDefinition(
             name=f"{tenant.slug}__{job}",
@@ -55,9 +63,20 @@ def nightly_schedules(tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
             cron_schedule=cron,
             execution_timezone=tenant.timezone,
             description=description,
+            default_status=status if configured else dg.DefaultScheduleStatus.STOPPED,
         )
-        for job, cron, description in (
-            ("reconcile", "20 2 * * *", f"Asks Canvas about the rows of {tenant.slug} that reports no longer list."),
-            ("housekeeping", "40 3 * * *", f"Drops what is old and settled of {tenant.slug}."),
+        for job, cron, status, description in (
+            (
+                "reconcile",
+                "20 2 * * *",
+                dg.DefaultScheduleStatus.STOPPED,
+                f"Asks Canvas about the rows of {tenant.slug} that reports no longer list.",
+            ),
+            (
+                "housekeeping",
+                "40 3 * * *",
+                dg.DefaultScheduleStatus.RUNNING,
+                f"Drops what is old and settled of {tenant.slug}.",
+            ),
         )
     ]

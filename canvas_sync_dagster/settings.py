@@ -10,7 +10,8 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -19,7 +20,16 @@ from zoneinfo import ZoneInfo
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.overrides import MappingOverride, with_legacy_ids
@@ -141,7 +151,10 @@ class TenantSettings(BaseModel):
         return ZoneInfo(self.timezone)
 
     @property
-    def rhythm(self) -> FullSyncEvery:
+    def rhythm(self) -> FullSyncEvery | None:
+        """How often a scope is read in full; a date in `updated_after` leaves only a rhythm that was asked for."""
+        if isinstance(self.updated_after, datetime) and "full_sync_every" not in self.model_fields_set:
+            return None
         return FullSyncEvery.parse(self.full_sync_every)
 
     def wants(self, model: str) -> bool:
@@ -235,6 +248,19 @@ class TenantSettings(BaseModel):
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class BrokenTenant:
+    """A tenant that is left out, so that a wrong value of its keeps nobody else from loading.
+
+    Attributes:
+        slug: As the file names it; it may be what is wrong.
+        error: What a person must change.
+    """
+
+    slug: str
+    error: SettingError
+
+
 class Settings(BaseModel):
     """All tenants of a code location, and what they share."""
 
@@ -248,17 +274,26 @@ class Settings(BaseModel):
     event_iv: bytes | None = Field(None, repr=False)
     batch_rows: int | None = Field(None, ge=1, le=10_000_000, description="1 to 10000000 rows")
     tenants: tuple[TenantSettings, ...] = ()
+    broken: tuple[BrokenTenant, ...] = ()
+
+    @model_validator(mode="after")
+    def _apart(self) -> Settings:
+        for number, tenant in enumerate(self.tenants):
+            _refuse_shared_tables(tenant, self.tenants[:number], f"tenants.{tenant.slug}")
+        return self
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, *, directory: Path | None = None) -> Settings:
         """Reads the environment, `.env` and, where there is one, the file.
+
+        Of several tenants one with a wrong value is left out and stands in `broken`.
 
         Args:
             environ: Variables; the process's own if not given.
             directory: Where `.env` and `canvas_sync.yaml` are looked for; the working directory if not given.
 
         Raises:
-            SettingError: A value is wrong.
+            SettingError: A value is wrong that no tenant can do without.
         """
         directory = directory or Path.cwd()
         variables = _variables(environ, directory)
@@ -287,18 +322,43 @@ class Settings(BaseModel):
         return cls._of(content, _variables(environ, Path.cwd()), Path.cwd(), source)
 
     @classmethod
+    def of_tenants(cls, tenants: Iterable[TenantSettings | Mapping[str, Any]]) -> Settings:
+        """Makes settings of tenants that are given in Python; what they share comes from the environment.
+
+        Raises:
+            SettingError: A value is wrong, or two tenants have one slug.
+        """
+        made = tuple(each if isinstance(each, TenantSettings) else _given_tenant(each) for each in tenants)
+        slugs = [each.slug for each in made]
+        if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+            raise SettingError("tenants", "there are two of this slug", allowed="a slug for each", value=twice[0])
+        fields = {f"{PREFIX}{name.upper()}" for name in TenantSettings.model_fields}
+        shared = {name: value for name, value in _variables(None, Path.cwd()).items() if name not in fields}
+        whole = cls._of({}, shared, Path.cwd(), Path("tenants"))
+        return whole.model_copy(update={"tenants": made})
+
+    @classmethod
     def _of(cls, content: Mapping[str, Any], variables: Mapping[str, str], directory: Path, file: Path) -> Settings:
-        tenants = _tenants_of_file(content, variables, file)
-        named = variables.get(f"{PREFIX}TENANT") or (next(iter(tenants)) if len(tenants) == 1 else "canvas")
-        alone = not tenants or set(tenants) == {named}
-        settings = [
-            _tenant(slug, values, _overrides(variables, connection=alone or slug == named), file)
-            for slug, values in (tenants or {named: {}}).items()
-        ]
+        given = _tenants_of_file(content, file)
+        named = variables.get(f"{PREFIX}TENANT") or (next(iter(given)) if len(given) == 1 else "canvas")
+        alone = not given or set(given) == {named}
+        tenants: list[TenantSettings] = []
+        broken: list[BrokenTenant] = []
+        for slug, values in (given or {named: {}}).items():
+            overrides = _overrides(variables, connection=alone or slug == named)
+            try:
+                tenant = _tenant(slug, _expanded(slug, values, variables, file), overrides, file)
+                _refuse_shared_tables(tenant, tenants, f"{file.name}: tenants.{slug}")
+                tenants.append(tenant)
+            except SettingError as error:
+                broken.append(BrokenTenant(slug, error))
+        if broken and not tenants:
+            raise broken[0].error
         return cls(
             home=home_directory(variables, directory),
             batch_rows=_batch_rows(variables),
-            tenants=tuple(settings),
+            tenants=tuple(tenants),
+            broken=tuple(broken),
             mappings=(*_gem_mappings(directory), *_mappings(content, file.name)),
             legacy_ids=_legacy_ids(content, file.name),
             jwk_url=_jwk_url(variables),
@@ -333,8 +393,11 @@ class Settings(BaseModel):
         """Returns one tenant; the only one if no slug is given.
 
         Raises:
-            SettingError: There is no such tenant, or there are several.
+            SettingError: There is no such tenant, or a value of its is wrong, or there are several.
         """
+        for each in self.broken:
+            if each.slug == slug:
+                raise each.error
         known = ", ".join(tenant.slug for tenant in self.tenants)
         found = [tenant for tenant in self.tenants if slug in {None, tenant.slug}]
         if len(found) != 1:
@@ -406,6 +469,13 @@ def _tenant(slug: str, values: Mapping[str, Any], overrides: Mapping[str, str], 
         raise _wrong(setting, name, given.get(name), str(first["msg"])) from None
 
 
+def _given_tenant(given: object) -> TenantSettings:
+    if not isinstance(given, Mapping):
+        allowed = "TenantSettings, or a mapping of the same names"
+        raise SettingError("tenants", "this is no tenant", allowed=allowed, value=type(given).__name__)
+    return _tenant(str(given.get("slug", "canvas")), given, {}, Path("CanvasSync"))
+
+
 def _wrong(setting: str, name: str, value: object, message: str) -> SettingError:
     field = TenantSettings.model_fields.get("schema_name" if name == "schema" else name)
     if field is None:
@@ -428,14 +498,43 @@ def _content_of_file(file: Path) -> dict[str, Any]:
     return content
 
 
-def _tenants_of_file(content: Mapping[str, Any], variables: Mapping[str, str], file: Path) -> dict[str, dict[str, Any]]:
+def _tenants_of_file(content: Mapping[str, Any], file: Path) -> dict[str, object]:
     tenants = content.get("tenants")
     if tenants is None and (not file.is_file() or content):
         return {}
-    if not isinstance(tenants, dict) or not tenants or not all(isinstance(each, dict) for each in tenants.values()):
+    if not isinstance(tenants, dict) or not tenants:
         raise SettingError(file.name, "names no tenants", allowed="tenants: {slug: {base_url: …, token: …}}")
-    expanded = _expand(tenants, variables, file.name)
-    return {str(slug): cast("dict[str, Any]", values) for slug, values in cast("dict[str, Any]", expanded).items()}
+    return {str(slug): values for slug, values in tenants.items()}
+
+
+def _expanded(slug: str, values: object, variables: Mapping[str, str], file: Path) -> dict[str, Any]:
+    where = f"{file.name}: tenants.{slug}"
+    if not isinstance(values, dict):
+        raise SettingError(where, "is no mapping", allowed="base_url, token and other settings, each with its value")
+    return cast("dict[str, Any]", _expand(values, variables, where))
+
+
+def _refuse_shared_tables(tenant: TenantSettings, others: Sequence[TenantSettings], where: str) -> None:
+    """Refuses a tenant whose tables are another's: each would take the other's rows for gone."""
+    for other in others:
+        if tenant.slug == other.slug:
+            raise SettingError(where, "there are two tenants of this name", allowed="a name of its own")
+        if (_server(tenant), tenant.schema_in_database) == (_server(other), other.schema_in_database):
+            problem = f"tenant {other.slug} has this schema in the same database"
+            raise SettingError(
+                f"{where}.schema",
+                problem,
+                allowed="a schema or a database of its own",
+                value=tenant.schema_in_database,
+            )
+
+
+def _server(tenant: TenantSettings) -> str | None:
+    """Returns the database of a tenant without the user who logs in; None is the embedded one."""
+    if tenant.database_url is None:
+        return None
+    parts = urlsplit(tenant.database_url.get_secret_value())
+    return f"{parts.netloc.rpartition('@')[2].lower().removesuffix(':5432')}{parts.path}?{parts.query}"
 
 
 def _mappings(content: Mapping[str, Any], where: str) -> list[MappingOverride]:
@@ -479,7 +578,7 @@ def _legacy_ids(content: Mapping[str, Any], where: str) -> bool:
 def _expand(value: object, variables: Mapping[str, str], where: str) -> object:
     """Puts the environment's values in place of `${NAME}`."""
     if isinstance(value, dict):
-        return {key: _expand(each, variables, f"{where}: {key}") for key, each in value.items()}
+        return {key: _expand(each, variables, f"{where}.{key}") for key, each in value.items()}
     if isinstance(value, list):
         return [_expand(each, variables, where) for each in value]
     if not isinstance(value, str):

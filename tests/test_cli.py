@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from canvas_sync_dagster.commands.instance import dagster_instance
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 
 
@@ -81,3 +82,23 @@ def test_legacy_support_names_models_that_have_a_function_of_their_own(tmp_path:
 def test_wrong_usage_is_exit_code_two(tmp_path: Path) -> None:
     assert canvas_sync(tmp_path, "migrate", "--no-such").returncode == 2
     assert canvas_sync(tmp_path, "migrate", "--tenant", "nobody").returncode == 2
+
+
+def test_a_sync_without_a_dagster_instance_says_where_to_name_one(tmp_path: Path) -> None:
+    for variables in ({}, {"DAGSTER_HOME": str(tmp_path / "nowhere")}):
+        done = canvas_sync(tmp_path, "sync", "--models", "terms", **variables)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert done.stderr.startswith("error: DAGSTER_HOME")
+
+
+def test_the_dagster_yaml_of_the_working_directory_names_the_instance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\nstorage: {sqlite: {base_dir: kept}}\nrun_monitoring: {enabled: true}\n"
+    )
+    with dagster_instance(tmp_path / "home") as instance:
+        assert instance.run_monitoring_enabled
+    assert {path.name for path in tmp_path.iterdir()} == {"dagster.yaml", "home", "kept"}

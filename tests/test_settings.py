@@ -121,3 +121,45 @@ def test_a_duration_is_positive_or_refused(text: str) -> None:
         assert parse_duration(text) > timedelta(0)
     except ValueError as error:
         assert str(error)
+
+
+TENANTS = """
+tenants:
+  good: {base_url: "https://good.test", token: a}
+  wrong: {base_url: "https://wrong.test", token: b, full_sync_every: sometimes}
+  unset: {base_url: "https://unset.test", token: "${NOT_THERE}"}
+  empty:
+  Bad-Name: {base_url: "https://bad.test", token: c}
+  twin: {base_url: "https://twin.test", token: d, schema: good}
+  apart: {base_url: "https://apart.test", token: e, schema: good, database_url: "postgresql://u:p@db.test/x"}
+  same: {base_url: "https://same.test", token: f, schema: good, database_url: "postgresql://v:q@DB.test:5432/x"}
+"""
+
+
+def test_one_tenants_wrong_value_keeps_no_other_from_loading(tmp_path: Path) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text(TENANTS)
+    settings = Settings.from_environment({}, directory=tmp_path)
+    assert [tenant.slug for tenant in settings.tenants] == ["good", "apart"]
+    said = {each.slug: str(each.error) for each in settings.broken}
+    assert list(said) == ["wrong", "unset", "empty", "Bad-Name", "twin", "same"]
+    assert "canvas_sync.yaml: tenants.wrong.full_sync_every is 'sometimes'" in said["wrong"]
+    assert "canvas_sync.yaml: tenants.unset.token: the environment has no NOT_THERE" in said["unset"]
+    assert "canvas_sync.yaml: tenants.empty: is no mapping" in said["empty"]
+    assert "canvas_sync.yaml: tenants.Bad-Name.slug is 'Bad-Name'" in said["Bad-Name"]
+    assert "tenants.twin.schema is 'good': tenant good has this schema in the same database" in said["twin"]
+    assert "tenant apart has this schema in the same database" in said["same"]
+    with pytest.raises(SettingError, match="sometimes"):
+        settings.tenant("wrong")
+
+
+def test_a_file_of_which_nothing_is_right_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text("tenants: {a: {schedule: daily}, b: {token: '${NOT_THERE}'}}")
+    with pytest.raises(SettingError, match=r"tenants\.a\.schedule is 'daily'"):
+        Settings.from_environment({}, directory=tmp_path)
+
+
+def test_tenants_given_in_python_may_not_share_tables() -> None:
+    with pytest.raises(SettingError, match="tenant a has this schema"):
+        Settings(tenants=(TenantSettings(slug="a"), TenantSettings(slug="b", schema="a")))
+    with pytest.raises(SettingError, match="two tenants of this name"):
+        Settings(tenants=(TenantSettings(slug="a"), TenantSettings(slug="a", schema="b")))

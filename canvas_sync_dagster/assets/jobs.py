@@ -78,14 +78,15 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
     def drop_what_is_old(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
         from canvas_sync_dagster.live_events.inbox import age_out  # noqa: PLC0415 (as in reports.py)
         from canvas_sync_dagster.warehouse.housekeeping import EVENTS_KEPT, drop_old_rows  # noqa: PLC0415
+        from canvas_sync_dagster.warehouse.tables import prepare_schema  # noqa: PLC0415
 
-        with (
-            failures(),
-            code_location.session(tenant.slug) as session,
-            session.transaction("housekeeping") as connection,
-        ):
-            dropped = drop_old_rows(connection, session.schema)
-            days = age_out(connection, session.schema, EVENTS_KEPT)
+        ours = code_location.batches(tenant.slug)
+        # Without Canvas, whose absence is no reason for the disk to fill.
+        with failures():
+            prepare_schema(ours.url, tenant.schema_in_database, ours.models)
+        with failures(), ours.connected("housekeeping") as connection:
+            dropped = drop_old_rows(connection, tenant.schema_in_database)
+            days = age_out(connection, tenant.schema_in_database, EVENTS_KEPT)
         runs = prune_runs(context.instance, tenant.slug)
         told = [f"{days} days of events", f"{runs} runs", *(f"{rows} of {name}" for name, rows in dropped.items())]
         context.log.info(f"dropped: {', '.join(told)}")

@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.batch import run_options
 from canvas_sync_dagster.assets.checks import check_results, check_specs
 from canvas_sync_dagster.assets.metadata import materialization
-from canvas_sync_dagster.assets.specs import BATCH_TAG, asset_spec
+from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
 from canvas_sync_dagster.settings import TenantSettings
@@ -55,9 +56,8 @@ def report_asset(
         from canvas_sync_dagster.sync.report_sync import sync_report  # noqa: PLC0415
 
         selected = {key.path[-1] for key in context.selected_asset_keys}
-        run_id = context.run.run_id
         with failures(), code_location.session(tenant.slug) as session:
-            options = sync_options.options(run_id=run_id, batch_id=context.run.tags.get(BATCH_TAG, run_id))
+            options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if group.term_scoped else ""
             in_run = set(context.job_def.asset_layer.executable_asset_keys)
             following = [(each, names) for each in later if (names := _selected(in_run, tenant.slug, each))]

@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterator, Mapping
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.batch import run_options
 from canvas_sync_dagster.assets.checks import check_results, check_specs
 from canvas_sync_dagster.assets.metadata import materialization
 from canvas_sync_dagster.assets.partitions import term_partitions
-from canvas_sync_dagster.assets.specs import BATCH_TAG, asset_spec
+from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
 from canvas_sync_dagster.settings import TenantSettings
@@ -40,9 +41,8 @@ def rest_asset(
         # As in reports.py: not by the definitions.
         from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list  # noqa: PLC0415
 
-        run_id = context.run.run_id
         with failures(), code_location.session(tenant.slug) as session:
-            options = sync_options.options(run_id=run_id, batch_id=context.run.tags.get(BATCH_TAG, run_id))
+            options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if model.term_scoped else ""
             outcome = sync_list(session, model, options, scope=scope)
             if model.name == "terms":

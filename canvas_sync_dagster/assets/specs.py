@@ -13,6 +13,8 @@ from canvas_sync_dagster.settings import TenantSettings
 BATCH_TAG = "canvas_sync/batch_id"
 GENRE_TAG = "canvas_sync/genre"
 TENANT_TAG = "canvas_sync/tenant"
+MODE_TAG = "canvas_sync/mode"
+UPDATED_AFTER_TAG = "canvas_sync/updated_after"
 
 
 def asset_key(tenant: str, model: str) -> dg.AssetKey:

@@ -72,7 +72,7 @@ def error_of(response: httpx.Response) -> CanvasError | None:
 
 def _error(kind: type[CanvasError], response: httpx.Response, advice: str) -> CanvasError:
     request = response.request
-    said = words(response)
+    said = words(response).rstrip(".")
     message = f"{request.method} {address(request.url)} answered {response.status_code}{f': {said}' if said else ''}. {advice}"
     return kind(message, method=request.method, url=address(request.url), status=response.status_code)
 

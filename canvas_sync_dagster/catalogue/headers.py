@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from canvas_sync_dagster.errors import HeaderContractError
+
+SHOWN = 1000
+"""Characters of a header that a message repeats; the longest of Canvas's own has half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def match_header(
     if lost := [column for column in required if column in missing]:
         expected = "; ".join(f"{column} as {' or '.join(wanted[column])}" for column in lost)
         raise HeaderContractError(
-            f"{where}: no column for the key ({expected}). Its header is: {', '.join(clean) or '(empty)'}. "
+            f"{where}: no column for the key ({expected}). Its header is: {shorten(', '.join(clean), SHOWN) or '(empty)'}. "
             "Canvas may have renamed or translated it: map it with link_column, or set the token's user to English."
         )
     known = {normalize(spelling) for spellings in wanted.values() for spelling in spellings}

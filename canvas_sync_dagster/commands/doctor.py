@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -12,7 +13,8 @@ from canvas_sync_dagster.canvas.reports import available_reports
 from canvas_sync_dagster.catalogue import ReportFeed
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
-from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError
+from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK
@@ -32,6 +34,10 @@ Finding = tuple[bool, str]
 def doctor(location: Location, tenant: str | None) -> None:
     """Check token, permissions, reports, clock, database and live-event keys."""
     screen, fine = console(), True
+    for broken in () if tenant else location.settings.broken:
+        fine = False
+        screen.print(broken.slug, style="bold")
+        screen.print(f"  FAIL  {broken.error}", style="red", markup=False, soft_wrap=True)
     for each in location.tenants(tenant):
         screen.print(each.slug, style="bold")
         for check in (_canvas, _database, _events):
@@ -112,12 +118,21 @@ def _database(location: Location, tenant: TenantSettings) -> Iterator[Finding]:
 
 def _events(location: Location, tenant: TenantSettings) -> Iterator[Finding]:
     keys = KeySet(location.settings.jwk_url)
-    asyncio.run(keys.get("doctor"))
-    known = keys.size > 0
-    # Whoever gets no live events needs no keys.
+    with contextlib.suppress(ComeAgainError):
+        asyncio.run(keys.get("doctor"))
+    if keys.size:
+        yield True, f"{keys.size} keys of live events"
+        return
     yield (
-        True,
-        f"{keys.size} keys of live events"
-        if known
-        else f"no keys of live events at {location.settings.jwk_url} (needed only to receive them)",
+        not _receives_events(location, tenant),
+        f"no keys of live events at {location.settings.jwk_url}; without them no signed event can be received",
     )
+
+
+def _receives_events(location: Location, tenant: TenantSettings) -> bool:
+    """Says whether live events have come; whoever gets none needs no keys."""
+    schema = tenant.schema_in_database
+    with transaction(database_url(location.settings, tenant), "looking for live events") as connection:
+        if "canvas_sync_live_events" in missing(connection, schema, ()):
+            return False
+        return depth(connection, schema).latest is not None

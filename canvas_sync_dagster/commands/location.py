@@ -6,14 +6,14 @@ import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, SettingError
 from canvas_sync_dagster.settings import Settings, TenantSettings
 from canvas_sync_dagster.sync.extensions import Extensions
 
@@ -46,11 +46,38 @@ class Location:
         """
         return [self.settings.tenant(slug)] if slug else list(self.settings.tenants)
 
+    def each(self, slug: str | None, work: Callable[[TenantSettings], None]) -> None:
+        """Does something for the tenant of a name, or for all; the trouble of one keeps no other from it.
+
+        Raises:
+            CanvasSyncError: Something failed; of several tenants the message names which.
+        """
+        tenants = self.tenants(slug)
+        broken = () if slug else self.settings.broken
+        if len(tenants) == 1 and not broken:
+            work(tenants[0])
+            return
+        errors = {each.slug: each.error for each in broken} | dict(_errors(tenants, work))
+        if errors:
+            ours = all(isinstance(error, MisconfiguredError) for error in errors.values())
+            kind = MisconfiguredError if ours else CanvasSyncError
+            raise kind("\n".join(f"tenant {name}: {error}" for name, error in errors.items()))
+
     def whole(self) -> CanvasSync:
         """Returns the `CanvasSync`, for which Dagster is imported."""
         from canvas_sync_dagster.project import CanvasSync  # noqa: PLC0415
 
         return self.project or CanvasSync(self.settings)
+
+
+def _errors(
+    tenants: list[TenantSettings], work: Callable[[TenantSettings], None]
+) -> Iterator[tuple[str, CanvasSyncError]]:
+    for tenant in tenants:
+        try:
+            work(tenant)
+        except CanvasSyncError as error:
+            yield tenant.slug, error
 
 
 def located(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ import click
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.live_events.inbox import replay as replay_inbox
+from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.reconciliation import LIMIT
 from canvas_sync_dagster.sync.reconciliation import reconcile as reconcile_model
 from canvas_sync_dagster.sync.rejects import replay_rejects
@@ -24,7 +25,8 @@ def reconcile(location: Location, model: str | None, limit: int, tenant: str | N
     known = [each.name for each in location.models]
     if model is not None and model not in known:
         raise click.BadParameter(f"there is no such model; there are {', '.join(known)}", param_hint="--model")
-    for each in location.tenants(tenant):
+
+    def work(each: TenantSettings) -> None:
         asked = 0
         with open_session(location.settings, each, location.models, location.extensions) as session:
             for chosen in location.models:
@@ -41,6 +43,8 @@ def reconcile(location: Location, model: str | None, limit: int, tenant: str | N
         if not asked:
             click.echo(f"{each.slug}: no suspect was asked about")
 
+    location.each(tenant, work)
+
 
 @click.group()
 def replay() -> None:
@@ -53,7 +57,8 @@ def replay() -> None:
 @located
 def rejects(location: Location, model: str | None, tenant: str | None) -> None:
     """Load rejected rows again, with the mappings as they are now."""
-    for each in location.tenants(tenant):
+
+    def work(each: TenantSettings) -> None:
         url = database_url(location.settings, each)
         prepare_schema(url, each.schema_in_database, location.models)
         for chosen in location.models:
@@ -61,6 +66,8 @@ def rejects(location: Location, model: str | None, tenant: str | None) -> None:
                 done = replay_rejects(url, each.schema_in_database, chosen)
                 if done.tried:
                     click.echo(f"{each.slug}/{chosen.name}: {done.tried} tried, {done.loaded} loaded, {done.left} left")
+
+    location.each(tenant, work)
 
 
 @replay.command()
@@ -70,9 +77,12 @@ def rejects(location: Location, model: str | None, tenant: str | None) -> None:
 @located
 def events(location: Location, ids: tuple[int, ...], event: str | None, tenant: str | None) -> None:
     """Make dead and failed live events wait again; the next drain takes them."""
-    for each in location.tenants(tenant):
+
+    def work(each: TenantSettings) -> None:
         url = database_url(location.settings, each)
         prepare_schema(url, each.schema_in_database, location.models)
         with transaction(url, "replaying events") as connection:
             number = replay_inbox(connection, each.schema_in_database, ids=list(ids), name=event)
         click.echo(f"{each.slug}: {number} events wait again")
+
+    location.each(tenant, work)

@@ -1,26 +1,31 @@
-"""`canvas-sync status`: what the copy holds, how fresh it is, and what waits for somebody."""
+"""`canvas-sync status`: what the copy holds, how fresh it is, what comes next, and what waits for somebody."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import click
-from psycopg import sql
+from psycopg import errors, sql
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.silence import read_rhythm
 from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.session import database_url
-from canvas_sync_dagster.warehouse.batches import latest_batches
+from canvas_sync_dagster.sync.standing import Standing, standings
+from canvas_sync_dagster.warehouse.batches import latest_batches, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.state import missing, model_marked
+from canvas_sync_dagster.warehouse.state import missing
 
 
 @click.command()
@@ -28,53 +33,72 @@ from canvas_sync_dagster.warehouse.state import missing, model_marked
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @located
 def status(location: Location, tenant: str | None, as_json: bool) -> None:
-    """Tell rows, freshness, suspects, rejects and waiting events."""
-    told = [_of_tenant(location, each) for each in location.tenants(tenant)]
-    if as_json:
-        click.echo(json.dumps(told, default=str, indent=2))
-        return
-    for each in told:
-        _print(console(), each)
+    """Tell rows, freshness, last and next sync, suspects, rejects and waiting events."""
+    told: list[dict[str, Any]] = []
+
+    def work(each: TenantSettings) -> None:
+        told.append(_of_tenant(location, each))
+        if not as_json:
+            _print(console(), told[-1])
+
+    try:
+        location.each(tenant, work)
+    finally:
+        if as_json:
+            click.echo(json.dumps(told, default=str, indent=2))
 
 
 def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
     url, schema = database_url(location.settings, tenant), tenant.schema_in_database
     with transaction(url, "reading the status") as connection:
-        lacking = missing(connection, schema, location.models)
-        if lacking:
-            return {"tenant": tenant.slug, "lacking": lacking}
-        models = _models(connection, schema, location)
-        spoken_of = {model.name for model in location.models if model.events}
-        synced = [_synced(each) for each in models if each["model"] in spoken_of]
+        lacking = missing(connection, schema, tenant.chosen(location.models))
+    if lacking:
+        return {"tenant": tenant.slug, "lacking": lacking}
+    found = standings(Batches(tenant, url, location.models, location.extensions.term_scope))
+    with transaction(url, "reading the status") as connection:
         return {
             "tenant": tenant.slug,
-            "models": models,
-            "batch": _batch(connection, schema),
-            "events": _events(connection, schema, min(synced, default=None)),
+            "schedule": f"{tenant.schedule} ({tenant.timezone})",
+            "models": _models(connection, schema, found),
+            "under_way": [_batch(each) for each in open_batches(connection, schema)],
+            "batch": next((_batch(each) for each in latest_batches(connection, schema, 1)), None),
+            "events": _events(connection, schema, _synced(found, location.models)),
             "rejects": _count(connection, schema, "canvas_sync_rejected_rows"),
         }
 
 
-def _models(connection: Connection, schema: str, location: Location) -> list[dict[str, Any]]:
-    marks = connection.execute(
-        sql.SQL("select model, scope, observed_at, full_observed_at from {} order by 1, 2").format(
-            sql.Identifier(schema, "canvas_sync_watermarks")
-        )
-    ).fetchall()
-    found = []
-    for model in location.models:
-        mine = [(scope, observed, full) for name, scope, observed, full in marks if model_marked(name) == model.name]
-        if not mine:
-            continue
-        found.append(
-            {
-                "model": model.name,
-                "rows": _count(connection, schema, model.name),
-                "suspects": _count(connection, schema, model.name, filled="missing_since"),
-                "scopes": [{"term": s, "as_of": o, "full_as_of": f} for s, o, f in mine],
-            }
-        )
-    return found
+def _models(connection: Connection, schema: str, found: list[Standing]) -> list[dict[str, Any]]:
+    rejected = _rejected(connection, schema)
+    return [
+        {
+            "model": model,
+            "rows": _count(connection, schema, model),
+            "suspects": _count(connection, schema, model, filled="missing_since"),
+            "rejects": rejected.get(model, 0),
+            "scopes": [_scope(each) for each in found if each.model == model],
+        }
+        for model in dict.fromkeys(each.model for each in found)
+    ]
+
+
+def _scope(each: Standing) -> dict[str, Any]:
+    last, coming = each.last, each.coming
+    return {
+        "term": each.scope,
+        "as_of": each.mark.observed_at if each.mark else None,
+        "full_as_of": each.mark.full_observed_at if each.mark else None,
+        "stale": each.behind,
+        "last": last
+        and {
+            "status": last.status,
+            "at": last.at,
+            "mode": last.mode,
+            "mode_reason": last.reason,
+            "rows": last.rows,
+            "error": last.error,
+        },
+        "next": coming and {"mode": coming.mode, "mode_reason": coming.reason, "updated_after": coming.updated_after},
+    }
 
 
 def _count(connection: Connection, schema: str, table: str, *, filled: str | None = None) -> int:
@@ -83,28 +107,37 @@ def _count(connection: Connection, schema: str, table: str, *, filled: str | Non
     try:
         with connection.transaction():
             row = connection.execute(query).fetchone()
-    except Exception:
+    except (errors.UndefinedTable, errors.UndefinedColumn):
         return 0
     return int(row[0]) if row else 0
 
 
-def _batch(connection: Connection, schema: str) -> dict[str, Any] | None:
-    batches = latest_batches(connection, schema, 1)
-    if not batches:
-        return None
-    batch = batches[0]
+def _rejected(connection: Connection, schema: str) -> dict[str, int]:
+    query = sql.SQL("select model, count(*) from {} group by model")
+    rows = connection.execute(query.format(sql.Identifier(schema, "canvas_sync_rejected_rows"))).fetchall()
+    return {str(model): int(number) for model, number in rows}
+
+
+def _batch(batch: Any) -> dict[str, Any]:
     return {
         "key": batch.key,
         "status": batch.status,
         "started_at": batch.started_at,
         "reason": batch.details.get("reason"),
+        "terms": batch.terms,
+        "silent_seconds": round(batch.silence.total_seconds()),
     }
 
 
-def _synced(model: dict[str, Any]) -> datetime:
-    """Says up to when a model was last synced; terms that are over are not synced any more."""
-    found: datetime = max(scope["as_of"] for scope in model["scopes"])
-    return found
+def _synced(found: Iterable[Standing], models: Iterable[Model]) -> datetime | None:
+    """Says up to when all models that events speak of were synced; of terms that are over nothing more is expected."""
+    latest: dict[str, datetime] = {}
+    spoken_of = {model.name for model in models if model.events}
+    for each in found:
+        moment = each.mark.observed_at if each.mark else None
+        if each.model in spoken_of and moment is not None:
+            latest[each.model] = max(latest.get(each.model, moment), moment)
+    return min(latest.values(), default=None)
 
 
 def _events(connection: Connection, schema: str, synced: datetime | None) -> dict[str, Any]:
@@ -136,27 +169,14 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
             f"{told['tenant']}: nothing is here yet; {len(told['lacking'])} tables or columns are missing. Run `canvas-sync migrate`."
         )
         return
-    table = Table(title=told["tenant"], title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("model", "term"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("rows", justify="right")
-    table.add_column("data as of", no_wrap=True)
-    table.add_column("last full", no_wrap=True)
-    table.add_column("suspects", justify="right")
-    for model in told["models"]:
-        for at, scope in enumerate(model["scopes"]):
-            first = at == 0
-            table.add_row(
-                model["model"] if first else "",
-                scope["term"],
-                f"{model['rows']:,}" if first else "",
-                _when(scope["as_of"]),
-                _when(scope["full_as_of"]),
-                f"{model['suspects']:,}" if first and model["suspects"] else "",
-            )
-    screen.print(table)
-    if batch := told["batch"]:
-        screen.print(f"last sync: {batch['key']} {batch['status']}{': ' + batch['reason'] if batch['reason'] else ''}")
+    screen.print(_table(told))
+    for batch in told["under_way"]:
+        screen.print(f"under way: {escape(batch['key'])}, since {_when(batch['started_at'])}")
+    if (batch := told["batch"]) and batch["status"] != "processing":
+        screen.print(
+            f"last sync: {escape(batch['key'])} {batch['status']}{': ' + batch['reason'] if batch['reason'] else ''}"
+        )
+    screen.print(f"schedule: {told['schedule']}")
     events = told["events"]
     screen.print(
         f"rejected rows: {told['rejects']:,}; live events waiting: {events['waiting']:,}, dead: {events['dead']:,}"
@@ -175,6 +195,50 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
                 else "the next sync reaches back over it by itself."
             )
         )
+
+
+def _table(told: dict[str, Any]) -> Table:
+    table = Table(title=told["tenant"], title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("model", "term"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("rows", justify="right")
+    table.add_column("data as of", no_wrap=True)
+    table.add_column("last sync")
+    table.add_column("next sync")
+    table.add_column("look at")
+    for model in told["models"]:
+        for at, scope in enumerate(model["scopes"]):
+            first = at == 0
+            table.add_row(
+                model["model"] if first else "",
+                scope["term"],
+                f"{model['rows']:,}" if first else "",
+                _when(scope["as_of"]),
+                escape(_last(scope["last"])),
+                escape(_next(scope["next"])),
+                ", ".join(_notes(model if first else {}, scope)),
+            )
+    return table
+
+
+def _last(last: dict[str, Any] | None) -> str:
+    if last is None:
+        return "none"
+    if last["status"] != "success":
+        return f"{_when(last['at'])} {last['status']}{': ' + last['error'].splitlines()[0] if last['error'] else ''}"
+    return f"{_when(last['at'])} {last['mode']}, {last['rows'] or 0:,} rows: {last['mode_reason']}"
+
+
+def _next(coming: dict[str, Any] | None) -> str:
+    if coming is None:
+        return "out of scope"
+    since = f" since {_when(coming['updated_after'])}" if coming["updated_after"] else f": {coming['mode_reason']}"
+    return f"{coming['mode']}{since}"
+
+
+def _notes(model: dict[str, Any], scope: dict[str, Any]) -> list[str]:
+    counted = [f"{model[name]:,} {name}" for name in ("suspects", "rejects") if model.get(name)]
+    return [*(["stale"] if scope["stale"] else []), *counted]
 
 
 def _when(moment: datetime | None) -> str:

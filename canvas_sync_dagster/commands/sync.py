@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
-from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.commands.progress import Teller, teller
+from canvas_sync_dagster.errors import CanvasSyncError, SettingError, SyncUnderWayError
 from canvas_sync_dagster.settings import TenantSettings, parse_updated_after
 from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.options import parse_legacy_support
@@ -25,6 +22,8 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from canvas_sync_dagster.project import CanvasSync
+    from canvas_sync_dagster.sync.batch_work import Batches
+    from canvas_sync_dagster.warehouse.batches import Batch
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -71,14 +70,16 @@ def sync(
     if updated_after is not None:
         options["updated_after"] = updated_after
     wanted = {name.strip() for name in models.split(",")} if models else None
-    failed: list[str] = []
+    _refuse_unknown(wanted or set(), location)
+    scope = [name.strip() for name in term_scope.split(",") if name.strip()] if term_scope else None
     tenants = location.tenants(tenant)
+    failed = [] if tenant else [f"{each.slug}: {each.error}" for each in location.settings.broken]
+    alone = len(tenants) == 1 and not failed
     for each in tenants:
-        run = _Run(location.whole(), each, options, wanted, log_format)
         try:
-            failed += run.sync(term_scope.split(",") if term_scope else None)
-        except (CanvasSyncError, click.ClickException) as error:
-            if len(tenants) == 1:
+            failed += _Sync(location.whole(), each, options, wanted, log_format).run(scope)
+        except CanvasSyncError as error:
+            if alone:
                 raise
             # One tenant's trouble must not keep the others from their sync.
             failed.append(f"{each.slug}: {error}")
@@ -87,7 +88,15 @@ def sync(
         sys.exit(1)
 
 
-class _Run:
+def _refuse_unknown(wanted: set[str], location: Location) -> None:
+    if wanted:
+        known = {key.path[-1] for key in location.whole().definitions().resolve_asset_graph().get_all_asset_keys()}
+        if unknown := sorted(wanted - known):
+            allowed = ", ".join(sorted(known))
+            raise SettingError("--models", "there is no such model", allowed=allowed, value=", ".join(unknown))
+
+
+class _Sync:
     """A sync of one tenant under way."""
 
     def __init__(
@@ -102,137 +111,155 @@ class _Run:
         self._models, self._format = models, log_format
         self._definitions = project.definitions()
 
-    def sync(self, term_scope: list[str] | None) -> list[str]:
-        """Syncs, and returns what failed."""
-        import dagster as dg  # noqa: PLC0415 (over a second)
+    def run(self, term_scope: list[str] | None) -> list[str]:
+        """Syncs, and returns what failed.
 
-        from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG  # noqa: PLC0415
+        Raises:
+            SyncUnderWayError: Another sync of the tenant and genre is under way.
+        """
+        # Only here, for Dagster takes over a second.
+        from canvas_sync_dagster.assets.lost import begin_batch  # noqa: PLC0415
+        from canvas_sync_dagster.commands.instance import dagster_instance  # noqa: PLC0415
         from canvas_sync_dagster.resources import CodeLocation  # noqa: PLC0415
-        from canvas_sync_dagster.sensors.batches import call_back  # noqa: PLC0415
-        from canvas_sync_dagster.sensors.lost import batch_runs, begin_batch  # noqa: PLC0415
 
         slug, genre = self._tenant.slug, self._tenant.batch_genre
         key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-        location = CodeLocation(self._project.settings, self._project.models, self._project.extensions)
-        batches = location.batches(slug, term_scope)
-        tags = {BATCH_TAG: key, GENRE_TAG: genre, TENANT_TAG: slug}
-        with dg.DagsterInstance.get() as instance:
-            batch = begin_batch(instance, batches, key, {"trigger": "command"})
+        own = self._project.extensions
+        batches = CodeLocation(self._project.settings, self._project.models, own).batches(slug, term_scope)
+        with dagster_instance(self._project.settings.home) as instance:
+            batch = begin_batch(instance, batches, key, {"trigger": "command"}, own.on_sync)
             if batch is None:
-                raise click.ClickException(
-                    f"a sync of {slug} ({genre}) is under way already; `canvas-sync status` tells which. "
-                    f"One that died is recognized by {self._tenant.lost_after} of silence"
-                )
+                raise SyncUnderWayError(slug, genre)
             failed: list[str] = []
+            finished = False
             try:
-                with self._progress() as progress, beating(lambda: batches.note(batch, {}), self._tenant.lost_after):
-                    failed += self._job(instance, f"{slug}__sync_root", None, tags, progress)
-                    terms = batches.terms(key)
-                    batches.note(batch, {"terms": terms})
-                    known = set(instance.get_dynamic_partitions(f"canvas_terms__{slug}"))
-                    for term in terms if self._has_terms() else []:
-                        if term not in known:
-                            instance.add_dynamic_partitions(f"canvas_terms__{slug}", [term])
-                        failed += self._job(instance, f"{slug}__sync_term", term, tags, progress)
+                with teller(self._format) as tell, beating(lambda: batches.note(batch, {}), self._tenant.lost_after):
+                    self._work(instance, batches, batch, tell, failed)
+                    finished = True
             finally:
-                reason = f"{len(failed)} models failed" if failed else "all done"
-                status = "failed" if failed or sys.exc_info()[0] else "completed"
-                _, _, runs = batch_runs(instance, slug, key)
-                if batches.close(batch, status, reason, runs):
-                    call_back(self._project.extensions.on_sync, batch, status, reason, logging.getLogger(__name__))
+                reason = f"{len(failed)} models failed" if failed else "all done" if finished else "it was interrupted"
+                self._close(instance, batches, batch, "completed" if finished and not failed else "failed", reason)
         return failed
 
-    def _has_terms(self) -> bool:
-        names = self._models
-        return any(m.term_scoped and (names is None or m.name in names) for m in self._project.models_of(self._tenant))
+    def _work(
+        self, instance: dg.DagsterInstance, batches: Batches, batch: Batch, tell: Teller, failed: list[str]
+    ) -> None:
+        from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG  # noqa: PLC0415
+
+        slug = self._tenant.slug
+        tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: slug}
+        root, term_job = f"{slug}__sync_root", f"{slug}__sync_term"
+        tell.expect(len(self._keys(root)))
+        failed += self._job(instance, root, None, tags, tell)
+        per_term = self._keys(term_job)
+        if per_term and not failed:
+            # Only the root run tells which terms there are.
+            batches.refuse_unknown_terms()
+        terms = batches.terms(batch.key) if per_term else []
+        batches.note_terms(batch, terms)
+        tell.expect(len(per_term) * len(terms))
+        known = set(instance.get_dynamic_partitions(f"canvas_terms__{slug}"))
+        for term in terms:
+            if failed and self._tenant.on_failed_term == "stop":
+                break
+            if term not in known:
+                instance.add_dynamic_partitions(f"canvas_terms__{slug}", [term])
+            failed += self._job(instance, term_job, term, tags, tell)
+
+    def _close(self, instance: dg.DagsterInstance, batches: Batches, batch: Batch, status: str, reason: str) -> None:
+        from canvas_sync_dagster.assets.callbacks import tell_of_batch  # noqa: PLC0415
+        from canvas_sync_dagster.assets.lost import batch_runs  # noqa: PLC0415
+
+        _, _, runs = batch_runs(instance, self._tenant.slug, batch.key)
+        for run in filter(None, map(instance.get_run_by_id, runs)):
+            if not run.is_finished:
+                instance.report_run_canceled(run, message=reason)
+        if batches.close(batch, status, reason, runs):
+            tell_of_batch(self._project.extensions.on_sync, batch, status, reason)
+
+    def _keys(self, job: str) -> list[dg.AssetKey]:
+        """Picks the assets of a job that are wanted; none if the tenant has no such job."""
+        if job not in {each.name for each in self._definitions.resolve_all_job_defs()}:
+            return []
+        keys = self._definitions.resolve_job_def(job).asset_layer.executable_asset_keys
+        return [key for key in keys if self._models is None or key.path[-1] in self._models]
 
     def _job(
-        self, instance: dg.DagsterInstance, job: str, term: str | None, tags: dict[str, str], progress: Any
+        self, instance: dg.DagsterInstance, job: str, term: str | None, tags: dict[str, str], tell: Teller
     ) -> list[str]:
-        from dagster import AssetKey  # noqa: PLC0415
-
-        resolved = self._definitions.resolve_job_def(job)
-        keys = [
-            key
-            for key in resolved.asset_layer.executable_asset_keys
-            if self._models is None or key.path[-1] in self._models
-        ]
+        keys = self._keys(job)
         if not keys:
             return []
         title = f"{self._tenant.slug} {'term ' + term if term else 'root'}"
-        progress.begin(title, len(keys))
-        result = resolved.execute_in_process(
+        tell.begin(title, len(keys))
+        run_id, watch = str(uuid.uuid4()), _Watch(title, term, tell)
+        instance.add_event_listener(run_id, watch)
+        result = self._definitions.resolve_job_def(job).execute_in_process(
             instance=instance,
             run_config={**QUIET, "resources": {"sync_options": {"config": self._options}}},
             partition_key=term,
             tags=tags,
             raise_on_error=False,
-            asset_selection=[AssetKey(key.path) for key in keys],
+            asset_selection=keys,
+            run_id=run_id,
         )
-        done = set()
-        for event in result.get_asset_materialization_events():
-            made = event.materialization
-            done.add(made.asset_key)
-            progress.landed(made.asset_key.path[-1], term, {n: v.value for n, v in made.metadata.items()})
-        for event in result.get_step_failure_events():
-            error = event.step_failure_data.error
-            progress.failed(title, ((error.cause or error).message if error else "").strip())
+        if watch.interrupted:
+            # Dagster takes Ctrl-C within an op for the op's failure, and the next run would begin.
+            raise KeyboardInterrupt
         if result.success:
             return []
-        broken = {event.step_key for event in result.get_step_failure_events()}
-        lost = sorted(key.path[-1] for key in keys if key not in done)
-        return [f"{name}{f' of term {term}' if term else ''}" for name in lost or sorted(map(str, broken))]
+        self._tell_of_failure(instance, run_id, watch)
+        lost = sorted(key.path[-1] for key in keys if key not in watch.landed)
+        return [f"{name}{f' of term {term}' if term else ''}" for name in lost or sorted(watch.broken)]
 
-    @contextmanager
-    def _progress(self) -> Iterator[Any]:
-        screen = console(stderr=True)
-        if self._format == "json" or not screen.is_terminal:
-            yield _Lines(as_json=self._format == "json")
+    def _tell_of_failure(self, instance: dg.DagsterInstance, run_id: str, watch: _Watch) -> None:
+        """Calls what on_failure asked for: the sensor hears only of runs that Dagster's daemon launched."""
+        from canvas_sync_dagster.assets.callbacks import tell_of_failure  # noqa: PLC0415
+        from canvas_sync_dagster.resources import CodeLocation  # noqa: PLC0415
+
+        own, run = self._project.extensions, instance.get_run_by_id(run_id)
+        if run is None or not own.on_failure:
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=screen) as bars:
-            yield _Bars(bars)
-
-
-class _Lines:
-    """Progress for logs: one line each."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
-
-    def begin(self, title: str, number: int) -> None:
-        self._say("begin", title=title, models=number)
-
-    def landed(self, model: str, term: str | None, told: dict[str, Any]) -> None:
-        names = ("rows_in_report", "inserted", "updated", "unchanged", "rejected", "mode", "mode_reason", "seconds")
-        self._say("landed", model=model, term=term or "", **{name: told[name] for name in names if name in told})
-
-    def failed(self, title: str, message: str) -> None:
-        self._say("failed", title=title, message=message)
-
-    def _say(self, event: str, **told: object) -> None:
-        if self._as_json:
-            click.echo(json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **told}, default=str))
-        else:
-            click.echo(f"{event} " + " ".join(f"{name}={value}" for name, value in told.items()))
-
-
-class _Bars:
-    """Progress for people: one bar per run."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._task: Any = None
-
-    def begin(self, title: str, number: int) -> None:
-        self._task = self._bars.add_task(title, total=number)
-
-    def landed(self, model: str, term: str | None, told: dict[str, Any]) -> None:
-        self._bars.advance(self._task)
-        changed = told.get("inserted", 0) + told.get("updated", 0)
-        self._bars.console.print(
-            f"  {model}: {told.get('rows_in_report', 0):,} rows, {changed:,} changed ({told.get('mode', '')})"
+        batches = CodeLocation(self._project.settings, self._project.models, own).batches(self._tenant.slug)
+        job_log = batches.close_journal(run_id, "the run ended")
+        tell_of_failure(
+            own.on_failure, "; ".join(watch.broken.values()), tenant=self._tenant.slug, job_log=job_log, run=run
         )
 
-    def failed(self, title: str, message: str) -> None:
-        self._bars.console.print(f"  {title}: {message}", style="red", markup=False)
+
+@dataclass
+class _Watch:
+    """Hears what a run tells Dagster, and passes it on as it happens.
+
+    Attributes:
+        title: Of the run.
+        term: Its term.
+        tell: Who wants to know.
+        landed: Assets that it materialized.
+        broken: Step → why it failed.
+        interrupted: Whether a person ended it.
+    """
+
+    title: str
+    term: str | None
+    tell: Teller
+    landed: set[Any] = field(default_factory=set)
+    broken: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def __call__(self, entry: dg.EventLogEntry) -> None:
+        """Takes one event of the run."""
+        event = entry.dagster_event
+        if event is None:
+            self.tell.said(entry.user_message)
+        elif event.is_step_materialization:
+            made = event.step_materialization_data.materialization
+            self.landed.add(made.asset_key)
+            told = {name: value.value for name, value in made.metadata.items()}
+            self.tell.landed(made.asset_key.path[-1], self.term, told)
+        elif event.is_step_failure:
+            error, source = event.step_failure_data.error, event.step_failure_data.error_source
+            self.interrupted = self.interrupted or (source is not None and source.name == "INTERRUPT")
+            said = ((error.cause or error).message if error else "").strip()
+            self.broken[str(event.step_key)] = said
+            self.tell.failed(self.title, said)

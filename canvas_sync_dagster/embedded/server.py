@@ -12,6 +12,7 @@ import fcntl
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -32,6 +34,8 @@ NEWEST_FIRST = ("pginstall18", "pginstall")
 OLDEST_SUPPORTED = 14
 START_SECONDS = 60.0
 """How long a start may take: recovery after a crash in the middle of a big load needs some; a plain start 0.2 s."""
+APPEAR_SECONDS = 10.0
+"""How long a started server may take to write its pid file: milliseconds, but seconds on a machine under heavy load."""
 
 USER = "canvas_sync"
 OPTIONS = {
@@ -115,7 +119,7 @@ class EmbeddedPostgres:
 
     def url(self, database: str) -> str:
         """Returns the address of a database, as libpq, psycopg and SQLAlchemy understand it."""
-        return f"postgresql://{USER}@/{database}?host={self._socket}"
+        return f"postgresql://{USER}@/{database}?host={quote(str(self._socket))}"
 
     def database(self, name: str) -> str:
         """Returns the address of a database, which is made if it does not exist."""
@@ -178,17 +182,28 @@ class EmbeddedPostgres:
         self._check_version(programs)
         deadline = time.monotonic() + START_SECONDS
         self._clear_remains(deadline)
-        options = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in OPTIONS.items())
-        command = ["start", "-W", "-D", self._data, "-l", self._log, "-o", f"{options} -k {self._socket}"]
+        settings = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in OPTIONS.items())
+        options = f"{settings} -k {shlex.quote(str(self._socket))}"
+        command = ["start", "-W", "-D", self._data, "-l", self._log, "-o", options]
+        started = False
         while not self._answers():
             if not self._postmaster():
+                if started:
+                    raise self._failure("it ended while it was starting")
                 self._run(programs / "pg_ctl", *command)
-                time.sleep(0.05)
+                self._await_postmaster()
+                started = True
             if time.monotonic() > deadline:
                 raise self._failure("it did not answer within a minute")
             time.sleep(0.03)
-            if not self._postmaster() and not self._answers():
+
+    def _await_postmaster(self) -> None:
+        """Waits until a server that was just started shows itself."""
+        deadline = time.monotonic() + APPEAR_SECONDS
+        while not self._postmaster() and not self._answers():
+            if time.monotonic() > deadline:
                 raise self._failure("it ended while it was starting")
+            time.sleep(0.03)
 
     def _make_cluster(self, programs: Path) -> None:
         """Runs initdb beside and renames, so that a half-made cluster is never taken for one."""

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, DataRejectedError
-from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, distinct_names
+from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, named
 from canvas_sync_dagster.live_events.inbox import TABLE, Row, claim, ensure_partitions, fail, postpone, settle
 from canvas_sync_dagster.live_events.plan import planned
 from canvas_sync_dagster.live_events.silence import listen
@@ -200,12 +200,11 @@ class _Batch:
 
     def _steps(self, row: Row) -> list[tuple[str, Callable[[LiveEvent], object]]]:
         functions, model = self._functions, self._models.get(row.name)
-        first, last = [*functions.before, *functions.chosen(row.name)], list(functions.after)
-        names = distinct_names([*first, *last])
-        steps: list[tuple[str, Callable[[LiveEvent], object]]] = list(zip(names, first, strict=False))
+        first = [*functions.before, *functions.chosen(row.name)]
+        steps: list[tuple[str, Callable[[LiveEvent], object]]] = list(named([*first, *functions.after]))
         if model is not None and functions.has_default(row.name):
-            steps.append(("default", self._default_of(model, row)))
-        return steps + list(zip(names[len(first) :], last, strict=True))
+            steps.insert(len(first), ("default", self._default_of(model, row)))
+        return steps
 
     def _default_of(self, model: Model, row: Row) -> Callable[[LiveEvent], object]:
         def default(_: LiveEvent) -> None:

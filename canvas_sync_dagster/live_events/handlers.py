@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -74,16 +74,16 @@ class EventHandlers:
         return bool(self.chosen(event) or self.before or self.after or own_model)
 
 
-def distinct_names(functions: Sequence[Callable[..., Any]]) -> list[str]:
-    """Names functions so that each is recognized when an event is tried again, those of one name by their order.
+def named(functions: Iterable[Handler]) -> list[tuple[str, Handler]]:
+    """Names functions so that each is recognized when an event is tried again; lambdas are told apart by their order.
 
-    >>> distinct_names([print, print])
-    ['builtins.print', 'builtins.print#2']
+    >>> [name.rpartition(".")[2] for name, _ in named([len, len, print])]
+    ['len', 'len 2', 'print']
     """
     seen: Counter[str] = Counter()
-    names = []
+    found = []
     for function in functions:
         name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
         seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return names
+        found.append((name if seen[name] == 1 else f"{name} {seen[name]}", function))
+    return found

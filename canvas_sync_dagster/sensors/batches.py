@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.callbacks import OnSync, tell_of_batch
+from canvas_sync_dagster.assets.lost import batch_runs, close_abandoned, fail_lost_runs, is_abandoned
 from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.sensors.lost import batch_runs, close_abandoned, fail_lost_runs, is_abandoned
 from canvas_sync_dagster.settings import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches
     from canvas_sync_dagster.warehouse.batches import Batch
 
-OnSync = tuple[str, Callable[..., object]]
 SECONDS = 15
 
 
@@ -75,8 +74,7 @@ def _go_on(
         # The command launches its runs itself, with options of its own; only a dead one needs somebody else.
         if not is_abandoned(context.instance, ours, batch):
             return [], "a command works on it"
-        if close_abandoned(context.instance, ours, batch):
-            call_back(callbacks, batch, "failed", "its command is gone", context.log)
+        close_abandoned(context.instance, ours, batch, callbacks)
         return [], "its command is gone"
     root, runs, ids = batch_runs(context.instance, tenant.slug, batch.key)
     step = next_step(
@@ -88,25 +86,19 @@ def _go_on(
         concurrency=tenant.term_concurrency,
         go_on=tenant.on_failed_term == "continue",
     )
-    ours.note(batch, {"terms": list(step.terms)} if step.terms is not None else {})
+    if step.terms is None:
+        ours.note(batch, {})
+    else:
+        ours.note_terms(batch, step.terms)
     if step.close and ours.close(batch, step.close, step.reason, ids):
-        call_back(callbacks, batch, step.close, step.reason, context.log)
+        tell_of_batch(callbacks, batch, step.close, step.reason, context.log)
     known = set(context.instance.get_dynamic_partitions(f"canvas_terms__{tenant.slug}"))
     tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: tenant.slug}
+    asked = batch.details.get("options")
+    config = {"resources": {"sync_options": {"config": asked}}} if asked else {}
     requests = [
-        dg.RunRequest(run_key=f"{batch.key}:{term}", partition_key=term, tags=tags)
+        dg.RunRequest(run_key=f"{batch.key}:{term}", partition_key=term, tags=tags, run_config=config)
         for term in step.launch
         if term in known
     ]
     return requests, step.reason
-
-
-def call_back(callbacks: Sequence[OnSync], batch: Batch, status: str, reason: str, log: logging.Logger) -> None:
-    """Tells the user's functions that a batch is over, each once; what they raise hurts nothing."""
-    told = {"key": batch.key, "genre": batch.genre, "status": status, "reason": reason, "started_at": batch.started_at}
-    for when, function in callbacks:
-        if when == "complete" or (when == "success" and status == "completed"):
-            try:
-                function(told)
-            except Exception:
-                log.exception(f"on_sync callback {getattr(function, '__name__', function)} failed")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.callbacks import OnFailure, tell_of_failure
+from canvas_sync_dagster.assets.lost import WILL_RETRY_TAG
 from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
 
@@ -14,9 +16,7 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches
 
 
-def failure_sensor(
-    batches: Mapping[str, Callable[[], Batches]], callbacks: Sequence[Callable[..., object]]
-) -> dg.SensorDefinition:
+def failure_sensor(batches: Mapping[str, Callable[[], Batches]], callbacks: Sequence[OnFailure]) -> dg.SensorDefinition:
     """Builds the sensor that hears of every failed run.
 
     Args:
@@ -28,7 +28,7 @@ def failure_sensor(
         name="canvas_sync_failures",
         monitor_all_code_locations=False,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Closes the journal of failed runs and calls what on_failure asked for.",
+        description="Closes the journal of failed runs and, unless they are retried, calls what on_failure asked for.",
     )
     def failures(context: dg.RunFailureSensorContext) -> None:
         run, slug = context.dagster_run, context.dagster_run.tags.get(TENANT_TAG, "")
@@ -39,10 +39,8 @@ def failure_sensor(
                 job_log = batches[slug]().close_journal(run.run_id, why)
             except CanvasSyncError as error:
                 context.log.warning(str(error))
-        for function in callbacks:
-            try:
-                function(context.failure_event.message or "", tenant=slug, job_log=job_log, run=run)
-            except Exception:
-                context.log.exception(f"on_failure callback {getattr(function, '__name__', function)} failed")
+        if run.tags.get(WILL_RETRY_TAG) != "true":
+            said = context.failure_event.message or ""
+            tell_of_failure(callbacks, said, tenant=slug, job_log=job_log, run=run, log=context.log)
 
     return failures

@@ -20,7 +20,7 @@ from canvas_sync_dagster.simulator.available import REPORTS
 from canvas_sync_dagster.simulator.events import EventSource, Signer
 from canvas_sync_dagster.simulator.faults import Faults
 from canvas_sync_dagster.simulator.report import Report
-from canvas_sync_dagster.simulator.reports import ReportQueue
+from canvas_sync_dagster.simulator.reports import Content, ReportQueue
 from canvas_sync_dagster.simulator.throttle import Bucket
 from canvas_sync_dagster.simulator.university import University
 
@@ -103,6 +103,18 @@ class SimulatedCanvas:
     def now(self) -> datetime:
         """The moment on Canvas's clock, which moves only when it is advanced."""
         return self.university.now
+
+    def add_report(self, name: str, content: Content, *, title: str = "") -> None:
+        """Offers a report of one's own, as Canvas does where an institution has ordered one.
+
+        Args:
+            name: Canvas's name of it, by which it is asked for.
+            content: Its CSV; or a function that makes it from the parameters, such as `enrollment_term_id`.
+            title: What people see.
+
+        >>> SimulatedCanvas().add_report("my_really_cool_report_csv", "course_id,score\\n2001,7\\n")
+        """
+        self.queue.add(name, content, title or name)
 
     def advance(self, **duration: float) -> None:
         """Moves the clock, by `days=1` and so on; the university changes."""

@@ -127,7 +127,7 @@ def sync_custom_report(
         takes_updated_after=report.takes_updated_after,
         mode=options.mode,
         updated_after=tenant.updated_after,
-        full_sync_every=None if isinstance(tenant.updated_after, datetime) else tenant.rhythm,
+        full_sync_every=tenant.rhythm,
         timezone=tenant.time_zone,
         batch_id=options.batch_id,
     )

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Fetch = Callable[["Canvas", Mapping[str, Any]], Any]
 MarkDeleted = Mapping[str, object] | str | Callable[[Mapping[str, Any]], Mapping[str, object]]
-RowFunction = Callable[[Mapping[str, Any]], object]
+RowFunction = Callable[..., object]
+"""Gets a row, header → text, and, if it takes a second argument, the connection of the load."""
 ClientFactory = Callable[["TenantSettings", str], "Canvas | str"]
 
 
@@ -55,6 +56,7 @@ class Extensions:
         quiet: Job classes that the journal keeps only if they failed.
         client: Returns the client or the token of a tenant and account, so that no secret passes through settings.
         on_sync: Functions that hear of the end of a batch, with `success` or `complete`.
+        on_failure: Functions that hear of failed runs.
         term_scope: Says of each term whether it is in scope, in place of the setting.
     """
 
@@ -64,6 +66,7 @@ class Extensions:
     client: ClientFactory | None = None
     term_scope: Callable[[Term], bool] | None = None
     on_sync: tuple[tuple[str, Callable[..., object]], ...] = ()
+    on_failure: tuple[Callable[..., object], ...] = ()
     events: Any = None
     accepts_event: Callable[..., bool] | None = None
 

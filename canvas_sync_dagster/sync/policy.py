@@ -68,7 +68,8 @@ def decide(
         marks: Marks of all the models that the report feeds in this scope; None for one that was never loaded.
         takes_updated_after: Whether the report can be limited at all.
         mode: What the run asks for.
-        updated_after: The policy: True is since the last success, False never, a date is as given.
+        updated_after: The policy: True is since the last success, False never; a date is as given, unless the scope's
+            last success is earlier: what changed in between would be missed for good.
         full_sync_every: Rhythm of full syncs under the policy; None is never by rhythm.
         timezone: Whose calendar the rhythm follows; UTC if not given.
         batch_id: What makes a percentage reproducible.
@@ -82,10 +83,11 @@ def decide(
     )
     if due and mode == "auto":
         return Decision(None, f"a full sync is due: the last one was of {last_full:%Y-%m-%d}")
-    if isinstance(updated_after, datetime):
+    since = (min(mark.observed_at for mark in known if mark and mark.observed_at) - OVERLAP).astimezone(UTC)
+    if isinstance(updated_after, datetime) and updated_after <= since:
         return Decision(updated_after, "updated_after was given")
-    since = min(mark.observed_at for mark in known if mark and mark.observed_at) - OVERLAP
-    return Decision(since.astimezone(UTC), "since the last success, less an hour of overlap")
+    late = ", which is earlier than the date that was given" if isinstance(updated_after, datetime) else ""
+    return Decision(since, f"since the last success, less an hour of overlap{late}")
 
 
 def _reason_for_full(

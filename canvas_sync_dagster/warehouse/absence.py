@@ -17,6 +17,8 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.frames import frame_of, valid
 from canvas_sync_dagster.warehouse.known import read_bigints
 from canvas_sync_dagster.warehouse.source import Source, described
+from canvas_sync_dagster.warehouse.stamps import seen_by, stamped
+from canvas_sync_dagster.warehouse.target import system_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,18 +246,15 @@ def clear_unlisted(
     Returns:
         How many rows changed.
     """
-    sets = sql.SQL(", ").join(sql.SQL("{} = null").format(sql.Identifier(name)) for name in columns)
+    system = system_columns(connection, schema, model)
     filled = sql.SQL(" or ").join(sql.SQL("t.{} is not null").format(sql.Identifier(name)) for name in columns)
     cursor = connection.execute(
-        sql.SQL(
-            "update {} t set {}, updated_at = now() where ({}) and {} "
-            "and (t.observed_at is null or t.observed_at <= {}) and not exists (select from {} g where {})"
-        ).format(
+        sql.SQL("update {} t set {} where ({}) and {} and {} and not exists (select from {} g where {})").format(
             sql.Identifier(schema, model.name),
-            sets,
+            stamped(dict.fromkeys(columns), system, ["updated_at"]),
             filled,
             in_scope(schema, model, models, source.scope),
-            sql.Literal(source.observed_at),
+            seen_by(source.observed_at, system),
             keys_as_table(model, listed),
             same_key(model),
         )
@@ -267,24 +266,18 @@ def write_absent(
     connection: Connection, schema: str, model: Model, source: Source, listed: pl.DataFrame, values: Mapping[str, str]
 ) -> int:
     """Writes values to the rows that a complete list did not show, and returns how many changed."""
-    sets = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in values.items()
-    )
+    system = system_columns(connection, schema, model)
     differs = sql.SQL(" or ").join(
         sql.SQL("t.{} is distinct from {}").format(sql.Identifier(name), sql.Literal(value))
         for name, value in values.items()
     )
     cursor = connection.execute(
-        sql.SQL(
-            "update {} t set {}, updated_at = now(), observed_at = {} where not exists (select from {} g where {}) "
-            "and (t.observed_at is null or t.observed_at <= {}) and ({})"
-        ).format(
+        sql.SQL("update {} t set {} where not exists (select from {} g where {}) and {} and ({})").format(
             sql.Identifier(schema, model.name),
-            sets,
-            sql.Literal(source.observed_at),
+            stamped(values, system, ["updated_at"], source.observed_at),
             keys_as_table(model, listed),
             same_key(model),
-            sql.Literal(source.observed_at),
+            seen_by(source.observed_at, system),
             differs,
         )
     )

@@ -128,6 +128,9 @@ def _explanation(error: psycopg.Error, where: str, said: str) -> CanvasSyncError
             return SchemaError(f"{where}: {said}. Run `canvas-sync migrate`.")
         case pg.DiskFull():
             return DatabaseUnavailableError(f"{where}: {said}. Nothing was published; make room and run it again.")
+        case pg.ProgramLimitExceeded():
+            # psycopg counts it among the errors that pass; a value too long for an index stays so.
+            return SchemaError(f"{where}: {said}. Nothing was published; an index of your own may be in its way.")
         case psycopg.OperationalError() | psycopg.InterfaceError():
             return DatabaseUnavailableError(
                 f"{where}: {said}. Nothing was published; run it again when the server is back."

@@ -14,7 +14,7 @@ import polars as pl
 
 from canvas_sync_dagster.catalogue import Column
 from canvas_sync_dagster.warehouse.digest import combined, digest
-from canvas_sync_dagster.warehouse.frames import ROW, Layout, fields, normal, read_columns
+from canvas_sync_dagster.warehouse.frames import ROW, Layout, fields, folded, read_columns
 from canvas_sync_dagster.warehouse.records import Block
 
 DIGEST = "row_hash"
@@ -50,12 +50,9 @@ def keyed(block: Block, layout: Layout, key: Sequence[Column], seed: int) -> Key
     """Finds keys and digests of a block's records, and parses nothing else."""
     indexes = {column.name: index for column, index in layout.columns}
     raw = _raw_keys(block, layout, [indexes[column.name] for column in key])
-    named = raw.rename({str(indexes[column.name]): column.name for column in key})
-    frame = named.select(
-        pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW),
-        *(normal(column).alias(column.name) for column in key),
-        digest(block.records, seed).alias(DIGEST),
-    )
+    keys = [folded(raw.get_column(str(indexes[column.name])).alias(column.name), column) for column in key]
+    rows = pl.int_range(len(block.records), dtype=pl.UInt32, eager=True).alias(ROW)
+    frame = pl.DataFrame([rows, *keys, digest(block.records, seed).alias(DIGEST)])
     return KeyedBlock(block.records, block.lines, frame, block.data)
 
 

@@ -239,7 +239,10 @@ class Stage:
     def _differs(self, one: str, other: str) -> sql.Composable:
         if not self._rest:
             return sql.SQL("false")
-        return sql.SQL("({}) is distinct from ({})").format(names(self._rest, one), names(self._rest, other))
+        mine, theirs = (
+            sql.SQL(", ").join(self._target.comparable(alias, name) for name in self._rest) for alias in (one, other)
+        )
+        return sql.SQL("({}) is distinct from ({})").format(mine, theirs)
 
     def _count_superseded(self, observed_at: datetime) -> int:
         if "observed_at" not in self._target.system:

@@ -18,6 +18,8 @@ LARGEST_RECORD = 16 << 20
 """Bytes of one record. A free text of Canvas has at most 64 KB per field; more than this is an unbalanced quote."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 QUOTE = b'"'
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that no header holds; what was packed once more, and UTF-16, is full of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ def read_header(file: BinaryIO, *, where: str) -> tuple[Header, int]:
     decoded = text.removeprefix(BYTE_ORDER_MARK).decode("utf-8", errors="replace").rstrip("\r\n")
     if not decoded.strip():
         raise ReportContentError(f"{where}: the file is empty; a report has a header at least. Run it again.")
+    if CONTROL.search(decoded):
+        raise ReportContentError(f"{where}: it is not a text, and so no CSV. Run it again.")
     if "\r" in decoded:
         # All of the file would be one header, and no row: nothing else may be said of it.
         raise ReportContentError(f"{where}: its lines end in bare carriage returns. Save it with ordinary line ends.")

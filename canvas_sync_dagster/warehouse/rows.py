@@ -10,6 +10,7 @@ from canvas_sync_dagster.errors import ReportContentError
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.frames import ROW, Reject, frame_of, text_of, valid
 from canvas_sync_dagster.warehouse.merge import OBSERVED, Merged, Stage
+from canvas_sync_dagster.warehouse.room import with_room
 from canvas_sync_dagster.warehouse.source import LoadCounts, Source, described
 from canvas_sync_dagster.warehouse.target import inspect_target
 
@@ -79,7 +80,8 @@ def _merge(
     timed, content = OBSERVED in columns, [column for column in columns if column is not OBSERVED]
     target = inspect_target(connection, schema, model, {column.name for column in content})
     frame, rejects = valid(frame_of(rows, columns), columns)
-    if rejects:
+    frame, too_large = with_room(frame, target.types)
+    if rejects := [*rejects, *too_large]:
         raise _unfit(model, source, rejects[0])
     if source.is_outdated:
         return Merged(superseded=len(rows))

@@ -11,6 +11,8 @@ from psycopg.rows import dict_row
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.stamps import STAMPS, seen_by, stamped
+from canvas_sync_dagster.warehouse.target import system_columns
 
 
 def read_rows(
@@ -61,15 +63,15 @@ def mark_deleted(
     """
     if not values:
         return 0
-    sets = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in values.items()
-    )
-    key = sql.SQL(" and ").join(sql.SQL("{} = {}").format(sql.Identifier(n), sql.Literal(row[n])) for n in model.key)
+    system = system_columns(connection, schema, model)
+    key = sql.SQL(" and ").join(sql.SQL("t.{} = {}").format(sql.Identifier(n), sql.Literal(row[n])) for n in model.key)
     cursor = connection.execute(
-        sql.SQL(
-            "update {} set {}, updated_at = now(), observed_at = {}, missing_since = null, row_hash = null "
-            "where {} and (observed_at is null or observed_at <= {})"
-        ).format(sql.Identifier(schema, model.name), sets, sql.Literal(observed_at), key, sql.Literal(observed_at))
+        sql.SQL("update {} t set {} where {} and {}").format(
+            sql.Identifier(schema, model.name),
+            stamped(values, system, STAMPS, observed_at),
+            key,
+            seen_by(observed_at, system),
+        )
     )
     return cursor.rowcount
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -12,6 +13,8 @@ from canvas_sync_dagster.warehouse.connection import Connection
 
 SHORT_NAMES = {"timestamp with time zone": "timestamptz"}
 """PostgreSQL's names of types → ours, where they differ."""
+UNEQUAL = "json"
+"""The one type whose values cannot be compared; as jsonb they can."""
 TOLD_BY_US = ("created_at", "updated_at")
 KEY_TYPES = (ColumnType.BIGINT, ColumnType.TEXT)
 """Types of which equal values are spelled equally."""
@@ -27,16 +30,23 @@ class Target:
         system: Which of the system's columns it has.
         plain: Whether COPY straight into it stores what a merge would: its types are the model's, and its times of
             creation and update have defaults. (COPY into a timestamp without zone forgets the offset in silence.)
+        types: Column → its real type, as PostgreSQL spells it.
     """
 
     name: sql.Identifier
     key: tuple[str, ...]
     system: frozenset[str]
     plain: bool
+    types: Mapping[str, str]
 
     @property
     def has_digests(self) -> bool:
         return "row_hash" in self.system
+
+    def comparable(self, alias: str, name: str) -> sql.Composable:
+        """Spells a column so that its values can be compared."""
+        column = sql.Identifier(alias, name)
+        return sql.SQL("{}::jsonb").format(column) if self.types[name] == UNEQUAL else column
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +86,23 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
             f"{model.name}: the table {schema}.{model.name} has no unique index on {', '.join(model.key)}, so rows cannot "
             "be merged into it. Run `canvas-sync migrate`, which adds it."
         )
-    types = {column.name: column.type for column in (*model.columns, *SYSTEM_COLUMNS)}
-    plain = all(each.type == types[name] for name, each in present.items() if name in types) and all(
+    declared = {column.name: column.type for column in (*model.columns, *SYSTEM_COLUMNS)}
+    plain = all(each.type == declared[name] for name, each in present.items() if name in declared) and all(
         present[name].has_default for name in TOLD_BY_US if name in present
     )
     system = {column.name for column in SYSTEM_COLUMNS} & set(present)
-    return Target(sql.Identifier(schema, model.name), model.key, frozenset(system), plain)
+    types = {name: each.type for name, each in present.items()}
+    return Target(sql.Identifier(schema, model.name), model.key, frozenset(system), plain, types)
+
+
+def system_columns(connection: Connection, schema: str, model: Model) -> frozenset[str]:
+    """Tells which of the system's columns a table has; one that was there before may lack some or all."""
+    return frozenset({column.name for column in SYSTEM_COLUMNS} & set(_attributes(connection, schema, model.name)))
 
 
 def _attributes(connection: Connection, schema: str, table: str) -> dict[str, _Attribute]:
     rows = connection.execute(
-        "select a.attname, a.attnum, format_type(a.atttypid, null), a.atthasdef, c.relkind::text from pg_attribute a "
+        "select a.attname, a.attnum, format_type(a.atttypid, a.atttypmod), a.atthasdef, c.relkind::text from pg_attribute a "
         "join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace "
         "where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped",
         (schema, table),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import EmbeddedPostgresError
@@ -109,6 +110,16 @@ def test_a_deep_home_has_a_short_socket(tmp_path: Path) -> None:
         assert answers(server)
         assert len(str(server._socket)) < 100
         assert oct(server._socket.stat().st_mode & 0o777) == "0o700"
+        server.stop()
+
+
+def test_a_home_may_have_blanks_and_signs_in_its_path(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "a b&c=d%20 é") as server:
+        assert answers(server)
+        engine = sa.create_engine(server.url("postgres").replace("postgresql://", "postgresql+psycopg2://"))
+        with engine.connect() as connection:
+            assert connection.execute(sa.text("select 1")).scalar() == 1
+        engine.dispose()
         server.stop()
 
 

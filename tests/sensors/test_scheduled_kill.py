@@ -144,6 +144,7 @@ def test_scheduled_syncs_survive_the_death_of_everybody(tmp_path: Path, seed: in
             rename(canvas, sum(tally.values()))
             tally[victim] += bool(location.kill(victim))
             location.keep()
+            print(sum(tally.values()), victim, flush=True)
         print(tally)
         since = location.query("select clock_timestamp()")[0][0]
         until(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canvas_sync_dagster.rhythm import FullSyncEvery, draw
+from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.policy import OVERLAP, Mark, decide
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)  # a Sunday
 RECENT = Mark(NOW - timedelta(hours=3), NOW - timedelta(days=1))
+hours = st.integers(0, 23)
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
 marks = st.none() | st.builds(Mark, st.none() | moments, st.none() | moments)
 
@@ -89,3 +91,29 @@ def test_the_percentage_is_the_same_for_one_batch(batch: str) -> None:
 def test_what_is_not_a_rhythm_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="rhythm"):
         FullSyncEvery.parse(text)
+
+
+def test_a_date_later_than_the_last_success_leaves_no_gap() -> None:
+    decision = decide(now=NOW, marks=[RECENT], takes_updated_after=True, updated_after=NOW - timedelta(minutes=5))
+    assert decision.updated_after == NOW - timedelta(hours=3) - OVERLAP
+    assert "earlier than the date that was given" in decision.reason
+
+
+def test_a_date_disables_the_rhythm_unless_it_was_asked_for() -> None:
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    assert TenantSettings(updated_after=since).rhythm is None
+    assert TenantSettings(updated_after=since, full_sync_every="10 days").rhythm == FullSyncEvery(days=10)
+    assert TenantSettings().rhythm == FullSyncEvery(weekday=6, weeks=2)
+
+
+@given(day=st.dates(datetime(2026, 1, 1).date(), datetime(2027, 12, 31).date()), weeks=st.integers(1, 6), hour=hours)
+def test_a_weekly_full_sync_comes_on_its_day_across_changes_of_the_clock(day: date, weeks: int, hour: int) -> None:
+    zone, sunday = ZoneInfo("America/Denver"), day - timedelta(days=(day.weekday() + 1) % 7)
+    last = datetime.combine(sunday, time(hour), zone)
+    rhythm = FullSyncEvery(weekday=6, weeks=weeks)
+    due = [
+        (at - sunday).days
+        for at in (sunday + timedelta(days=number) for number in range(50))
+        if rhythm.is_due(now=datetime.combine(at, time(23 - hour), zone), last_full=last, timezone=zone, batch_id="")
+    ]
+    assert due == [number for number in range(0, 50, 7) if number >= 7 * weeks]

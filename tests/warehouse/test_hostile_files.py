@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import random
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model, ReportFeed
-from canvas_sync_dagster.errors import ReportContentError
+from canvas_sync_dagster.errors import HeaderContractError, ReportContentError
 from canvas_sync_dagster.warehouse import records as records_module
 from canvas_sync_dagster.warehouse.connection import Connection, connect
 from canvas_sync_dagster.warehouse.documents import document, is_document
@@ -117,6 +118,22 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(monkeypatch
 def test_bare_carriage_returns_are_not_taken_for_an_empty_report(connection: Connection) -> None:
     with pytest.raises(ReportContentError, match="carriage returns"):
         load(connection, b"id,name\r1,a\r2,b\r")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"id,name\n1,a\n", mtime=0), "id,name\n1,a\n".encode("utf-16"), b"\0" * 5000],
+    ids=["gzip", "UTF-16", "NUL"],
+)
+def test_what_is_not_a_text_is_not_taken_for_a_renamed_header(connection: Connection, content: bytes) -> None:
+    with pytest.raises(ReportContentError, match="not a text"):
+        load(connection, content)
+
+
+def test_a_wrong_header_without_measure_is_told_in_measure(connection: Connection) -> None:
+    with pytest.raises(HeaderContractError) as caught:
+        load(connection, b"x" * 5000 + b"," * 5000 + b"\n")
+    assert len(str(caught.value)) < 1500
 
 
 def test_a_carriage_return_between_bare_values_rejects_its_line(connection: Connection) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from canvas_sync_dagster.catalogue.built_in import enrollments, users
 from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model, ReportFeed
 from canvas_sync_dagster.errors import HeaderContractError, RejectThresholdError, ReportContentError, SchemaError
-from canvas_sync_dagster.warehouse.connection import Connection, connect
+from canvas_sync_dagster.warehouse.connection import Connection, connect, transaction
 from canvas_sync_dagster.warehouse.load import LoadCounts, RejectLimits, Source, load_csv, load_rows
 from canvas_sync_dagster.warehouse.migrate import migrate
 from canvas_sync_dagster.warehouse.records import read_blocks
@@ -301,6 +301,50 @@ def test_an_existing_table_is_used_as_it_is(connection: Connection) -> None:
     assert (counts.unchanged, counts.updated) == (2, 0)
     load(connection, written([["2", "c", "", "", ""]]))
     assert table(connection, "canvas_id, name, score, extra") == [(1, "a", 1.5, "mine"), (2, "c", None, "mine")]
+
+
+def test_a_column_of_json_which_knows_no_equality_is_compared_all_the_same(connection: Connection) -> None:
+    model = THINGS.with_columns(Column("rights", ColumnType.JSON, ("rights",), "rights"))
+    connection.execute("alter table canvas.things add column rights json")
+    content = written([["1", '{"b": 1, "a": [2]}'], ["2", ""]], "id,rights")
+    load(connection, content, model=model)
+    connection.execute("update canvas.things set row_hash = null")
+    connection.commit()
+    counts = load(connection, content, model=model)
+    assert (counts.unchanged, counts.updated) == (2, 0)
+    source = Source("", T0, "things_csv", 1)
+    rows = [{"canvas_id": 1, "rights": {"a": [2], "b": 1}}, {"canvas_id": 2, "rights": {"a": 3}}]
+    counts = load_rows(connection, "canvas", model, rows, source)
+    assert (counts.unchanged, counts.updated) == (1, 1)
+    assert table(connection, "canvas_id, rights") == [(1, {"a": [2], "b": 1}), (2, {"a": 3})]
+
+
+def test_a_value_that_an_existing_column_has_no_room_for_rejects_its_row_alone(connection: Connection) -> None:
+    connection.execute("alter table canvas.things alter canvas_id type integer, alter name type varchar(3)")
+    content = written([["1", "abc"], ["2", "abcd"], ["10000000000012", "x"], ["4", "äöü"]], "id,name")
+    counts = load(connection, content)
+    assert (counts.inserted, counts.rejected) == (2, 2)
+    assert table(connection, "canvas_id, name") == [(1, "abc"), (4, "äöü")]
+    reasons = connection.execute("select line, column_name, reason from canvas.canvas_sync_rejected_rows order by line")
+    assert reasons.fetchall() == [
+        (3, "name", "'abcd' does not fit: the column is character varying(3); alter it to text"),
+        (4, "canvas_id", "'10000000000012' does not fit: the column is integer; alter it to bigint"),
+    ]
+    with pytest.raises(ReportContentError, match=r"canvas_id: '10000000000012' does not fit.*bigint"):
+        load_rows(connection, "canvas", THINGS, [{"canvas_id": 10000000000012}], Source("", T0, "things"))
+
+
+def test_a_text_too_long_for_an_index_of_the_users_is_no_passing_trouble(
+    connection: Connection, database_url: str
+) -> None:
+    connection.execute("create index on canvas.things (name)")
+    connection.commit()
+    long = "".join(map(str, range(30_000)))
+    with (
+        pytest.raises(SchemaError, match=r"loading things.*index row.*an index of your own"),
+        transaction(database_url, "loading things") as own,
+    ):
+        load(own, written([["1", long]], "id,name"))
 
 
 def test_a_table_without_a_unique_key_is_refused(connection: Connection) -> None:

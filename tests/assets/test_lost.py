@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
+from canvas_sync_dagster.assets.lost import batch_runs, begin_batch, fail_lost_runs
 from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG
-from canvas_sync_dagster.sensors.lost import batch_runs, begin_batch, fail_lost_runs
 from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.batches import RunState
 from canvas_sync_dagster.sync.journal import journaled

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.callbacks import OnSync, tell_of_batch
 from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG
 
 if TYPE_CHECKING:
@@ -23,12 +24,18 @@ RETRIED_WITHIN = timedelta(minutes=5)
 """How long a failed run whose retry was announced counts as under way; the daemon launches it within seconds."""
 
 
-def begin_batch(instance: dg.DagsterInstance, ours: Batches, key: str, details: Mapping[str, Any]) -> Batch | None:
+def begin_batch(
+    instance: dg.DagsterInstance,
+    ours: Batches,
+    key: str,
+    details: Mapping[str, Any],
+    callbacks: Sequence[OnSync] = (),
+) -> Batch | None:
     """Opens a batch, after closing those of its genre that nobody works on any more; None if one is under way."""
     fail_lost_runs(instance, ours)
     for batch in ours.under_way():
         if batch.genre == ours.tenant.batch_genre and batch.key != key and is_abandoned(instance, ours, batch):
-            close_abandoned(instance, ours, batch)
+            close_abandoned(instance, ours, batch, callbacks)
     return ours.open(key, details)
 
 
@@ -40,10 +47,14 @@ def is_abandoned(instance: dg.DagsterInstance, ours: Batches, batch: Batch) -> b
     return batch.silence > ours.tenant.lost_after and RunState.ACTIVE not in (root, *terms.values())
 
 
-def close_abandoned(instance: dg.DagsterInstance, ours: Batches, batch: Batch) -> bool:
-    """Closes such a batch as failed; False if somebody else has."""
+def close_abandoned(
+    instance: dg.DagsterInstance, ours: Batches, batch: Batch, callbacks: Sequence[OnSync] = ()
+) -> None:
+    """Closes such a batch as failed, unless somebody else has."""
     _, _, ids = batch_runs(instance, ours.tenant.slug, batch.key)
-    return ours.close(batch, "failed", f"nobody worked on it for {batch.silence}", ids)
+    reason = f"nobody worked on it for {round(batch.silence.total_seconds())} s"
+    if ours.close(batch, "failed", reason, ids):
+        tell_of_batch(callbacks, batch, "failed", reason)
 
 
 def fail_lost_runs(instance: dg.DagsterInstance, ours: Batches) -> list[str]:

@@ -1,0 +1,46 @@
+"""Tells the user's functions what has happened, each once; what they raise hurts nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from canvas_sync_dagster.warehouse.batches import Batch
+
+OnSync = tuple[str, Callable[..., object]]
+OnFailure = Callable[..., object]
+LOG = logging.getLogger(__name__)
+
+
+def tell_of_batch(
+    callbacks: Sequence[OnSync], batch: Batch, status: str, reason: str, log: logging.Logger = LOG
+) -> None:
+    """Tells that a batch is over: on `success` those who asked for it, and always those who asked for `complete`."""
+    told = {"key": batch.key, "genre": batch.genre, "status": status, "reason": reason, "started_at": batch.started_at}
+    for when, function in callbacks:
+        if when == "complete" or (when == "success" and status == "completed"):
+            try:
+                function(told)
+            except Exception:
+                log.exception(f"on_sync callback {getattr(function, '__name__', function)} failed")
+
+
+def tell_of_failure(
+    callbacks: Sequence[OnFailure],
+    error: str,
+    *,
+    tenant: str,
+    job_log: dict[str, Any] | None,
+    run: dg.DagsterRun,
+    log: logging.Logger = LOG,
+) -> None:
+    """Tells that a run failed, and will not be retried."""
+    for function in callbacks:
+        try:
+            function(error, tenant=tenant, job_log=job_log, run=run)
+        except Exception:
+            log.exception(f"on_failure callback {getattr(function, '__name__', function)} failed")

@@ -1,0 +1,111 @@
+"""What a sync under way tells: bars for people at a terminal, lines for logs, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from canvas_sync_dagster.commands.output import console
+
+TOLD = ("rows_in_report", "inserted", "updated", "unchanged", "rejected", "mode", "mode_reason", "seconds")
+
+
+class Teller(Protocol):
+    """Takes what happens, as it happens."""
+
+    def expect(self, tables: int) -> None:
+        """Takes how many more tables will be loaded."""
+
+    def begin(self, title: str, number: int) -> None: ...
+    def said(self, line: str) -> None:
+        """Takes a line of the run: what Canvas is at, with its percentage."""
+
+    def landed(self, model: str, term: str | None, told: Mapping[str, Any]) -> None: ...
+    def failed(self, title: str, message: str) -> None: ...
+
+
+@contextmanager
+def teller(log_format: str) -> Iterator[Teller]:
+    """Chooses how progress is told."""
+    screen = console(stderr=True)
+    if log_format == "json" or not screen.is_terminal:
+        yield _Lines(as_json=log_format == "json")
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rows]:,} rows"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("{task.fields[doing]}"),
+    )
+    with Progress(*columns, console=screen) as bars:
+        yield _Bars(bars)
+
+
+class _Lines:
+    """Progress for logs: one line each."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def expect(self, tables: int) -> None:
+        self._say("expect", models=tables)
+
+    def begin(self, title: str, number: int) -> None:
+        self._say("begin", title=title, models=number)
+
+    def said(self, line: str) -> None:
+        self._say("progress", message=line)
+
+    def landed(self, model: str, term: str | None, told: Mapping[str, Any]) -> None:
+        self._say("landed", model=model, term=term or "", **{name: told[name] for name in TOLD if name in told})
+
+    def failed(self, title: str, message: str) -> None:
+        self._say("failed", title=title, message=message)
+
+    def _say(self, event: str, **told: object) -> None:
+        if self._as_json:
+            click.echo(json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **told}, default=str))
+        else:
+            click.echo(f"{event} " + " ".join(f"{name}={value}" for name, value in told.items()))
+
+
+class _Bars:
+    """Progress for people: one bar for the whole sync, with what Canvas is at; a line for each table that landed."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task = bars.add_task("beginning", total=None, rows=0, doing="")
+        self._rows = self._expected = 0
+
+    def expect(self, tables: int) -> None:
+        self._expected += tables
+        self._bars.update(self._task, total=self._expected)
+
+    def begin(self, title: str, number: int) -> None:
+        self._bars.update(self._task, description=title, doing="")
+
+    def said(self, line: str) -> None:
+        self._bars.update(self._task, doing=line)
+
+    def landed(self, model: str, term: str | None, told: Mapping[str, Any]) -> None:
+        self._rows += told.get("rows_in_report", 0)
+        self._bars.update(self._task, advance=1, rows=self._rows)
+        changed = told.get("inserted", 0) + told.get("updated", 0)
+        of = f" of term {term}" if term else ""
+        why = f"{told['mode']}: {told['mode_reason']}" if "mode" in told else ""
+        self._bars.console.print(
+            f"  {model}{of}: {told.get('rows_in_report', 0):,} rows, {changed:,} changed ({why})", markup=False
+        )
+
+    def failed(self, title: str, message: str) -> None:
+        self._bars.console.print(f"  {title}: {message}", style="red", markup=False)

@@ -1,0 +1,162 @@
+"""How each model stands in each scope: how fresh it is, how its last sync ended and why so, and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from psycopg import sql
+
+from canvas_sync_dagster.catalogue import Model, ReportFeed
+from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.plan import STOCK, ReportGroup, report_groups, rest_models
+from canvas_sync_dagster.sync.policy import Decision, Mark, decide
+from canvas_sync_dagster.sync.staleness import staleness_of
+from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.state import model_marked
+
+Place = tuple[str, str]
+"""Model and scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How the last sync of a scope ended.
+
+    Attributes:
+        source: Canvas's name of the report, or `rest:` and the model.
+        status: running, success or error.
+        at: When it ended, or began.
+        mode: Full or incremental; None if it came to nothing.
+        reason: Why it was so.
+        rows: Of the report or list.
+        error: What went wrong.
+    """
+
+    source: str
+    status: str
+    at: datetime
+    mode: str | None
+    reason: str | None
+    rows: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one model stands in one scope.
+
+    Attributes:
+        model: Its name.
+        scope: Canvas term id, or empty for the whole account.
+        mark: How fresh it is; None if it was never loaded.
+        behind: Whether it has not been synced for too long.
+        last: Its last sync; None if there was none.
+        coming: What a sync would ask for now; None for a term that is out of scope.
+    """
+
+    model: str
+    scope: str
+    mark: Mark | None
+    behind: bool
+    last: Result | None
+    coming: Decision | None
+
+
+def standings(batches: Batches) -> list[Standing]:
+    """Reads how a tenant's models stand, in the order of the catalogue.
+
+    Raises:
+        CanvasSyncError: The database is away.
+    """
+    tenant, now = batches.tenant, datetime.now(UTC)
+    with batches.connected("reading the journal") as connection:
+        marks = _marks(connection, tenant.schema_in_database)
+        results = _results(connection, tenant.schema_in_database)
+    terms = batches.terms_in_scope(now)
+    behind = {(each.model, scope) for each in staleness_of(batches) for scope in each.scopes}
+    chosen = tenant.chosen(batches.models)
+    coming = dict(_coming(tenant, chosen, marks, results, terms, now))
+    return [
+        Standing(
+            model.name,
+            scope,
+            marks.get((model.name, scope)),
+            (model.name, scope) in behind,
+            results.get((model.name, scope)),
+            coming.get((model.name, scope)),
+        )
+        for model in chosen
+        for scope in _scopes(model, marks, terms)
+    ]
+
+
+def _scopes(model: Model, marks: Mapping[Place, Mark], terms: list[str]) -> list[str]:
+    if not model.term_scoped:
+        return [""]
+    return sorted({scope for name, scope in marks if name == model.name and scope} | set(terms), key=int)
+
+
+def _coming(
+    tenant: TenantSettings,
+    chosen: tuple[Model, ...],
+    marks: Mapping[Place, Mark],
+    results: Mapping[Place, Result],
+    terms: list[str],
+    now: datetime,
+) -> Iterator[tuple[Place, Decision]]:
+    for model in rest_models(chosen):
+        for scope in terms if model.term_scoped else [""]:
+            yield (model.name, scope), Decision(None, "a list over REST is always read in full")
+    for group in report_groups(chosen):
+        for scope in terms if group.term_scoped else [""]:
+            decision = _decided(tenant, group, scope, marks, results, now)
+            for model in group.models:
+                yield (model.name, scope), decision
+
+
+def _decided(
+    tenant: TenantSettings,
+    group: ReportGroup,
+    scope: str,
+    marks: Mapping[Place, Mark],
+    results: Mapping[Place, Result],
+    now: datetime,
+) -> Decision:
+    """Decides as the op will; a percentage is drawn only when there is a batch."""
+    last = [results[model.name, scope].source for model in group.models if (model.name, scope) in results]
+    feeds = [model.feed for model in group.models]
+    limited = any(isinstance(feed, ReportFeed) and feed.takes_updated_after for feed in feeds)
+    drawn = tenant.rhythm is not None and tenant.rhythm.percent is not None
+    decision = decide(
+        now=now,
+        # What one model lacks is no matter of the others, if this Canvas has no table of it.
+        marks=[marks.get((model.name, scope)) for model in group.models if not last or (model.name, scope) in results],
+        takes_updated_after=limited or (group.report is None and STOCK not in {tenant.provisioning_report, *last}),
+        updated_after=tenant.updated_after,
+        full_sync_every=None if drawn else tenant.rhythm,
+        timezone=tenant.time_zone,
+    )
+    if drawn and decision.mode == "incremental":
+        return Decision(decision.updated_after, f"{decision.reason}; full with a chance of {tenant.full_sync_every}")
+    return decision
+
+
+def _marks(connection: Connection, schema: str) -> dict[Place, Mark]:
+    query = sql.SQL("select model, scope, observed_at, full_observed_at from {} order by observed_at nulls first")
+    rows = connection.execute(query.format(sql.Identifier(schema, "canvas_sync_watermarks"))).fetchall()
+    return {(model_marked(name), scope): Mark(observed, full) for name, scope, observed, full in rows}
+
+
+def _results(connection: Connection, schema: str) -> dict[Place, Result]:
+    query = sql.SQL(
+        "select distinct on (fed.model, scope) fed.model, job_arguments->>'scope' as scope, job_class, status, "
+        "coalesce(completed_at, started_at), metadata->>'mode', metadata->>'mode_reason', "
+        "(metadata->'models'->fed.model->>'rows_in_report')::bigint, exception from {} cross join lateral ("
+        "select jsonb_array_elements_text((job_arguments->'models')::jsonb) "
+        "union all select substr(job_class, 6) where job_class like 'rest:%%') as fed(model) "
+        "where job_arguments->>'scope' is not null order by fed.model, scope, id desc"
+    ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
+    return {(str(model), str(scope)): Result(*rest) for model, scope, *rest in connection.execute(query, ()).fetchall()}

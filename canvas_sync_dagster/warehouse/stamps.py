@@ -1,0 +1,39 @@
+"""What is written beside values when one statement changes rows: the system's columns, as far as a table has them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from psycopg import sql
+
+STAMPS: Mapping[str, sql.Composable] = {
+    "updated_at": sql.SQL("now()"),
+    "missing_since": sql.SQL("null"),
+    "row_hash": sql.SQL("null"),
+}
+
+
+def stamped(
+    values: Mapping[str, object], system: Collection[str], wanted: Collection[str], observed_at: datetime | None = None
+) -> sql.Composed:
+    """Lists assignments: the values, and of the wanted stamps those that the table has.
+
+    Args:
+        values: Column → value.
+        system: Columns of the system that the table has.
+        wanted: Stamps to write.
+        observed_at: How fresh the row is now; None leaves it.
+    """
+    assigned: dict[str, sql.Composable] = {name: sql.Literal(value) for name, value in values.items()}
+    assigned |= {name: STAMPS[name] for name in wanted if name in system}
+    if observed_at is not None and "observed_at" in system:
+        assigned["observed_at"] = sql.Literal(observed_at)
+    return sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), each) for name, each in assigned.items())
+
+
+def seen_by(observed_at: datetime, system: Collection[str]) -> sql.Composable:
+    """Says in SQL that nobody has seen a row, aliased `t`, later than that."""
+    if "observed_at" not in system:
+        return sql.SQL("true")
+    return sql.SQL("(t.observed_at is null or t.observed_at <= {})").format(sql.Literal(observed_at))
