@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -129,14 +129,13 @@ def _batch(batch: Any) -> dict[str, Any]:
     }
 
 
-def _synced(found: Iterable[Standing], models: Iterable[Model]) -> datetime | None:
-    """Says up to when all models that events speak of were synced; of terms that are over nothing more is expected."""
-    latest: dict[str, datetime] = {}
+def _synced(found: list[Standing], models: Sequence[Model]) -> datetime | None:
+    """Says up to when all models that events speak of were synced; terms that are over are not synced any more."""
     spoken_of = {model.name for model in models if model.events}
+    latest: dict[str, datetime] = {}
     for each in found:
-        moment = each.mark.observed_at if each.mark else None
-        if each.model in spoken_of and moment is not None:
-            latest[each.model] = max(latest.get(each.model, moment), moment)
+        if each.model in spoken_of and each.mark and each.mark.observed_at:
+            latest[each.model] = max(latest.get(each.model, each.mark.observed_at), each.mark.observed_at)
     return min(latest.values(), default=None)
 
 
