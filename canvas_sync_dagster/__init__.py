@@ -6,19 +6,45 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from canvas_sync_dagster.canvas.client import Canvas
+    from canvas_sync_dagster.catalogue import Model
     from canvas_sync_dagster.component import CanvasSyncComponent
+    from canvas_sync_dagster.errors import CanvasSyncError
     from canvas_sync_dagster.live_events.handlers import LiveEvent
     from canvas_sync_dagster.project import CanvasSync
     from canvas_sync_dagster.settings import Settings, TenantSettings
+    from canvas_sync_dagster.sync.custom_report import DownloadedReport, ReportContext
+    from canvas_sync_dagster.sync.own import InsertionContext
+    from canvas_sync_dagster.sync.scope import Term
 
-__all__ = ["CanvasSync", "CanvasSyncComponent", "LiveEvent", "Settings", "TenantSettings"]
+__all__ = [
+    "Canvas",
+    "CanvasSync",
+    "CanvasSyncComponent",
+    "CanvasSyncError",
+    "DownloadedReport",
+    "InsertionContext",
+    "LiveEvent",
+    "Model",
+    "ReportContext",
+    "Settings",
+    "TenantSettings",
+    "Term",
+]
 
 _HOMES = {
+    "Canvas": "canvas.client",
     "CanvasSync": "project",
     "CanvasSyncComponent": "component",
+    "CanvasSyncError": "errors",
+    "DownloadedReport": "sync.custom_report",
+    "InsertionContext": "sync.own",
     "LiveEvent": "live_events.handlers",
+    "Model": "catalogue",
+    "ReportContext": "sync.custom_report",
     "Settings": "settings",
     "TenantSettings": "settings",
+    "Term": "sync.scope",
 }
 
 
@@ -27,3 +53,8 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    # `dg list components` looks for components here.
+    return __all__

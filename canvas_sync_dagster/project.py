@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
+from pydantic import SecretStr
 
 from canvas_sync_dagster.assets.jobs import housekeeping_job, live_events_job, reconcile_job
+from canvas_sync_dagster.assets.merging import merged
 from canvas_sync_dagster.assets.own import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
 from canvas_sync_dagster.assets.specs import GENRE_TAG, TENANT_TAG
-from canvas_sync_dagster.catalogue import Column, ColumnType, Model, ReportFeed
-from canvas_sync_dagster.catalogue.overrides import MappingOverride, column_type
+from canvas_sync_dagster.catalogue import Model, RestFeed
+from canvas_sync_dagster.catalogue.declared import Declared, as_parameters, declared_table
+from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events.handlers import EventHandlers, Handler, ModelHandler
+from canvas_sync_dagster.live_events.names import refuse_typing_errors
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
 from canvas_sync_dagster.schedules import nightly_schedules, sync_schedule
 from canvas_sync_dagster.sensors.batches import batch_sensor
@@ -26,6 +31,7 @@ from canvas_sync_dagster.sensors.failures import failure_sensor
 from canvas_sync_dagster.sensors.live_events import live_event_sensor
 from canvas_sync_dagster.sensors.staleness import staleness_sensor
 from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.sync.chain import Chain, refuse_cycles
 from canvas_sync_dagster.sync.extensions import (
     ApiOverride,
     ClientFactory,
@@ -60,8 +66,11 @@ class CanvasSync:
 
     Args:
         settings: With the tenants; of the tenants that are given, if not.
-        tenants: In place of settings.
+        tenants: In place of settings; each as `TenantSettings`, or as a mapping of the same names.
         models: The built-in ones, with the mappings of the settings' files, if not given.
+
+    Raises:
+        SettingError: A value is wrong, or there is no model of a name.
 
     >>> defs = CanvasSync.from_environment({}).definitions()
     """
@@ -70,14 +79,16 @@ class CanvasSync:
         self,
         settings: Settings | None = None,
         *,
-        tenants: Iterable[TenantSettings] = (),
+        tenants: Iterable[TenantSettings | Mapping[str, Any]] = (),
         models: Iterable[Model | str] | None = None,
     ) -> None:
-        self.settings = settings or Settings(tenants=tuple(tenants))
+        self.settings = settings or Settings.of_tenants(tenants)
         self.config = Configuration()
         known = {model.name: model for model in self.settings.models()}
         chosen = known.values() if models is None else models
+        self._terms = known["terms"]
         self._models = {each.name: each for each in (self._resolved(each, known) for each in chosen)}
+        self._tables: dict[str, tuple[str, ...]] = {}
         self._mappings: list[MappingOverride] = []
         self._reports: list[CustomReport] = []
         self._insertions: list[Insertion] = []
@@ -92,6 +103,7 @@ class CanvasSync:
         self._on_sync: list[tuple[str, Callable[..., object]]] = []
         self._client: ClientFactory | None = None
         self._term_scope: Callable[[Term], bool] | None = None
+        self._closed = False
         self._accepts_event: Callable[..., bool] | None = None
 
     def __repr__(self) -> str:
@@ -144,7 +156,7 @@ class CanvasSync:
             model: Name of the model.
             reset: Whether all its links are forgotten first.
         """
-        self._known(model, "mapping")
+        self._known_model(model, "mapping")
         mapping = MappingOverride(model)
         if reset:
             mapping.reset_links()
@@ -178,11 +190,8 @@ class CanvasSync:
                 CustomReport(
                     name,
                     processor,
-                    {
-                        key: str(value).lower() if isinstance(value, bool) else str(value)
-                        for key, value in (params or {}).items()
-                    },
-                    tuple(self._known(each, "deps") for each in _names(deps)),
+                    as_parameters(params or {}),
+                    self._all_known(deps, "deps"),
                     per_term,
                     updated_after,
                     self._free(asset or function.__name__),
@@ -198,7 +207,7 @@ class CanvasSync:
         report: str,
         model: str,
         key: Names,
-        columns: Mapping[str, str | Mapping[str, str]],
+        columns: Mapping[str, Declared],
         params: Mapping[str, object] | None = None,
         per_term: bool = False,
         updated_after: bool = False,
@@ -214,18 +223,23 @@ class CanvasSync:
             params: What is asked of the report.
             per_term: Whether it is asked term by term.
             updated_after: Whether it can be limited to what changed.
-            deps: Models that come before it.
+            deps: Models, custom reports or steps that come before it.
+
+        Raises:
+            SettingError: The declaration contradicts itself, or there is a model or step of this name.
         """
-        declared = Model(
-            name=self._free(model),
-            columns=tuple(_column(header, each, model, _names(key)) for header, each in columns.items()),
-            feed=ReportFeed(report, {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in (params or {}).items()},
-                            takes_updated_after=updated_after),
-            key=tuple(_names(key)),
-            term_scoped=per_term,
-            parents=tuple(self._known(each, "deps") for each in _names(deps)),
-            comment=f"Rows of {report}.",
-        )  # fmt: skip
+        before = self._all_known(deps, "deps")
+        declared = declared_table(
+            self._free(model),
+            report=report,
+            key=_names(key),
+            columns=columns,
+            parameters=params or {},
+            per_term=per_term,
+            updated_after=updated_after,
+            parents=[each for each in before if each in self._models],
+        )
+        self._tables[model] = before
         self._models[model] = declared
         return declared
 
@@ -239,27 +253,42 @@ class CanvasSync:
             before: Models that come after it.
             with_: What it runs together with.
             name: Of its asset; the function's name if not given.
+
+        Raises:
+            SettingError: There is no such neighbour, or none is named.
         """
+        places = self._all_known(after, "after"), self._all_known(before, "before"), self._all_known(with_, "with_")
+        if not any(places):
+            raise SettingError("insert", "it says no place", allowed="after=, before= or with_=")
 
         def register(function: F) -> F:
-            step = Insertion(
-                self._free(name or function.__name__),
-                function,
-                tuple(self._known(each, "after") for each in _names(after)),
-                tuple(self._known(each, "before") for each in _names(before)),
-                tuple(self._known(each, "with_") for each in _names(with_)),
-            )
-            if not step.neighbours:
-                raise SettingError("insert", "it says no place", allowed="after=, before= or with_=")
-            self._insertions.append(step)
+            self._insertions.append(Insertion(self._free(name or function.__name__), function, *places))
             return function
 
         return register
 
-    def row_by_row(self, models: Names, function: RowFunction) -> None:
-        """Gives each row of these models' reports, header → text, to a function in place of the table; `all` is all."""
-        for name in self._models if models == "all" else _names(models):
-            self._row_by_row[self._known(name, "row_by_row")] = function
+    def row_by_row(self, models: Names, function: RowFunction | None = None) -> Callable[..., Any]:
+        """Gives each row of these models' reports to a function in place of the table. Usable as a decorator, too.
+
+        Args:
+            models: Names of models that reports feed, or `all` of them.
+            function: Gets the row, header → text, and, if it takes a second argument, the connection of the load: what it
+                writes by that is committed with the load, and undone for a row that it raises for. False skips a row.
+        """
+        if function is None:
+            return functools.partial(self._rows_to, models)
+        return self._rows_to(models, function)
+
+    def _rows_to(self, models: Names, function: F) -> F:
+        from_reports = [name for name, model in self._models.items() if not isinstance(model.feed, RestFeed)]
+        for name in from_reports if models == "all" else _names(models):
+            if self._known_model(name, "row_by_row") not in from_reports:
+                allowed = f"all, {', '.join(from_reports)}"
+                raise SettingError(
+                    "row_by_row", "no report tells of it, it is read over REST", allowed=allowed, value=name
+                )
+            self._row_by_row[name] = function
+        return function
 
     def api(
         self,
@@ -277,12 +306,14 @@ class CanvasSync:
             fields: Column → key of the object, or function of it; beside those of the model.
             mark_deleted: What a 404 means: values, a `workflow_state`, or a function of the row that returns values.
         """
-        self._api[self._known(model, "api")] = ApiOverride(fetch, dict(fields or {}), mark_deleted)
+        self._api[self._known_model(model, "api")] = ApiOverride(fetch, dict(fields or {}), mark_deleted)
 
     # Live events
 
     def subscribe(self, *events: str) -> Callable[[Handler], Handler]:
         """Calls a function for these live events, or for all; the tables are changed as well."""
+        self._open("subscribe")
+        refuse_typing_errors(*events)
 
         def register(function: Handler) -> Handler:
             self._subscribers.append((frozenset(events), function))
@@ -292,6 +323,8 @@ class CanvasSync:
 
     def live_event_handler(self, event: str) -> Callable[[Handler], Handler]:
         """Calls a function for a live event in place of everything else: subscribers, and the change of the tables."""
+        self._open("live_event_handler")
+        refuse_typing_errors(event)
 
         def register(function: Handler) -> Handler:
             self._handlers[event] = function
@@ -301,7 +334,7 @@ class CanvasSync:
 
     def process_live_event(self, model: str) -> Callable[[ModelHandler], ModelHandler]:
         """Calls a function for a model's live events in place of the default, which it gets as its second argument."""
-        self._known(model, "process_live_event")
+        self._known_model(model, "process_live_event")
 
         def register(function: ModelHandler) -> ModelHandler:
             self._model_handlers[model] = function
@@ -311,16 +344,19 @@ class CanvasSync:
 
     def before_live_event(self, function: Handler) -> Handler:
         """Calls a function before each live event is applied."""
+        self._open("before_live_event")
         self._before.append(function)
         return function
 
     def after_live_event(self, function: Handler) -> Handler:
         """Calls a function after each live event was applied."""
+        self._open("after_live_event")
         self._after.append(function)
         return function
 
     def accepts_event(self, function: Callable[..., bool]) -> Callable[..., bool]:
         """Decides whether a live event belongs to a tenant, in place of the comparison of root accounts."""
+        self._open("accepts_event")
         self._accepts_event = function
         return function
 
@@ -328,11 +364,13 @@ class CanvasSync:
 
     def on_failure(self, function: F) -> F:
         """Calls a function for each failed run: `(error, *, tenant, job_log, run)`."""
+        self._open("on_failure")
         self._on_failure.append(function)
         return function
 
     def on_sync(self, status: str = "success") -> Callable[[F], F]:
         """Calls a function when a batch is over: on `success`, or on `complete`, however it ended."""
+        self._open("on_sync")
         if status not in {"success", "complete"}:
             raise SettingError("on_sync", "there is no such status", allowed="success or complete", value=status)
 
@@ -344,13 +382,29 @@ class CanvasSync:
 
     def client(self, function: ClientFactory) -> ClientFactory:
         """Makes the client or gives the token of a tenant and account at run time."""
+        self._open("client")
         self._client = function
         return function
 
     def term_scope(self, function: Callable[[Term], bool]) -> Callable[[Term], bool]:
         """Says of each term whether it is in scope, in place of the setting."""
+        self._open("term_scope")
         self._term_scope = function
         return function
+
+    def redirect(self, *, base_url: str, token: str, database_url: str, home: Path) -> None:
+        """Has all tenants talk to another Canvas and database, as tests do; no client of one's own is asked any more.
+
+        Args:
+            base_url: Of the Canvas.
+            token: That it accepts.
+            database_url: Where the tables go.
+            home: For downloads.
+        """
+        there = {"base_url": base_url, "token": SecretStr(token), "database_url": SecretStr(database_url)}
+        moved = [each.model_copy(update={**there, "poll_seconds": 0.05}) for each in self.settings.tenants]
+        self.settings = self.settings.model_copy(update={"tenants": tuple(moved), "home": home})
+        self._client = None
 
     @property
     def extensions(self) -> Extensions:
@@ -378,14 +432,40 @@ class CanvasSync:
 
     def models_of(self, tenant: TenantSettings) -> tuple[Model, ...]:
         """Returns the models that a tenant's settings ask for; those of one's own always belong to them."""
-        return tenant.chosen(self.models)
+        chosen = tenant.chosen(self.models)
+        if self.is_per_term(tenant, chosen) and "terms" not in {model.name for model in chosen}:
+            # Without terms nobody knows the partitions.
+            return (self._terms, *chosen)
+        return chosen
+
+    def is_per_term(self, tenant: TenantSettings, models: Iterable[Model] | None = None) -> bool:
+        """Says whether a tenant's sync has a part that runs once for each term."""
+        names = [model.name for model in (self.models_of(tenant) if models is None else models)]
+        return any(self.chain.is_per_term(name) for name in [*names, *self._own_steps])
+
+    @property
+    def chain(self) -> Chain:
+        """What runs in which order."""
+        return Chain(
+            {**self._models, "terms": self._terms},
+            {report.asset: report for report in self._reports},
+            {step.name: step for step in self._insertions},
+            dict(self._tables),
+        )
 
     def definitions(self, *more: dg.Definitions) -> dg.Definitions:
         """Makes the assets, checks, jobs, schedules, sensors and resources of all tenants.
 
+        From now on nothing can be registered any more, for it would be lost without a word.
+
         Args:
             more: The user's own definitions, which are merged with them.
+
+        Raises:
+            SettingError: Steps are put where they cannot run, or a name is defined twice.
         """
+        self._closed = True
+        self._check()
         tenants = self.settings.tenants
         location = CodeLocation(self.settings, self.models, self.extensions)
         ours = dg.Definitions(
@@ -405,16 +485,25 @@ class CanvasSync:
                 "sync_options": SyncOptionsResource.configure_at_launch(),
             },
             # Reports are waiting, not computing, and a process per op costs five CPU seconds.
-            executor=dg.in_process_executor,
+            executor=None if any(each.executor for each in more) else dg.in_process_executor,
         )
-        return dg.Definitions.merge(ours, *more) if more else ours
+        return merged(ours, more) if more else ours
+
+    def _check(self) -> None:
+        self.chain.refuse_impossible()
+        known = {model.name: model for model in self.models}
+        for name, override in self._api.items():
+            columns = [column.name for column in known[name].columns]
+            if lost := [each for each in override.fields if each not in columns]:
+                allowed = ", ".join(columns)
+                raise SettingError(f"api of {name}", "there is no such column", allowed=allowed, value=lost[0])
 
     def _sensors(self, location: CodeLocation) -> list[dg.SensorDefinition]:
         tenants = self.settings.tenants
         batches = {tenant.slug: self._batches(location, tenant) for tenant in tenants}
         sensors: list[dg.SensorDefinition] = [failure_sensor(batches, self._on_failure)]
         for tenant in tenants:
-            per_term = any(self._is_per_term(name) for name in self._steps_of(tenant))
+            per_term = self.is_per_term(tenant)
             sensors.append(batch_sensor(tenant, batches[tenant.slug], self._on_sync, per_term=per_term))
             sensors.append(staleness_sensor(tenant, batches[tenant.slug]))
             sensors.append(live_event_sensor(tenant, functools.partial(location.session, tenant.slug)))
@@ -426,39 +515,35 @@ class CanvasSync:
         return functools.partial(location.batches, tenant.slug)
 
     def _assets(self, tenant: TenantSettings) -> list[dg.AssetsDefinition]:
-        models = self.models_of(tenant)
+        models, chain = self.models_of(tenant), self.chain
+        there = {*(model.name for model in models), *self._own_steps}
+        # A step after a model that this tenant does not sync has nothing to wait for.
+        earlier = {name: tuple(each for each in chain.before(name) if each in there) for name in there}
         unscoped = {model.name for model in models if not model.term_scoped}
-        earlier = {model.name: self._steps_before(model.name) for model in models}
         lists = [rest_asset(tenant, model, unscoped=unscoped, earlier=earlier) for model in rest_models(models)]
         groups = report_groups(models)
         reports = [report_asset(tenant, groups, group, unscoped=unscoped, earlier=earlier) for group in groups]
-        own = [custom_report_asset(tenant, report) for report in self._reports]
-        steps = [insertion_asset(tenant, step, per_term=self._is_per_term(step.name)) for step in self._insertions]
-        return [*lists, *reports, *own, *steps]
+        own = [custom_report_asset(tenant, each, earlier=earlier[each.asset]) for each in self._reports]
+        steps = [
+            insertion_asset(tenant, each, earlier=earlier[each.name], per_term=chain.is_per_term(each.name))
+            for each in self._insertions
+        ]
+        assets = [*lists, *reports, *own, *steps]
+        refuse_cycles(
+            {spec.key.path[-1]: tuple(d.asset_key.path[-1] for d in spec.deps) for a in assets for spec in a.specs}
+        )
+        return assets
 
-    def _steps_before(self, model: str) -> tuple[str, ...]:
-        return tuple(step.name for step in self._insertions if model in step.before)
-
-    def _is_per_term(self, name: str) -> bool:
-        """Says whether something runs per term: a step does if any of its neighbours does."""
-        if name in self._models:
-            return self._models[name].term_scoped
-        for report in self._reports:
-            if report.asset == name:
-                return report.per_term
-        step = next(each for each in self._insertions if each.name == name)
-        return any(self._is_per_term(each) for each in step.neighbours)
-
-    def _steps_of(self, tenant: TenantSettings) -> list[str]:
-        own = [*(report.asset for report in self._reports), *(step.name for step in self._insertions)]
-        return [*(model.name for model in self.models_of(tenant)), *own]
+    @property
+    def _own_steps(self) -> tuple[str, ...]:
+        return (*(report.asset for report in self._reports), *(step.name for step in self._insertions))
 
     def _jobs(self, tenant: TenantSettings) -> list[Any]:
-        models = self.models_of(tenant)
-        names = self._steps_of(tenant)
+        models, chain = self.models_of(tenant), self.chain
+        names = [*(model.name for model in models), *self._own_steps]
         jobs: list[Any] = [live_events_job(tenant), reconcile_job(tenant, models), housekeeping_job(tenant)]
         for suffix, scoped in (("sync_root", False), ("sync_term", True)):
-            keys = [dg.AssetKey([tenant.slug, name]) for name in names if self._is_per_term(name) is scoped]
+            keys = [dg.AssetKey([tenant.slug, name]) for name in names if chain.is_per_term(name) is scoped]
             if keys:
                 jobs.append(
                     dg.define_asset_job(
@@ -469,26 +554,37 @@ class CanvasSync:
                 )
         return jobs
 
+    def _open(self, what: str) -> None:
+        if self._closed:
+            raise SettingError(
+                what, "it comes after definitions() and would take no effect", allowed="a place before definitions()"
+            )
+
     def _known(self, name: str, where: str) -> str:
-        known = [*self._models, *(report.asset for report in self._reports), *(step.name for step in self._insertions)]
+        self._open(where)
+        known = self.chain.names
         if name not in known:
             raise SettingError(where, "there is no such model or step", allowed=", ".join(known), value=name)
         return name
 
+    def _all_known(self, given: Names, where: str) -> tuple[str, ...]:
+        return tuple(self._known(each, where) for each in _names(given))
+
+    def _known_model(self, name: str, where: str) -> str:
+        self._open(where)
+        if name not in self._models:
+            raise SettingError(where, "there is no such model", allowed=", ".join(self._models), value=name)
+        return name
+
     def _free(self, name: str) -> str:
-        known = {*self._models, *(report.asset for report in self._reports), *(step.name for step in self._insertions)}
-        if name in known:
+        self._open(name)
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+            allowed = "letters, digits and underscores; a function without a name of its own needs name= or asset="
+            raise SettingError("the name of a step", "Dagster takes no such name", allowed=allowed, value=name)
+        if name in self.chain.names:
             raise SettingError(name, "there is a model or step of this name already", allowed="another name")
         return name
 
 
 def _names(given: Names) -> Sequence[str]:
     return (given,) if isinstance(given, str) else given
-
-
-def _column(header: str, given: str | Mapping[str, str], model: str, key: Sequence[str]) -> Column:
-    named = {"name": given} if isinstance(given, str) else dict(given)
-    name = named.get("name", header)
-    kind = column_type(named["type"], f"{model}.{name}") if "type" in named else None
-    guessed = ColumnType.BIGINT if name in key and name.endswith("_id") else ColumnType.TEXT
-    return Column(name, kind or guessed, (header,))

@@ -322,6 +322,22 @@ class Settings(BaseModel):
         return cls._of(content, _variables(environ, Path.cwd()), Path.cwd(), source)
 
     @classmethod
+    def of_tenants(cls, tenants: Iterable[TenantSettings | Mapping[str, Any]]) -> Settings:
+        """Makes settings of tenants that are given in Python; what they share comes from the environment.
+
+        Raises:
+            SettingError: A value is wrong, or two tenants have one slug.
+        """
+        made = tuple(each if isinstance(each, TenantSettings) else _given_tenant(each) for each in tenants)
+        slugs = [each.slug for each in made]
+        if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+            raise SettingError("tenants", "there are two of this slug", allowed="a slug for each", value=twice[0])
+        fields = {f"{PREFIX}{name.upper()}" for name in TenantSettings.model_fields}
+        shared = {name: value for name, value in _variables(None, Path.cwd()).items() if name not in fields}
+        whole = cls._of({}, shared, Path.cwd(), Path("tenants"))
+        return whole.model_copy(update={"tenants": made})
+
+    @classmethod
     def _of(cls, content: Mapping[str, Any], variables: Mapping[str, str], directory: Path, file: Path) -> Settings:
         given = _tenants_of_file(content, file)
         named = variables.get(f"{PREFIX}TENANT") or (next(iter(given)) if len(given) == 1 else "canvas")
@@ -451,6 +467,13 @@ def _tenant(slug: str, values: Mapping[str, Any], overrides: Mapping[str, str], 
         setting = variable if in_environment else f"{file.name}: tenants.{slug}.{name}"
         # The message of pydantic repeats the input, which may be a secret; ours shows it only where it is none.
         raise _wrong(setting, name, given.get(name), str(first["msg"])) from None
+
+
+def _given_tenant(given: object) -> TenantSettings:
+    if not isinstance(given, Mapping):
+        allowed = "TenantSettings, or a mapping of the same names"
+        raise SettingError("tenants", "this is no tenant", allowed=allowed, value=type(given).__name__)
+    return _tenant(str(given.get("slug", "canvas")), given, {}, Path("CanvasSync"))
 
 
 def _wrong(setting: str, name: str, value: object, message: str) -> SettingError:

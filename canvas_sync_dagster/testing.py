@@ -1,15 +1,20 @@
 """For the tests of one's own code location: a Canvas that runs here, and a real PostgreSQL.
 
-In a `conftest.py`: `pytest_plugins = ["canvas_sync_dagster.testing"]` gives the fixtures `canvas` and `database_url`.
+In the `conftest.py` beside `definitions.py`, `pytest_plugins = ["canvas_sync_dagster.testing"]` gives the fixtures
+`canvas`, `database_url` and `location`. Each test has a Canvas and a database of its own, also under pytest-xdist; the
+PostgreSQL server is one for all, and is started by the first test that needs it.
 """
 
 from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -18,8 +23,14 @@ from psycopg import sql
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.simulator import SimulatedCanvas
 
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from canvas_sync_dagster.project import CanvasSync
+
 HOME = Path(tempfile.gettempdir()) / "canvas_sync_testing"
 """One server for all tests of a machine; each test has a database of its own."""
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @contextmanager
@@ -41,6 +52,102 @@ def embedded_postgres(home: Path = HOME) -> Iterator[str]:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
+@dataclass(frozen=True, slots=True)
+class LocationUnderTest:
+    """A code location of one's own on a simulated Canvas and an empty database.
+
+    Attributes:
+        sync: The location's `CanvasSync`; all its tenants talk to the simulated Canvas.
+        canvas: The simulated Canvas.
+        database_url: Where the tables are.
+        instance: An instance of Dagster's that ends with the test.
+    """
+
+    sync: CanvasSync
+    canvas: SimulatedCanvas
+    database_url: str
+    instance: dg.DagsterInstance
+
+    def run(self, *steps: str, term: int | str | None = None, tenant: str | None = None) -> dict[str, dict[str, Any]]:
+        """Materializes models, reports and steps as a sync does; returns the metadata of each.
+
+        Args:
+            steps: Their names; all if none is given.
+            term: Canvas's id of the term, for what runs once for each; without it, what belongs to no term.
+            tenant: Whose; the first one's if not given.
+
+        Raises:
+            dagster.Failure: A step failed, or whatever a function of your own raised.
+        """
+        from dagster import AssetKey  # noqa: PLC0415 (over a second, which tests of the simulator alone need not wait)
+
+        slug = tenant or self.sync.settings.tenants[0].slug
+        if term is not None:
+            self.instance.add_dynamic_partitions(f"canvas_terms__{slug}", [str(term)])
+        job = self.sync.definitions().resolve_job_def(f"{slug}__sync_{'root' if term is None else 'term'}")
+        result = job.execute_in_process(
+            instance=self.instance,
+            run_config=QUIET,
+            partition_key=None if term is None else str(term),
+            asset_selection=[AssetKey([slug, step]) for step in steps] or None,
+        )
+        made = [event.materialization for event in result.get_asset_materialization_events()]
+        return {each.asset_key.path[-1]: {n: v.value for n, v in each.metadata.items()} for each in made}
+
+    def deliver(self, *events: Mapping[str, Any], tenant: str | None = None) -> dict[str, int]:
+        """Puts live events, such as those of `canvas.take_events()`, into the inbox and applies them; run a sync first.
+
+        Returns:
+            How many were applied, ignored, failed or are dead.
+        """
+        from canvas_sync_dagster.live_events.drain import drain  # noqa: PLC0415 (as above)
+        from canvas_sync_dagster.live_events.event import read_event  # noqa: PLC0415
+        from canvas_sync_dagster.live_events.inbox import ensure_partitions, store  # noqa: PLC0415
+        from canvas_sync_dagster.sync.session import open_session  # noqa: PLC0415
+
+        settings = self.sync.settings
+        chosen = settings.tenant(tenant or settings.tenants[0].slug)
+        with open_session(settings, chosen, self.sync.models, self.sync.extensions) as session:
+            with session.transaction("storing live events") as connection:
+                ensure_partitions(connection, session.schema)
+                received = self.canvas.now + timedelta(minutes=1)
+                store(connection, session.schema, [read_event(dict(each), received) for each in events])
+            return dict(drain(session).events)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Asks the database."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+
+@contextmanager
+def code_location(file: str | Path = "definitions.py", *, size: str = "small") -> Iterator[LocationUnderTest]:
+    """Loads a code location anew, with its tenants on a simulated Canvas and an empty database.
+
+    Args:
+        file: With its `CanvasSync`.
+        size: Of the simulated Canvas.
+    """
+    import dagster as dg  # noqa: PLC0415 (as above)
+
+    from canvas_sync_dagster.commands.location import find  # noqa: PLC0415
+
+    with (
+        simulated_canvas(size) as canvas,
+        embedded_postgres() as url,
+        tempfile.TemporaryDirectory() as home,
+        pytest.MonkeyPatch.context() as patch,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
+        connection = {"BASE_URL": canvas.base_url, "TOKEN": canvas.token, "DATABASE_URL": url, "HOME": home}
+        for name, value in connection.items():
+            patch.setenv(f"CANVAS_SYNC_{name}", value)
+        sync = find(None, Path(file)).whole()
+        # Whatever the file says: a test must reach nobody's real Canvas.
+        sync.redirect(base_url=canvas.base_url, token=canvas.token, database_url=url, home=Path(home))
+        yield LocationUnderTest(sync, canvas, url, instance)
+
+
 @pytest.fixture
 def canvas() -> Iterator[SimulatedCanvas]:
     """A simulated Canvas."""
@@ -53,3 +160,10 @@ def database_url() -> Iterator[str]:
     """The URL of an empty database."""
     with embedded_postgres() as url:
         yield url
+
+
+@pytest.fixture
+def location(request: pytest.FixtureRequest) -> Iterator[LocationUnderTest]:
+    """The code location in the `definitions.py` of pytest's root directory."""
+    with code_location(request.config.rootpath / "definitions.py") as found:
+        yield found

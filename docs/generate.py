@@ -5,20 +5,31 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import click
 import yaml
 
-from canvas_sync_dagster import CanvasSync, CanvasSyncComponent, LiveEvent, testing
+from canvas_sync_dagster import (
+    Canvas,
+    CanvasSync,
+    CanvasSyncComponent,
+    DownloadedReport,
+    InsertionContext,
+    LiveEvent,
+    ReportContext,
+    Term,
+    testing,
+)
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.settings import PREFIX, TenantSettings
-from canvas_sync_dagster.sync.custom_report import DownloadedReport, ReportContext
-from canvas_sync_dagster.sync.own import InsertionContext
+from canvas_sync_dagster.simulator import SimulatedCanvas
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -53,13 +64,18 @@ def reference_page() -> str:
         DownloadedReport,
         ReportContext,
         InsertionContext,
+        Canvas,
+        Term,
         CanvasSyncComponent,
     ):
         lines += [f"### `{each.__name__}`", "", *_docstring(each), ""]
         lines += [line for name, member in _members(each) for line in _entry(name, member)]
     lines += ["### `canvas_sync_dagster.testing`", "", *_docstring(testing), ""]
-    for name in ("simulated_canvas", "embedded_postgres"):
+    for name in ("simulated_canvas", "embedded_postgres", "code_location"):
         lines += _entry(name, getattr(testing, name))
+    for each in (testing.LocationUnderTest, SimulatedCanvas):
+        lines += [f"### `{each.__name__}`", "", *_docstring(each), ""]
+        lines += [line for name, member in _members(each) for line in _entry(name, member)]
     lines += ["## Commands", ""]
     context = click.Context(canvas_sync, info_name="canvas-sync", terminal_width=100, max_content_width=100)
     for name in sorted(canvas_sync.list_commands(context)):
@@ -108,26 +124,53 @@ def _command(context: click.Context) -> list[str]:
     return lines
 
 
-def broken_links() -> Iterator[str]:
-    """Yields each link of our Markdown that points to nothing here."""
-    for page in sorted(
+def our_pages() -> list[Path]:
+    """Lists our Markdown."""
+    return sorted(
         [*ROOT.glob("*.md"), *HERE.glob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("deploy/**/*.md")]
-    ):
-        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    )
+
+
+def broken_links() -> Iterator[str]:
+    """Yields each link and image of our Markdown that points to nothing here, and each page and image without a link."""
+    linked: set[Path] = set()
+    for page in our_pages():
+        for target in _links(_prose(page)):
             path, _, anchor = target.partition("#")
             if re.match(r"[a-z]+:", target):
                 continue
-            goal = (page.parent / path).resolve() if path else page
-            if not goal.exists():
+            goal = (page.parent / unquote(path)).resolve() if path else page
+            linked.add(goal)
+            if not goal.exists() or not goal.is_relative_to(ROOT):
                 yield f"{page.relative_to(ROOT)}: {target} is not there"
             elif anchor and anchor not in _anchors(goal):
                 yield f"{page.relative_to(ROOT)}: {target} has no such heading"
+    for lost in {*HERE.glob("*.md"), *HERE.glob("images/*")} - linked:
+        yield f"{lost.relative_to(ROOT)}: no page links to it"
+
+
+def _links(text: str) -> Iterator[str]:
+    """Yields where inline links, references and HTML tags point to; an image is a link, too."""
+    for found in re.finditer(
+        r"""\]\(<?([^)>\s]+)>?[^)]*\)|^\[[^]]+\]: (\S+)|(?:src|href)="([^"]+)\"""", text, re.MULTILINE
+    ):
+        yield found[1] or found[2] or found[3]
+
+
+def _prose(page: Path) -> str:
+    return re.sub(r"^ *```.*?^ *```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def _anchors(page: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """Spells headings as forges do; one that is there again gets a number."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    seen: Counter[str] = Counter()
+    anchors = set()
+    for heading in re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE):
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        anchors.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
+    return anchors
 
 
 def settings_page() -> str:

@@ -49,8 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     "commands": {"live_events", "project", "assets", "sensors", "resources", "sync", "canvas", "catalogue", "warehouse"}
     | LEAVES,
     "cli": {"commands", "live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
-    "testing": {"embedded", "simulator"},
-    "__init__": {"project", "component", "settings", "live_events"},
+    "testing": {"commands", "embedded", "live_events", "project", "simulator", "sync"},
+    "__init__": {"canvas", "catalogue", "component", "errors", "live_events", "project", "settings", "sync"},
 }
 DAGSTER = {
     "commands",
@@ -63,6 +63,7 @@ DAGSTER = {
     "project",
     "instance_storage",
     "demo",
+    "testing",
 }
 WITHOUT_DAGSTER = [
     "live_events.serve",

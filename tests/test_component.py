@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import dagster as dg
@@ -71,6 +72,13 @@ def problem(attributes: dict[str, Any]) -> str:
         told.append(str(error))
         error = error.__cause__
     return "\n".join(told)
+
+
+def test_dg_finds_the_component() -> None:
+    from dagster.components.core.package_entry import get_package_objects_in_module
+
+    found = {name for name, _ in get_package_objects_in_module(importlib.import_module("canvas_sync_dagster"))}
+    assert "CanvasSyncComponent" in found
 
 
 def test_the_schema_describes_every_setting() -> None:

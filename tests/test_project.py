@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +104,43 @@ def test_a_custom_report_that_fails_leaves_nothing(
     ]
 
 
+def test_whatever_a_function_returns_does_not_fail_a_run_that_is_committed(
+    sync: CanvasSync, instance: dg.DagsterInstance
+) -> None:
+    @sync.report("rubrics_csv")
+    def mine(report: Any, context: Any) -> dict[str, object]:
+        frame = next(report.frames())
+        return {"frame": frame, "mean": Decimal("7.5"), "nan": float("nan"), "note": dg.MetadataValue.md("*hi*")}
+
+    @sync.insert(after="mine")
+    def later(context: Any) -> object:
+        return {1, 2}
+
+    result = run(sync, instance, "sync_root")
+    told = metadata(result, "mine")
+    assert (told["mean"], told["nan"], told["note"]) == (7.5, "nan", "*hi*")
+    assert "shape" in told["frame"]
+    assert metadata(result, "later")["returned"] == "{1, 2}"
+
+
+def test_a_report_whose_function_raised_is_taken_up_again(
+    sync: CanvasSync, instance: dg.DagsterInstance, canvas: SimulatedCanvas
+) -> None:
+    canvas.add_report("x_csv", "a,b\n1,2\n")
+    trouble = [ValueError("not yet")]
+
+    @sync.report("x_csv")
+    def mine(report: Any, context: Any) -> dict[str, int]:
+        if trouble:
+            raise trouble.pop()
+        return {"report": report.id}
+
+    job = sync.definitions().resolve_job_def("canvas__sync_root")
+    assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+    assert metadata(job.execute_in_process(instance=instance), "mine")["report"]
+    assert [each.method for each in canvas.requests if each.path.endswith("/reports/x_csv")].count("POST") == 1
+
+
 def test_a_simple_table_is_created_and_loaded_by_declaration_alone(
     sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
 ) -> None:
@@ -165,6 +205,23 @@ def test_row_by_row_gives_each_row_to_a_function(
     assert rows(database_url, "select count(*) from canvas.users") == [(0,)]
 
 
+def test_what_a_row_function_writes_is_committed_with_the_load_but_not_for_a_row_that_it_raises_for(
+    sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
+) -> None:
+    @sync.row_by_row("users")
+    def create_or_update(row: Mapping[str, Any], connection: Any) -> bool:
+        connection.execute("create table if not exists mine (canvas_id bigint)")
+        connection.execute("insert into mine values (%s)", [row["canvas_user_id"]])
+        if row["canvas_user_id"] == "1003":
+            raise ValueError("not this one")
+        return row["canvas_user_id"] != "1004"
+
+    told = metadata(run(sync, instance, "sync_root"), "users")
+    assert told["rejected"] == 1
+    assert rows(database_url, "select count(*) from mine") == [(42,)]
+    assert rows(database_url, "select count(*) from mine where canvas_id = 1003") == [(0,)]
+
+
 def test_a_run_may_leave_row_by_row_and_each_way_keeps_its_own_watermark(
     sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
 ) -> None:
@@ -191,9 +248,10 @@ def test_a_mapping_adds_a_column_that_migrate_makes(
     sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
 ) -> None:
     run(sync, instance, "sync_root")
-    sync.mapping("users").link_column("short_name", "nickname")
+    changed = CanvasSync(sync.settings)
+    changed.mapping("users").link_column("short_name", "nickname")
     result = (
-        sync.definitions()
+        changed.definitions()
         .resolve_job_def("canvas__sync_root")
         .execute_in_process(instance=instance, raise_on_error=False)
     )
@@ -229,12 +287,75 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
         (lambda sync: sync.api("usr"), "usr"),
         (lambda sync: sync.on_sync("sucess"), "sucess.*success"),
         (lambda sync: sync.process_live_event("x"), "x"),
+        (lambda sync: sync.subscribe("user_craeted"), "user_craeted.*user_created"),
+        (lambda sync: sync.live_event_handler("CourseUpdated"), "CourseUpdated.*course_updated"),
+        (lambda sync: sync.subscribe(print), "parentheses|names of events"),
+        (lambda sync: sync.insert(after="users")(lambda context: None), "<lambda>.*name="),
+        (lambda sync: sync.report("r", asset="my report")(print), "Dagster takes no such name"),
+        (lambda sync: sync.api("users", fields={"bioo": "bio"}) or sync.definitions(), "bioo.*login_id"),
+        (lambda sync: CanvasSync(tenants=[{"slug": "a", "bas_url": "x"}]), "a.bas_url.*base_url"),
+        (lambda sync: CanvasSync(tenants=[{"slug": "a"}, {"slug": "a"}]), "two of this slug"),
+        (lambda sync: sync.row_by_row("accounts", print), "accounts.*over REST.*users"),
+        (lambda sync: CanvasSync(models=["userz"]), "userz.*users"),
+        (lambda sync: sync.simple_table(report="r", model="m", key="x", columns={"a": "b"}), "'x'.*Allowed: b"),
+        (lambda sync: sync.simple_table(report="r", model="m", key=[], columns={"a": "b"}), "key.*Allowed: b"),
+        (lambda sync: sync.simple_table(report="r", model="m", key="a", columns={"a": {"tpe": "x"}}), "tpe.*type"),
+        (
+            lambda sync: sync.simple_table(report="r", model="m", key="a", columns={"a": "a", "b": "row_hash"}),
+            "row_hash",
+        ),
+        (
+            lambda sync: sync.simple_table(report="r", model="canvas_sync_x", key="a", columns={"a": "a"}),
+            "canvas_sync_x",
+        ),
         (lambda sync: sync.simple_table(report="r", model="users", key="id", columns={"id": "id"}), "already"),
     ],
 )
 def test_a_wrong_name_says_which_names_exist(sync: CanvasSync, wrong: Any, says: str) -> None:
     with pytest.raises(SettingError, match=says):
         wrong(sync)
+
+
+def test_what_is_registered_too_late_is_refused(sync: CanvasSync) -> None:
+    sync.definitions()
+    sync.definitions()
+    for late in (lambda: sync.mapping("users"), sync.subscribe, lambda: sync.on_failure(print)):
+        with pytest.raises(SettingError, match="after definitions"):
+            late()
+
+
+def own_asset(key: list[str], *deps: str) -> dg.AssetsDefinition:
+    @dg.multi_asset(name="own", specs=[dg.AssetSpec(key, deps=[dg.AssetKey(["canvas", each]) for each in deps])])
+    def own() -> None: ...
+
+    return own
+
+
+def test_ones_own_definitions_stand_beside_ours(sync: CanvasSync) -> None:
+    mine = dg.Definitions(
+        assets=[own_asset(["mine"], "users")],
+        jobs=[dg.define_asset_job("my_job", dg.AssetSelection.assets("mine"))],
+        schedules=[dg.ScheduleDefinition(name="my_schedule", job_name="my_job", cron_schedule="0 1 * * *")],
+        resources={"warehouse": "mine"},
+        executor=dg.multiprocess_executor,
+    )
+    both = sync.definitions(mine)
+    dg.Definitions.validate_loadable(both)
+    assert both.executor is dg.multiprocess_executor
+    assert dg.AssetKey("mine") in both.resolve_all_asset_keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("canvas/users", lambda: dg.Definitions(assets=[own_asset(["canvas", "users"])])),
+        ("canvas__reconcile", lambda: dg.Definitions(jobs=[dg.define_asset_job("canvas__reconcile")])),
+        ("code_location", lambda: dg.Definitions(resources={"code_location": "mine"})),
+    ],
+)
+def test_a_name_that_both_define_is_named(sync: CanvasSync, name: str, theirs: Any) -> None:
+    with pytest.raises(SettingError, match=f"'{name}'.*already"):
+        sync.definitions(theirs())
 
 
 def test_two_in_one_process_share_nothing(sync: CanvasSync, tmp_path: Path) -> None:
@@ -284,9 +405,11 @@ class TestBatches:
         assert self.execute(definitions, instance, "canvas__sync_root", root)
         terms = self.look(definitions, instance).run_requests
         assert [each.partition_key for each in terms] == ["116", "118"]
+        assert [each.tags["canvas_sync/term"] for each in terms] == ["Spring 2026", "Fall 2026"]
         for each in terms:
             assert self.execute(definitions, instance, "canvas__sync_term", each)
-        self.look(definitions, instance)
+        last = self.look(definitions, instance)
+        assert last.cursor == "canvas:default:2026-09-02T03:00: completed, 2 terms done"
         assert rows(database_url, "select status, full_sync from canvas.canvas_sync_sync_batches") == [
             ("completed", True)
         ]
@@ -351,9 +474,11 @@ def test_init_writes_a_location_that_works(tmp_path: Path) -> None:
         "workspace.yaml",
         "pyproject.toml",
         "tests/test_definitions.py",
+        "conftest.py",
+        ".gitignore",
     }
     again = CliRunner().invoke(main, arguments)
-    assert again.output.count("same ") == 6
+    assert again.output.count("same ") == 8
     (target / "definitions.py").write_text("mine = 1\n")
     differs = CliRunner().invoke(main, arguments, input="n\n")
     assert "-mine = 1" in differs.output
@@ -362,11 +487,47 @@ def test_init_writes_a_location_that_works(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=target, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    for tool in (["ruff", "check", "."], ["mypy", "--strict", "definitions.py"]):
+    for tool in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy", "--strict", "."]):
         checked = subprocess.run(
             [sys.executable, "-m", *tool], cwd=target, capture_output=True, text=True, check=False, timeout=120
         )
         assert checked.returncode == 0, checked.stdout
+
+
+def test_a_directory_of_any_name_becomes_a_location_that_loads(tmp_path: Path) -> None:
+    target = tmp_path / "Über-Uni 1.x"
+    done = CliRunner().invoke(main, ["init", str(target), "--models", "all", "--live-events", "all"])
+    assert done.exit_code == 0
+    assert 'name = "uber_uni_1_x"' in (target / "pyproject.toml").read_text()
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("CANVAS_SYNC_")}
+    for tool in (["ruff", "format", "--check", "."], ["dagster", "definitions", "validate"]):
+        command = [sys.executable, "-m", *tool]
+        checked = subprocess.run(
+            command, cwd=target, env=bare, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--force", "--skip"], 2, "take one"),
+        (["--live-events", "rubrics"], 2, "rubrics is not among .*users"),
+        (["--models", "userz"], 2, "userz is not among .*users"),
+    ],
+)
+def test_what_init_cannot_do_is_said(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    done = CliRunner().invoke(main, ["init", str(tmp_path), *arguments])
+    assert done.exit_code == code
+    assert re.search(says, done.output)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(main, ["init", str(tmp_path / "file" / "school")])
+    assert done.exit_code == 1
+    assert "choose another DIRECTORY" in done.output
 
 
 def test_dbt_sources_are_yaml() -> None:
@@ -377,3 +538,15 @@ def test_dbt_sources_are_yaml() -> None:
     source = yaml.safe_load(done.output)["sources"][0]
     assert {table["name"] for table in source["tables"]} >= {"users", "courses", "submissions"}
     assert json.dumps(source)
+
+
+def test_tenants_given_in_python_stand_for_themselves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CANVAS_SYNC_BASE_URL", "https://another.example.edu")
+    monkeypatch.setenv("CANVAS_SYNC_SCHEDULE", "nonsense")
+    monkeypatch.setenv("CANVAS_SYNC_HOME", str(tmp_path))
+    settings = CanvasSync(tenants=[{"slug": "north"}, {"slug": "south", "schema": "s"}]).settings
+    assert [(each.slug, each.base_url, each.schema_in_database) for each in settings.tenants] == [
+        ("north", None, "north"),
+        ("south", None, "s"),
+    ]
+    assert settings.home == tmp_path

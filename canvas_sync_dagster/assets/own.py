@@ -1,6 +1,7 @@
 """Assets of the user's own: custom reports, and steps inserted between the models."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -12,9 +13,15 @@ from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.own import CustomReport, Insertion, InsertionContext, as_metadata
 
 
-def custom_report_asset(tenant: TenantSettings, report: CustomReport) -> dg.AssetsDefinition:
-    """Builds the asset of a custom report."""
-    spec = _spec(tenant, report.asset, report.deps, report.processor.__doc__, per_term=report.per_term)
+def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier: Sequence[str]) -> dg.AssetsDefinition:
+    """Builds the asset of a custom report.
+
+    Args:
+        tenant: Whose Canvas is asked.
+        report: What is asked.
+        earlier: What comes before it.
+    """
+    spec = _spec(tenant, report.asset, earlier, report.processor.__doc__, per_term=report.per_term)
 
     @dg.multi_asset(name=f"{tenant.slug}__{report.asset}", specs=[spec], pool=f"canvas_reports__{tenant.slug}")
     def custom_report(
@@ -36,14 +43,23 @@ def custom_report_asset(tenant: TenantSettings, report: CustomReport) -> dg.Asse
             "seconds": round(done.seconds, 3),
             "seconds_waiting": round(done.waited, 3),
         }
-        yield dg.MaterializeResult(asset_key=spec.key, metadata={**told, **as_metadata(done.returned)})
+        yield dg.MaterializeResult(asset_key=spec.key, metadata={**told, **_metadata(done.returned)})
 
     return custom_report
 
 
-def insertion_asset(tenant: TenantSettings, insertion: Insertion, *, per_term: bool) -> dg.AssetsDefinition:
-    """Builds the asset of an inserted step."""
-    spec = _spec(tenant, insertion.name, insertion.after, insertion.function.__doc__, per_term=per_term)
+def insertion_asset(
+    tenant: TenantSettings, insertion: Insertion, *, earlier: Sequence[str], per_term: bool
+) -> dg.AssetsDefinition:
+    """Builds the asset of an inserted step.
+
+    Args:
+        tenant: In whose sync it is.
+        insertion: The step.
+        earlier: What comes before it.
+        per_term: Whether it runs once for each term.
+    """
+    spec = _spec(tenant, insertion.name, earlier, insertion.function.__doc__, per_term=per_term)
 
     @dg.multi_asset(name=f"{tenant.slug}__{insertion.name}", specs=[spec])
     def inserted(
@@ -55,9 +71,16 @@ def insertion_asset(tenant: TenantSettings, insertion: Insertion, *, per_term: b
         with failures(), code_location.session(tenant.slug) as session:
             own = InsertionContext(tenant.slug, scope, session, context.run.run_id, context.log.info)
             returned = run_insertion(insertion, own)
-        yield dg.MaterializeResult(asset_key=spec.key, metadata=as_metadata(returned))
+        yield dg.MaterializeResult(asset_key=spec.key, metadata=_metadata(returned))
 
     return inserted
+
+
+def _metadata(returned: object) -> dict[str, Any]:
+    """Makes metadata of what a function returned; Dagster's own values, such as Markdown and links, stay what they are."""
+    given = returned if isinstance(returned, Mapping) else {}
+    own = {str(name): value for name, value in given.items() if isinstance(value, dg.MetadataValue)}
+    return {**as_metadata(returned), **own}
 
 
 def _spec(
@@ -68,6 +91,7 @@ def _spec(
         deps=[asset_key(tenant.slug, dep) for dep in deps],
         description=description,
         group_name=tenant.slug,
+        kinds={"python"},
         tags={TENANT_TAG: tenant.slug},
         partitions_def=term_partitions(tenant.slug) if per_term else None,
     )

@@ -25,6 +25,7 @@ from canvas_sync_dagster.errors import CanvasUnavailableError, NotCanvasError, T
 
 TIMEOUT = httpx.Timeout(connect=10, read=60, write=30, pool=60)
 """Seconds. Canvas answers lists within seconds; a minute without a byte is a dead connection."""
+API = "/api/v1"
 PAGE_SIZE = 100
 """Canvas's largest page; more is clamped without a word."""
 MOST_PAGES = 100_000
@@ -110,7 +111,8 @@ class Canvas:
         Raises:
             CanvasError: Canvas did not give it.
         """
-        return read_json(self.request("GET", self.url(path), params=parameters))
+        pairs = parameters.items() if isinstance(parameters, Mapping) else parameters
+        return read_json(self.request("GET", self.url(path).copy_merge_params([*pairs])))
 
     def get_list(
         self, path: str, parameters: Parameters = (), *, envelope: str | None = None
@@ -153,9 +155,11 @@ class Canvas:
         return read_json(self.request("DELETE", self.url(path)))
 
     def url(self, path: str) -> httpx.URL:
-        """Returns the address of a path below `/api/v1`."""
-        filled = path.replace("{account_id}", self.account_id)
-        return self.base_url.copy_with(path=f"{self.base_url.path.rstrip('/')}/api/v1{filled}")
+        """Returns the address of a path below `/api/v1`; it may begin with that, and may end with a query."""
+        filled, _, query = path.replace("{account_id}", self.account_id).partition("?")
+        below = f"/{filled.lstrip('/')}".removeprefix(f"{API}/").lstrip("/")
+        whole = f"{self.base_url.path.rstrip('/')}{API}/{below}"
+        return self.base_url.copy_with(path=whole, query=query.encode() or None)
 
     def request(self, method: str, url: httpx.URL, **arguments: Any) -> httpx.Response:
         """Sends one request, with the token, within the throttle; idempotent ones are tried again.

@@ -41,7 +41,7 @@ class Column:
         folds: Value as REST and events spell it → as reports do, where they differ (`completed` → `concluded`).
         comment: What it means; becomes the comment on the column.
         indexed: Whether a secondary index helps the joins that people write.
-        transform: Called with the value and the whole record, header → text; returns what is stored.
+        transform: Called with the value, as text, and the whole record, header → text; returns what is stored.
         keeps_empty_text: Whether a quoted empty string stays one instead of becoming null.
     """
 
@@ -54,7 +54,7 @@ class Column:
     comment: str = ""
     indexed: bool = False
     keeps_empty_text: bool = False
-    transform: Callable[[str | None, Mapping[str, str]], object] | None = None
+    transform: Callable[[str, Mapping[str, str]], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ TYPES = {
 }
 """Types as the gem and PostgreSQL name them."""
 
-Transform = Callable[[str | None, Mapping[str, str]], object]
+Transform = Callable[[str, Mapping[str, str]], object]
 Alteration = Callable[[dict[str, Any]], "dict[str, Any] | None"]
 
 
@@ -61,7 +61,8 @@ class MappingOverride:
             report: Header in the report, or several as header → column.
             database: Column in the table; the header itself if not given. `canvas-sync migrate` adds a new one.
             type: One of the gem's or PostgreSQL's names; the column's own, or text, if not given.
-            transform: Called with the value and the whole record, header → text; returns what is stored.
+            transform: Called with the value, empty text where there is none, and the whole record, header → text.
+                Returns what is stored: of the column's type, or None; a list or dict as JSON.
 
         Raises:
             SettingError: There is no such type.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
+import unicodedata
 from pathlib import Path
 from string import Template
 
@@ -19,43 +21,59 @@ TEMPLATES = Path(__file__).parent / "templates"
 @click.option(
     "--models", default="users,terms,courses,sections,enrollments", show_default=True, help="Comma list, or all."
 )
-@click.option("--live-events", "events", default="", help="Models whose live events get a handler stub; comma list.")
+@click.option(
+    "--live-events", "events", default="", help="Models whose live events get a handler stub; comma list, or all."
+)
 @click.option("--force", is_flag=True, help="Overwrite what differs, without asking.")
 @click.option("--skip", is_flag=True, help="Leave what differs, without asking.")
 def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> None:
     """Write a code location of your own into DIRECTORY."""
-    chosen, handled = _checked(models, "--models"), _checked(events, "--live-events")
+    if force and skip:
+        raise click.UsageError("--force overwrites what differs and --skip leaves it; take one of them")
+    chosen = _checked(models, "--models", [model.name for model in BUILT_IN])
+    told = [model.name for model in BUILT_IN if model.events]
+    handled = _checked(events, "--live-events", told)
+    if "all" in handled:
+        handled = told
     if "terms" not in chosen and "all" not in chosen:
         chosen = ["terms", *chosen]
-    name = re.sub(r"\W+", "_", directory.resolve().name.lower()).strip("_") or "canvas"
-    values = {"name": name, "models": ", ".join(chosen), "handlers": "".join(_stub(model) for model in handled)}
+    values = {"name": _name(directory), "models": ", ".join(chosen), "handlers": "".join(map(_stub, handled))}
     values["imports"] = "from collections.abc import Callable\n" if handled else ""
     for source in sorted(TEMPLATES.glob("*.tmpl")):
         target = directory / source.name.removesuffix(".tmpl").replace("__", "/").replace("dot.", ".")
-        _write(target, Template(source.read_text(encoding="utf-8")).substitute(values), force=force, skip=skip)
+        try:
+            _write(target, Template(source.read_text(encoding="utf-8")).substitute(values), force=force, skip=skip)
+        except OSError as error:
+            raise click.ClickException(
+                f"{target} cannot be written: {error.strerror}; choose another DIRECTORY"
+            ) from None
     click.echo(
-        f"Next: cd {directory}, then `canvas-sync doctor -f definitions.py` and `dagster dev -f definitions.py`."
+        f"Next: cd {shlex.quote(str(directory))}, put CANVAS_SYNC_BASE_URL and CANVAS_SYNC_TOKEN into .env, then "
+        "`canvas-sync doctor -f definitions.py` and `dagster dev`. `pytest` needs neither."
     )
 
 
-def _checked(names: str, option: str) -> list[str]:
-    found = [name.strip() for name in names.split(",") if name.strip()]
-    known = [model.name for model in BUILT_IN]
+def _name(directory: Path) -> str:
+    """Makes a name that every packaging tool takes of any directory's."""
+    plain = unicodedata.normalize("NFKD", directory.resolve().name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_") or "canvas"
+
+
+def _checked(names: str, option: str, known: list[str]) -> list[str]:
+    found = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if unknown := [name for name in found if name not in known and name != "all"]:
-        raise click.BadParameter(
-            f"there is no model {', '.join(unknown)}; there are {', '.join(known)}", param_hint=option
-        )
+        raise click.BadParameter(f"{', '.join(unknown)} is not among {', '.join(known)}, or all", param_hint=option)
     return found
 
 
 def _stub(model: str) -> str:
     return f'''
 
+
 @sync.process_live_event("{model}")
 def {model}_changed(event: LiveEvent, super_: Callable[[LiveEvent], None]) -> None:
     """Called for each live event of {model}; the default updates the table."""
-    super_(event)
-'''
+    super_(event)'''
 
 
 def _write(target: Path, content: str, *, force: bool, skip: bool) -> None:
@@ -64,7 +82,7 @@ def _write(target: Path, content: str, *, force: bool, skip: bool) -> None:
         target.write_text(content, encoding="utf-8")
         click.echo(f"create  {target}")
         return
-    present = target.read_text(encoding="utf-8")
+    present = target.read_text(encoding="utf-8", errors="replace")
     if present == content:
         click.echo(f"same    {target}")
         return

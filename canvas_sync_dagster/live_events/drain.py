@@ -16,9 +16,10 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, DataRejectedError
-from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, name_of
+from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, named
 from canvas_sync_dagster.live_events.inbox import TABLE, Row, claim, ensure_partitions, fail, postpone, settle
 from canvas_sync_dagster.live_events.plan import planned
+from canvas_sync_dagster.live_events.silence import listen
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.mapping import event_row, shard_of
 from canvas_sync_dagster.sync.session import Session
@@ -82,7 +83,9 @@ def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_lo
 
 def _claimed(session: Session) -> list[Row]:
     with connect(session.database_url) as connection:
-        return claim(connection, session.schema, AT_ONCE)
+        rows = claim(connection, session.schema, AT_ONCE)
+        listen(connection, session.schema, [row.received_at for row in rows])
+        return rows
 
 
 def backlog(session: Session) -> tuple[int, int | None]:
@@ -197,11 +200,11 @@ class _Batch:
 
     def _steps(self, row: Row) -> list[tuple[str, Callable[[LiveEvent], object]]]:
         functions, model = self._functions, self._models.get(row.name)
-        steps: list[tuple[str, Callable[[LiveEvent], object]]] = []
-        steps += [(name_of(function), function) for function in (*functions.before, *functions.chosen(row.name))]
+        first = [*functions.before, *functions.chosen(row.name)]
+        steps: list[tuple[str, Callable[[LiveEvent], object]]] = list(named([*first, *functions.after]))
         if model is not None and functions.has_default(row.name):
-            steps.append(("default", self._default_of(model, row)))
-        return steps + [(name_of(function), function) for function in functions.after]
+            steps.insert(len(first), ("default", self._default_of(model, row)))
+        return steps
 
     def _default_of(self, model: Model, row: Row) -> Callable[[LiveEvent], object]:
         def default(_: LiveEvent) -> None:

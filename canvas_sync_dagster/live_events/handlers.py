@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -73,6 +74,16 @@ class EventHandlers:
         return bool(self.chosen(event) or self.before or self.after or own_model)
 
 
-def name_of(function: Callable[..., Any]) -> str:
-    """Names a function so that it is recognized when an event is tried again."""
-    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+def named(functions: Iterable[Handler]) -> list[tuple[str, Handler]]:
+    """Names functions so that each is recognized when an event is tried again; lambdas are told apart by their order.
+
+    >>> [name.rpartition(".")[2] for name, _ in named([len, len, print])]
+    ['len', 'len 2', 'print']
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for function in functions:
+        name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+        seen[name] += 1
+        found.append((name if seen[name] == 1 else f"{name} {seen[name]}", function))
+    return found

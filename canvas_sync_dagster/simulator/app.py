@@ -25,7 +25,6 @@ from starlette.routing import Route
 
 from canvas_sync_dagster.simulator import derived, objects
 from canvas_sync_dagster.simulator.answers import LOGIN_PAGE, REFUSALS, bad_token, no_token, not_found, throttled
-from canvas_sync_dagster.simulator.available import REPORTS
 from canvas_sync_dagster.simulator.events import LazySigner
 from canvas_sync_dagster.simulator.faults import DOWNLOAD_FAULTS, REQUEST_FAULTS, Faults
 from canvas_sync_dagster.simulator.paging import BadBookmarkError, page
@@ -266,13 +265,14 @@ class CanvasApp:
         return answer
 
     async def _available(self, request: Request, account: int) -> Response:
-        names = sorted(self.queue.available, key=lambda name: REPORTS[name])
+        titles = self.queue.titles
+        names = sorted(self.queue.available, key=lambda name: titles[name])
         runs = {name: self.queue.of(name, account)[:1] for name in names}
         parameters = {"enrollment_term_id": {"required": False, "description": "The canvas id of the term"}}
         return JSONResponse(
             [
                 {
-                    "title": REPORTS[name],
+                    "title": titles[name],
                     "report": name,
                     "parameters": parameters,
                     "last_run": as_json(runs[name][0], self.base_url) if runs[name] else None,

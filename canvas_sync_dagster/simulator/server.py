@@ -20,7 +20,7 @@ from canvas_sync_dagster.simulator.available import REPORTS
 from canvas_sync_dagster.simulator.events import EventSource, Signer
 from canvas_sync_dagster.simulator.faults import Faults
 from canvas_sync_dagster.simulator.report import Report
-from canvas_sync_dagster.simulator.reports import ReportQueue
+from canvas_sync_dagster.simulator.reports import Content, ReportQueue
 from canvas_sync_dagster.simulator.throttle import Bucket
 from canvas_sync_dagster.simulator.university import University
 
@@ -76,9 +76,14 @@ class SimulatedCanvas:
         """What its live events are signed with."""
         return self._app.signer.get()
 
-    def take_events(self) -> list[dict[str, Any]]:
-        """Returns the live events of what changed since the last call, unsigned, in the order of their models."""
-        return self._events.take()
+    def take_events(self, *, everything: bool = False) -> list[dict[str, Any]]:
+        """Returns the live events of what changed since the last call, unsigned, in the order of their models.
+
+        Args:
+            everything: Also of what follows from people and courses (groups, submissions, modules); of that, since the
+                last call for everything.
+        """
+        return self._events.take(everything=everything)
 
     def save_again(self, table: str, number: int) -> list[dict[str, Any]]:
         """Returns the live events of rows that somebody saved without changing them."""
@@ -98,6 +103,18 @@ class SimulatedCanvas:
     def now(self) -> datetime:
         """The moment on Canvas's clock, which moves only when it is advanced."""
         return self.university.now
+
+    def add_report(self, name: str, content: Content, *, title: str = "") -> None:
+        """Offers a report of one's own, as Canvas does where an institution has ordered one.
+
+        Args:
+            name: Canvas's name of it, by which it is asked for.
+            content: Its CSV; or a function that makes it from the parameters, such as `enrollment_term_id`.
+            title: What people see.
+
+        >>> SimulatedCanvas().add_report("my_really_cool_report_csv", "course_id,score\\n2001,7\\n")
+        """
+        self.queue.add(name, content, title or name)
 
     def advance(self, **duration: float) -> None:
         """Moves the clock, by `days=1` and so on; the university changes."""

@@ -84,6 +84,11 @@ class Batches:
             details["scope"] = [term for term in terms if term in scope]
         self.note(batch, details)
 
+    def term_names(self) -> dict[str, str]:
+        """Returns what people call the terms, by id."""
+        with self.connected("reading terms") as connection:
+            return {term.id: term.name for term in read_terms(connection, self.tenant.schema_in_database)}
+
     def terms_in_scope(self, now: datetime) -> list[str]:
         """Returns the terms that a sync would cover."""
         with self.connected("reading terms") as connection:
@@ -117,7 +122,7 @@ class Batches:
             return journal_silences(connection, schema) if exists and exists[0] else {}
 
     def close_journal(self, run_id: str, reason: str) -> dict[str, Any] | None:
-        """Closes what a run has left open in the journal; returns its last job."""
+        """Closes what a run has left open in the journal; returns its last failed job, else its last."""
         schema = self.tenant.schema_in_database
         with self.connected("closing the journal") as connection:
             exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_job_logs',)).fetchone()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Fetch = Callable[["Canvas", Mapping[str, Any]], Any]
 MarkDeleted = Mapping[str, object] | str | Callable[[Mapping[str, Any]], Mapping[str, object]]
-RowFunction = Callable[[Mapping[str, Any]], object]
+RowFunction = Callable[..., object]
+"""Gets a row, header → text, and, if it takes a second argument, the connection of the load."""
 ClientFactory = Callable[["TenantSettings", str], "Canvas | str"]
 
 

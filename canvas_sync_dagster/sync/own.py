@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.session import Session
 
+LONGEST_VALUE = 1000
+"""Characters of a value that has no plain form; people read it beside others."""
 Processor = Callable[..., object]
 """Gets a `DownloadedReport` and a `ReportContext`."""
 
@@ -79,9 +83,24 @@ class Insertion:
 
 
 def as_metadata(returned: object) -> dict[str, Any]:
-    """Makes metadata of what a user's function returned."""
+    """Makes plain values, as JSON has them, of what a user's function returned; what it did stands already.
+
+    >>> from pathlib import Path
+    >>> as_metadata({"rows": 7, "mean": Decimal("1.5"), "path": Path("a")})
+    {'rows': 7, 'mean': 1.5, 'path': 'a'}
+    """
     if returned is None:
         return {}
-    if isinstance(returned, Mapping):
-        return {str(name): value for name, value in returned.items()}
-    return {"returned": returned if isinstance(returned, (int, float, str, bool)) else repr(returned)[:1000]}
+    named = returned if isinstance(returned, Mapping) else {"returned": returned}
+    return {str(name): _plain(value) for name, value in named.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return float(value)
+    try:
+        json.dumps(value, allow_nan=False)
+    except Exception:
+        # Also what the methods of somebody's own classes raise.
+        return str(value)[:LONGEST_VALUE]
+    return value

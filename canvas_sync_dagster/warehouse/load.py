@@ -34,7 +34,7 @@ from canvas_sync_dagster.warehouse.rejects import write_rejects
 from canvas_sync_dagster.warehouse.report_csv import Opener, ReportCsv
 from canvas_sync_dagster.warehouse.room import with_room
 from canvas_sync_dagster.warehouse.rows import load_rows
-from canvas_sync_dagster.warehouse.scripted import through_functions
+from canvas_sync_dagster.warehouse.scripted import raw, through_functions
 from canvas_sync_dagster.warehouse.sinks import Sink, open_sink
 from canvas_sync_dagster.warehouse.source import REJECT_LIMITS, LoadCounts, RejectLimits, Source, described
 from canvas_sync_dagster.warehouse.target import Target, inspect_target
@@ -235,7 +235,7 @@ class _Loading:
                 same = frame.filter(~unreadable).join(changed, on=self._key, how="anti", maintain_order="left")
                 frame = frame.join(same.select(ROW), on=ROW, how="anti", maintain_order="left")
                 records, data = [block.records[row] for row in frame.get_column(ROW)], None
-            layout = self._file.layout
+            layout = raw(self._file.layout)
             parsed, rejects = parse(records, layout, data) if records else (nothing(layout), [])
             parsed, rejects = self._without_empty_keys(parsed, rejects)
             if self._model.functions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,16 +23,18 @@ def load_row_by_row(
     model: Model,
     open_file: Opener,
     source: Source,
-    function: Callable[[Mapping[str, Any]], object],
+    function: Callable[..., object],
 ) -> LoadCounts:
-    """Gives each row, header → text, to a function; one that it raises for is rejected.
+    """Gives each row, header → text, to a function; a row that it raises for is rejected.
 
-    Rows count as updated, or as skipped where the function returned False.
+    A function that takes a second argument gets the connection; what it writes by it for a row that it raises for is
+    undone, and the rest is committed with the load. Rows count as updated, or as skipped where it returned False.
 
     Raises:
         RejectThresholdError: It raised for too many.
     """
     start = time.perf_counter()
+    process = _within(function, connection)
     file = ReportCsv.open(open_file, model, source)
     counts = LoadCounts(header=file.match)
     for block in file.blocks():
@@ -40,7 +43,7 @@ def load_row_by_row(
         for number, (line, record) in enumerate(zip(block.lines, block.records, strict=True)):
             try:
                 row = dict(zip(file.match.header, fields(record, file.layout.separator), strict=True))
-                skipped += function(row) is False
+                skipped += process(row) is False
                 done += 1
             except Exception as error:
                 rejects.append((Reject(number, "", f"{type(error).__name__}: {error}"), line, record))
@@ -69,3 +72,21 @@ def load_row_by_row(
             "Nothing was published."
         )
     return replace(counts, seconds={"rows": time.perf_counter() - start})
+
+
+def _within(function: Callable[..., object], connection: Connection) -> Callable[[Mapping[str, Any]], object]:
+    """Gives a function the connection, each row with a savepoint of its own, if it asks for one."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        # Some functions written in C do not tell.
+        return function
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters) < 2:
+        return function
+
+    def within(row: Mapping[str, Any]) -> object:
+        with connection.transaction():
+            return function(row, connection)
+
+    return within

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from canvas_sync_dagster.catalogue import Column, Model
-from canvas_sync_dagster.warehouse.frames import ROW, Reject, fields, frame_of, valid
+from canvas_sync_dagster.catalogue import Column, ColumnType, Model
+from canvas_sync_dagster.catalogue.headers import normalize
+from canvas_sync_dagster.warehouse.frames import ROW, Layout, Reject, fields, frame_of, valid
+
+
+def raw(layout: Layout) -> Layout:
+    """Has columns that a transform makes read as text: their type is that of what it returns, not of what it gets."""
+    columns = [
+        (replace(column, type=ColumnType.TEXT) if column.transform else column, index)
+        for column, index in layout.columns
+    ]
+    return replace(layout, columns=tuple(columns))
 
 
 def through_functions(
@@ -27,13 +38,14 @@ def through_functions(
         The rows that are left, the rejects, and how many rows the functions left out.
     """
     columns = [model[name] for name in frame.columns if name != ROW and not name.startswith("_")]
+    spelled = _spelled(columns, header)
     kept: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     for row in frame.to_dicts():
         number = int(row[ROW])
         try:
             record = dict(zip(header, fields(records[number], separator), strict=True))
-            changed = _changed(model, columns, {c.name: row[c.name] for c in columns}, record)
+            changed = _changed(model, spelled, {c.name: row[c.name] for c in columns}, record)
         except Exception as error:
             rejects.append(Reject(number, "", f"a function of the mapping failed: {type(error).__name__}: {error}"))
             continue
@@ -44,18 +56,28 @@ def through_functions(
 
 
 def _changed(
-    model: Model, columns: Sequence[Column], row: dict[str, Any], record: dict[str, str]
+    model: Model, spelled: Mapping[str, str], row: dict[str, Any], record: dict[str, str]
 ) -> dict[str, Any] | None:
-    for column in columns:
-        if column.transform is not None:
-            raw = next((record[name] for name in column.report if name in record), None)
-            row[column.name] = column.transform(raw or None, record)
+    for column in model.columns:
+        if column.transform is not None and column.name in spelled:
+            row[column.name] = column.transform(record[spelled[column.name]], record)
     changed: dict[str, Any] | None = row
     for alteration in model.alterations:
         if changed is None:
             return None
         changed = alteration(changed)
     return changed
+
+
+def _spelled(columns: Sequence[Column], header: Sequence[str]) -> dict[str, str]:
+    """Maps columns to their names in this header, which forgives other spellings than the declared ones."""
+    there = {normalize(name): name for name in reversed(header)}
+    return {
+        column.name: there[normalize(name)]
+        for column in columns
+        for name in reversed(column.report)
+        if normalize(name) in there
+    }
 
 
 def _checked(

@@ -26,10 +26,10 @@ def load(url: str, model: Model, content: bytes = CSV, days: int = 0) -> LoadCou
 
 
 def test_transforms_and_alterations(database_url: str) -> None:
-    def split(value: str | None, record: Mapping[str, str]) -> object:
+    def split(value: str, record: Mapping[str, str]) -> object:
         if value == "boom":
             raise ValueError("no such tag")
-        return f"{record['login_id']}:{'/'.join((value or '').split('|'))}"
+        return f"{record['login_id']}:{'/'.join(value.split('|'))}"
 
     def alter(row: dict[str, Any]) -> dict[str, Any] | None:
         row["name"] = row["name"].upper()
@@ -51,6 +51,24 @@ def test_transforms_and_alterations(database_url: str) -> None:
     assert row[0] == 5
     assert "no such tag" in row[1]
     assert load(database_url, model, days=1).unchanged == 2
+
+
+def test_a_transform_gets_text_and_returns_what_its_column_takes(database_url: str) -> None:
+    mapping = (
+        MappingOverride("users")
+        .link_column("tags", transform=lambda value, _: value.split("|"))
+        .link_column("Login ID", "first_login", type="json", transform=lambda value, _: {"was": value})
+        .link_column("full_name", "numbers", type="bigint[]", transform=lambda value, _: [len(value), 7])
+    )
+    model = mapping.applied(USERS)
+    migrate(database_url, "canvas", [model])
+    assert load(database_url, model).inserted == 4
+    with connect(database_url) as connection:
+        query = "select tags, first_login, numbers from canvas.users order by canvas_id limit 2"
+        assert connection.execute(query).fetchall() == [
+            ('["x", "y"]', {"was": "a"}, [3, 7]),
+            ('[""]', {"was": "test"}, [3, 7]),
+        ]
 
 
 def test_a_rewritten_function_is_applied_to_rows_that_did_not_change(database_url: str) -> None:

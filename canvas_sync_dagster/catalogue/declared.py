@@ -1,0 +1,72 @@
+"""A table by declaration alone: a report of one's own becomes a model, without a line of code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from canvas_sync_dagster.catalogue.model import SYSTEM_COLUMNS, Column, ColumnType, Model, ReportFeed
+from canvas_sync_dagster.catalogue.overrides import column_type
+from canvas_sync_dagster.errors import SettingError
+
+STATE_PREFIX = "canvas_sync_"
+"""How our own tables in a tenant's schema begin."""
+
+Declared = str | Mapping[str, str]
+"""A column, or its name and type."""
+
+
+def declared_table(
+    name: str,
+    *,
+    report: str,
+    key: Sequence[str],
+    columns: Mapping[str, Declared],
+    parameters: Mapping[str, object],
+    per_term: bool,
+    updated_after: bool,
+    parents: Sequence[str],
+) -> Model:
+    """Makes the model of a table that a report fills.
+
+    Raises:
+        SettingError: The declaration contradicts itself, or PostgreSQL would not take it.
+    """
+    where = f"simple_table {name}"
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name) or name.startswith(STATE_PREFIX):
+        allowed = f"small letters, digits and underscores, at most 63, not beginning with {STATE_PREFIX}"
+        raise SettingError("simple_table", "this is no name for a table", allowed=allowed, value=name)
+    made = tuple(_column(header, each, where, key) for header, each in columns.items())
+    names = [column.name for column in made]
+    system = {column.name for column in SYSTEM_COLUMNS}
+    if taken := sorted({each for each in names if each in system or names.count(each) > 1}):
+        raise SettingError(f"{where}: columns", "it is there already", allowed="a name of its own", value=taken[0])
+    if lost := [each for each in key if each not in names] or ([""] if not key else []):
+        raise SettingError(f"{where}: key", "there is no such column", allowed=", ".join(names), value=lost[0])
+    return Model(
+        name=name,
+        columns=made,
+        feed=ReportFeed(report, as_parameters(parameters), takes_updated_after=updated_after),
+        key=tuple(key),
+        term_scoped=per_term,
+        parents=tuple(parents),
+        comment=f"Rows of {report}.",
+    )
+
+
+def as_parameters(given: Mapping[str, object]) -> dict[str, str]:
+    """Writes what is asked of a report as Canvas reads it.
+
+    >>> as_parameters({"include_deleted": True, "limit": 5})
+    {'include_deleted': 'true', 'limit': '5'}
+    """
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+
+
+def _column(header: str, given: Declared, where: str, key: Sequence[str]) -> Column:
+    named = {"name": given} if isinstance(given, str) else dict(given)
+    if unknown := sorted(named.keys() - {"name", "type"}):
+        raise SettingError(f"{where}: {header}", "there is no such word", allowed="name, type", value=unknown[0])
+    name = named.get("name", header)
+    guessed = ColumnType.BIGINT if name in key and name.endswith("_id") else ColumnType.TEXT
+    return Column(name, column_type(named["type"], f"{where}: {name}") if "type" in named else guessed, (header,))

@@ -1,0 +1,91 @@
+"""What runs in which order: models, reports of one's own, and steps inserted between them, as the gem's chains.
+
+A sync has two parts: what belongs to no term runs first, in one run; then everything else, once for each term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.sync.own import CustomReport, Insertion
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Everything that has a place in a sync.
+
+    Attributes:
+        models: By name.
+        reports: Of the user's own, by the names of their assets.
+        insertions: Steps of the user's own, by name.
+        tables: Tables by declaration, with what comes before each.
+    """
+
+    models: Mapping[str, Model]
+    reports: Mapping[str, CustomReport]
+    insertions: Mapping[str, Insertion]
+    tables: Mapping[str, tuple[str, ...]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.models, *self.reports, *self.insertions)
+
+    def is_per_term(self, name: str) -> bool:
+        """Says whether something runs once for each term: a step does if any of its neighbours does."""
+        if name in self.models:
+            return self.models[name].term_scoped
+        if name in self.reports:
+            return self.reports[name].per_term
+        return any(self.is_per_term(each) for each in self.insertions[name].neighbours)
+
+    def before(self, name: str) -> tuple[str, ...]:
+        """Names what the user has put before something: its own `deps` or `after`, and steps that are `before` it."""
+        own = self.tables.get(name, ())
+        if name in self.reports:
+            own = self.reports[name].deps
+        elif name in self.insertions:
+            own = self.insertions[name].after
+        return (*own, *(step.name for step in self.insertions.values() if name in step.before))
+
+    def refuse_impossible(self) -> None:
+        """Checks what the user has put where.
+
+        Raises:
+            SettingError: Something is to wait for what runs later in any case, or for itself.
+        """
+        for earlier, later in self._edges():
+            if self.is_per_term(earlier) and not self.is_per_term(later):
+                raise SettingError(
+                    later,
+                    f"it cannot come after {earlier}, which runs once for each term, when {later} has run already",
+                    allowed="per_term=True, a place among what belongs to no term, or @sync.on_sync for after all terms",
+                )
+
+    def _edges(self) -> Iterator[tuple[str, str]]:
+        for name in self.names:
+            for earlier in self.before(name):
+                yield earlier, name
+
+
+def refuse_cycles(before: Mapping[str, tuple[str, ...]]) -> None:
+    """Checks that nothing waits for itself.
+
+    Args:
+        before: Name → what comes before it.
+
+    Raises:
+        SettingError: Something does.
+
+    >>> refuse_cycles({"users": ("mine",), "mine": ("terms",)})
+    """
+    try:
+        TopologicalSorter(before).prepare()
+    except CycleError as error:
+        circle = " → ".join(reversed(error.args[1]))
+        raise SettingError(
+            "the order of steps", f"goes in a circle: {circle}", allowed="an order with an end"
+        ) from None

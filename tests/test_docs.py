@@ -1,0 +1,152 @@
+"""What the pages show is true: their Python runs, their commands exist, their YAML is understood."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import psycopg
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from canvas_sync_dagster import CanvasSync
+from canvas_sync_dagster.cli import main
+from canvas_sync_dagster.settings import Settings
+from canvas_sync_dagster.testing import LocationUnderTest, code_location
+
+ROOT = Path(__file__).parent.parent
+GENERATED = {"reference.md", "settings.md", "tables.md"}
+PAGES = [
+    page
+    for folder in (".", "docs", "examples", "deploy")
+    for page in sorted((ROOT / folder).glob("*.md"))
+    if page.name not in GENERATED
+]
+PREAMBLE = """
+from collections import defaultdict
+seen, vault = [], defaultdict(lambda: "simulated~token")
+def create_or_update(row): seen.append(row)
+"""
+FEWER_LINES = 15
+"""Of the user's own, from `init` to a first report of one's own that is materialized."""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocationUnderTest]:
+    """The Python of a page, put together as one `definitions.py`, on a simulated Canvas."""
+    (tmp_path / "canvas_sync.yaml").write_text(
+        "tenants: {canvas: {models: [terms, accounts, users, courses, sections]}}"
+    )
+    # Where a page shows an example before the parts, the parts come first all the same.
+    parts = sorted(blocks(request.param, "python"), key=lambda block: "import CanvasSync" not in block)
+    content = PREAMBLE + "\n".join(parts)
+    content = content.replace('"canvas_sync.yaml"', repr(str(tmp_path / "canvas_sync.yaml")))
+    (tmp_path / "definitions.py").write_text(content)
+    with code_location(tmp_path / "definitions.py") as found:
+        yield found
+
+
+@pytest.mark.parametrize("location", ["docs/from-canvas-sync.md"], indirect=True)
+def test_the_translations_of_the_gems_examples_do_what_the_page_says(location: LocationUnderTest) -> None:
+    canvas, seen = location.canvas, sys.modules["definitions"].seen
+    canvas.add_report("my_really_cool_report_csv", lambda asked: f"term,flag\n{asked['enrollment_term_id']},1\n")
+    canvas.add_report("some_report_csv", "course id,score\n2001,7.5\n")
+    root = location.run()
+    assert root.keys() >= {"after_terms", "beside_users", "course_audits", "users", "terms"}
+    with psycopg.connect(location.database_url) as connection:
+        connection.execute("create table my_sections (canvas_id bigint, name text)")
+    term = location.run(term=118)
+    assert term["my_really_cool_report"]["rows"] == 1
+    assert term["after_courses"]["courses"] == len(location.rows("select 1 from canvas.courses"))
+    assert location.rows("select * from canvas.cool") == [("118", 1)]
+    assert len(location.rows("select * from my_sections")) == term["sections"]["rows_in_report"] > 0
+    assert location.rows("select initials, pronouns from canvas.users where canvas_id = 1002")[0][0]
+    seen.clear()
+    assert location.deliver(*canvas.save_again("users", 1), *canvas.save_again("courses", 1)) == {"applied": 2}
+    assert len(seen) == 3
+    assert "course_updated" in seen
+
+
+@pytest.mark.parametrize("location", ["docs/your-own.md"], indirect=True)
+def test_the_guide_is_a_location_that_loads_and_syncs(location: LocationUnderTest) -> None:
+    canvas = location.canvas
+    canvas.add_report("course_scores_csv", "course_id,score\n2001,7\n")
+    canvas.add_report("my_really_cool_report_csv", "a,b\n1,2\n")
+    canvas.add_report("some_report_csv", "course id,score\n2001,7.5\n")
+    assert location.run().keys() >= {"course_audits", "users"}
+    made = location.run(term=118)
+    assert (made["cool"]["columns"], made["course_scores"]["scores"]) == (2, 1)
+    assert len(location.rows("select * from accounts_seen")) == 1
+
+
+def test_from_init_to_a_report_of_ones_own_it_takes_few_lines(tmp_path: Path) -> None:
+    report = blocks("docs/your-own.md", "python")[0]
+    first, others = blocks("docs/your-own.md", "python test")
+    lines = [line for block in (report, first) for line in block.splitlines() if line.strip()]
+    assert len(lines) < FEWER_LINES
+    (command,) = re.findall(r"^canvas-sync (init school .*)$", "".join(blocks("docs/your-own.md", "")), re.MULTILINE)
+    target = tmp_path / "school"
+    assert (
+        CliRunner().invoke(main, [str(target) if word == "school" else word for word in shlex.split(command)]).exit_code
+        == 0
+    )
+    definitions = target / "definitions.py"
+    definitions.write_text(definitions.read_text().replace("defs = ", f"{report}\n\ndefs = "))
+    (target / "tests" / "test_course_scores.py").write_text(f"{first}\n\n{others}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=target,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout
+
+
+def commands() -> list[tuple[str, str]]:
+    """Finds each `canvas-sync …` that a page shows."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        shown = re.findall(r"(?:`|^)(?:\./run )?canvas-sync ([^`\n]+)", text, flags=re.MULTILINE)
+        found += [(page.name, line) for line in shown]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_every_command_that_a_page_shows_exists_with_its_options(page: str, line: str) -> None:
+    words = [word for word in shlex.split(line, comments=True) if not word.startswith("#")]
+    context = click.Context(main, info_name="canvas-sync")
+    command: click.Command = main
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None, f"{page}: canvas-sync {line}"
+        context = found.make_context(found.name, [], parent=context, resilient_parsing=True)
+        command = context.command
+    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {
+        "--help",
+        "--version",
+    }
+    assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known, f"{page}: canvas-sync {line}"
+
+
+@pytest.mark.parametrize("text", blocks("docs/your-own.md", "yaml") + blocks("docs/operations.md", "yaml"))
+def test_every_piece_of_yaml_is_understood(text: str) -> None:
+    content = yaml.safe_load(text.replace("{{ env.SCHOOL_TOKEN }}", "${SCHOOL_TOKEN}"))
+    content = content.get("attributes", content)
+    if content.keys() <= {"tenants", "mappings", "legacy_ids"}:
+        settings = Settings.from_content(content, {"SCHOOL_TOKEN": "7~x"}, source=Path("page.yaml"))
+        assert CanvasSync(settings).models

@@ -1,0 +1,45 @@
+"""What users import is listed, is there, is documented, and is typed."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import pytest
+
+import canvas_sync_dagster
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster import (  # noqa: F401 (mypy finds them)
+        Canvas,
+        CanvasSync,
+        DownloadedReport,
+        InsertionContext,
+        LiveEvent,
+        ReportContext,
+        TenantSettings,
+    )
+
+
+def test_what_is_listed_is_there_and_the_other_way_round() -> None:
+    assert canvas_sync_dagster.__all__ == sorted(canvas_sync_dagster.__all__)
+    assert dir(canvas_sync_dagster) == canvas_sync_dagster.__all__
+    assert set(canvas_sync_dagster.__all__) == set(canvas_sync_dagster._HOMES)
+
+
+@pytest.mark.parametrize("name", canvas_sync_dagster.__all__)
+def test_every_public_name_and_method_says_what_it_is_for(name: str) -> None:
+    found = getattr(canvas_sync_dagster, name)
+    members = [member for key, member in vars(found).items() if not key.startswith("_") and inspect.isfunction(member)]
+    silent = [each.__qualname__ for each in (found, *members) if not (each.__doc__ or "").strip()]
+    assert [each for each in silent if "validator" not in each] == []
+
+
+def test_types_are_shipped() -> None:
+    assert files(canvas_sync_dagster).joinpath("py.typed").is_file()
+
+
+def test_a_name_that_is_not_there_is_an_ordinary_error() -> None:
+    with pytest.raises(AttributeError, match="CanvasSynk"):
+        _ = canvas_sync_dagster.CanvasSynk
