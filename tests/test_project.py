@@ -405,9 +405,11 @@ class TestBatches:
         assert self.execute(definitions, instance, "canvas__sync_root", root)
         terms = self.look(definitions, instance).run_requests
         assert [each.partition_key for each in terms] == ["116", "118"]
+        assert [each.tags["canvas_sync/term"] for each in terms] == ["Spring 2026", "Fall 2026"]
         for each in terms:
             assert self.execute(definitions, instance, "canvas__sync_term", each)
-        self.look(definitions, instance)
+        last = self.look(definitions, instance)
+        assert last.cursor == "canvas:default:2026-09-02T03:00: completed, 2 terms done"
         assert rows(database_url, "select status, full_sync from canvas.canvas_sync_sync_batches") == [
             ("completed", True)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -25,7 +26,8 @@ def run_options(
         SyncUnderWayError: It would be a second sync of its tenant and genre.
     """
     run = context.run
-    key = batch_key(context.instance, run, code_location, slug)
+    steps = {node.name for node in context.job_def.nodes}
+    key = batch_key(context.instance, run, steps, code_location, slug)
     return sync_options.options(
         run_id=run.run_id,
         batch_id=key,
@@ -34,16 +36,26 @@ def run_options(
     )
 
 
-def batch_key(instance: dg.DagsterInstance, run: dg.DagsterRun, code_location: CodeLocation, slug: str) -> str:
+def batch_key(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, steps: Set[str], code_location: CodeLocation, slug: str
+) -> str:
     """Returns the batch of a run; of a run that belongs to none its own id.
 
     The root job that a person launches in the UI, whole, becomes a batch: the sensor then launches the term runs.
+
+    Args:
+        instance: Where the run is.
+        run: Which one.
+        steps: All steps of its job.
+        code_location: The tenants.
+        slug: Which of them.
 
     Raises:
         SyncUnderWayError: Another batch of the tenant and genre is under way.
     """
     by_hand = run.job_name == f"{slug}__sync_root" and run.remote_job_origin is not None
-    if BATCH_TAG in run.tags or not by_hand or run.asset_selection or run.step_keys_to_execute:
+    whole = not run.asset_selection and steps <= set(run.step_keys_to_execute or steps)
+    if BATCH_TAG in run.tags or not by_hand or not whole:
         return run.tags.get(BATCH_TAG, run.run_id)
     key = f"{slug}:by hand:{run.root_run_id or run.run_id}"
     ours = code_location.batches(slug)

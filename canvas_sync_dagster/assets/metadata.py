@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 
 
-def materialization(tenant: TenantSettings, outcome: SyncOutcome, each: ModelOutcome) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Tells what one load did to one table."""
+def materialization(
+    tenant: TenantSettings, outcome: SyncOutcome, each: ModelOutcome, batch: str
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Tells what one load did to one table, in which batch."""
     loading = sum(each.counts.seconds.values())
     metadata: dict[str, Any] = {
         "dagster/row_count": each.table_rows,
@@ -27,6 +29,7 @@ def materialization(tenant: TenantSettings, outcome: SyncOutcome, each: ModelOut
         "mode_reason": outcome.decision.reason,
         "observed_at": dg.MetadataValue.timestamp(outcome.observed_at),
         "source": outcome.source,
+        "batch": batch,
         "rows_per_second": round(each.counts.rows_in_report / loading) if loading else 0,
         "seconds": round(outcome.waited + loading, 3),
         "seconds_waiting": round(outcome.waited, 3),

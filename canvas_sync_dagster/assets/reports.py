@@ -65,7 +65,7 @@ def report_asset(
         for name, why in outcome.skipped.items():
             context.log.warning(f"{tenant.slug}/{name} is skipped: {why}")
         for each in outcome.models:
-            yield materialization(tenant, outcome, each)
+            yield materialization(tenant, outcome, each, options.batch_id)
             yield from check_results(tenant.slug, each, context.selected_asset_check_keys)
 
     return report

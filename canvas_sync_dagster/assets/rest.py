@@ -49,7 +49,7 @@ def rest_asset(
                 # Keys are only ever added: deleting one under a run would fail that run at its end.
                 name = str(term_partitions(tenant.slug).name)
                 context.instance.add_dynamic_partitions(name, list(live_term_ids(session)))
-        yield materialization(tenant, outcome, outcome.models[0])
+        yield materialization(tenant, outcome, outcome.models[0], options.batch_id)
         yield from check_results(tenant.slug, outcome.models[0], context.selected_asset_check_keys)
 
     return rest_list

@@ -13,6 +13,8 @@ from canvas_sync_dagster.settings import TenantSettings
 BATCH_TAG = "canvas_sync/batch_id"
 GENRE_TAG = "canvas_sync/genre"
 TENANT_TAG = "canvas_sync/tenant"
+TERM_TAG = "canvas_sync/term"
+"""Name of the term, beside its id in `dagster/partition`."""
 MODE_TAG = "canvas_sync/mode"
 UPDATED_AFTER_TAG = "canvas_sync/updated_after"
 

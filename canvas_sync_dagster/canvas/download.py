@@ -65,7 +65,7 @@ def download(
             continue
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise _local(error, path) from error
+            raise disk_error(error, path.parent) from error
         part.replace(path)
         return size
     part.unlink(missing_ok=True)
@@ -113,9 +113,10 @@ def looks_like_html(start: bytes) -> bool:
     return start[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype", b"<html"))
 
 
-def _local(error: OSError, path: Path) -> LocalDiskError:
+def disk_error(error: OSError, directory: Path) -> LocalDiskError:
+    """Says why nothing can be written to a directory."""
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     what = "is full" if full else f"cannot be written ({error.strerror})"
     return LocalDiskError(
-        f"the disk of {path.parent} {what}. Make room there, or point CANVAS_SYNC_HOME to another disk."
+        f"the disk of {directory} {what}. Make room there, or point CANVAS_SYNC_HOME to another disk."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.live_events.inbox import depth
+from canvas_sync_dagster.live_events.silence import read_rhythm
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.session import database_url
@@ -23,9 +26,6 @@ from canvas_sync_dagster.sync.standing import Standing, standings
 from canvas_sync_dagster.warehouse.batches import latest_batches, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import missing
-
-SILENCE = 24.0
-"""Hours without an event after which Canvas may have stopped sending, or the receiver may be down."""
 
 
 @click.command()
@@ -62,7 +62,7 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
             "models": _models(connection, schema, found),
             "under_way": [_batch(each) for each in open_batches(connection, schema)],
             "batch": next((_batch(each) for each in latest_batches(connection, schema, 1)), None),
-            "events": _events(connection, schema),
+            "events": _events(connection, schema, _synced(found, location.models)),
             "rejects": _count(connection, schema, "canvas_sync_rejected_rows"),
         }
 
@@ -129,14 +129,36 @@ def _batch(batch: Any) -> dict[str, Any]:
     }
 
 
-def _events(connection: Connection, schema: str) -> dict[str, Any]:
-    found = depth(connection, schema)
-    silent = (datetime.now(UTC) - found.latest).total_seconds() / 3600 if found.latest else None
+def _synced(found: list[Standing], models: Sequence[Model]) -> datetime | None:
+    """Says up to when all models that events speak of were synced; terms that are over are not synced any more."""
+    spoken_of = {model.name for model in models if model.events}
+    latest: dict[str, datetime] = {}
+    for each in found:
+        if each.model in spoken_of and each.mark and each.mark.observed_at:
+            latest[each.model] = max(latest.get(each.model, each.mark.observed_at), each.mark.observed_at)
+    return min(latest.values(), default=None)
+
+
+def _events(connection: Connection, schema: str, synced: datetime | None) -> dict[str, Any]:
+    """Tells what waits, and when events did not come.
+
+    Args:
+        connection: To the tenant's database.
+        schema: In it.
+        synced: Up to when all models that events speak of were synced; None if none was.
+    """
+    found, rhythm = depth(connection, schema), read_rhythm(connection, schema)
+    silent = found.latest is not None and datetime.now(UTC) - found.latest > rhythm.unusual
+    gaps = [
+        {"since": gap.since, "until": gap.until, "repaired": synced is not None and synced > gap.until}
+        for gap in rhythm.gaps
+    ]
     return {
         "waiting": found.waiting,
         "dead": found.counts.get("dead", 0),
         "latest": found.latest,
-        "silent": silent is not None and silent > SILENCE,
+        "silent": silent,
+        "gaps": gaps,
     }
 
 
@@ -160,8 +182,17 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
     )
     if events["silent"]:
         screen.print(
-            f"no live event since {_when(events['latest'])}: is the receiver up, and the subscription active? "
-            "The next sync reaches back over the gap by itself."
+            f"no live event since {_when(events['latest'])}, which is longer than usual: is the receiver up, and the "
+            "subscription active? The next sync reaches back over the gap by itself."
+        )
+    for gap in events["gaps"]:
+        screen.print(
+            f"no live event from {_when(gap['since'])} to {_when(gap['until'])}, which was longer than usual: "
+            + (
+                "syncs have reached back over it."
+                if gap["repaired"]
+                else "the next sync reaches back over it by itself."
+            )
         )
 
 

@@ -19,6 +19,7 @@ from canvas_sync_dagster.errors import CanvasSyncError, DataRejectedError
 from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, named
 from canvas_sync_dagster.live_events.inbox import TABLE, Row, claim, ensure_partitions, fail, postpone, settle
 from canvas_sync_dagster.live_events.plan import planned
+from canvas_sync_dagster.live_events.silence import listen
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.mapping import event_row, shard_of
 from canvas_sync_dagster.sync.session import Session
@@ -82,7 +83,9 @@ def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_lo
 
 def _claimed(session: Session) -> list[Row]:
     with connect(session.database_url) as connection:
-        return claim(connection, session.schema, AT_ONCE)
+        rows = claim(connection, session.schema, AT_ONCE)
+        listen(connection, session.schema, [row.received_at for row in rows])
+        return rows
 
 
 def backlog(session: Session) -> tuple[int, int | None]:

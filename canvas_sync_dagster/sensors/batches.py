@@ -10,7 +10,7 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.callbacks import OnSync, tell_of_batch
 from canvas_sync_dagster.assets.lost import batch_runs, close_abandoned, fail_lost_runs, is_abandoned
-from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG
+from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG, TERM_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.settings import TenantSettings
 
@@ -52,9 +52,11 @@ def batch_sensor(
                 said.append(f"{batch.key}: {reason}")
         except CanvasSyncError as error:
             return dg.SkipReason(str(error))
+        # The page of the sensor lists its cursor beside each tick, and keeps that of the last sync.
+        cursor = "; ".join(said) or context.cursor
         if requests:
-            return dg.SensorResult(run_requests=requests)
-        return dg.SkipReason("; ".join(said) or f"no sync of {slug} is under way")
+            return dg.SensorResult(run_requests=requests, cursor=cursor)
+        return dg.SensorResult(skip_reason="; ".join(said) or f"no sync of {slug} is under way", cursor=cursor)
 
     return look_after
 
@@ -86,16 +88,25 @@ def _go_on(
         concurrency=tenant.term_concurrency,
         go_on=tenant.on_failed_term == "continue",
     )
-    ours.note(batch, {"terms": list(step.terms)} if step.terms is not None else {})
+    if step.terms is None:
+        ours.note(batch, {})
+    else:
+        ours.note_terms(batch, step.terms)
     if step.close and ours.close(batch, step.close, step.reason, ids):
         tell_of_batch(callbacks, batch, step.close, step.reason, context.log)
     known = set(context.instance.get_dynamic_partitions(f"canvas_terms__{tenant.slug}"))
     tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: tenant.slug}
     asked = batch.details.get("options")
     config = {"resources": {"sync_options": {"config": asked}}} if asked else {}
+    names = ours.term_names() if step.launch else {}
     requests = [
-        dg.RunRequest(run_key=f"{batch.key}:{term}", partition_key=term, tags=tags, run_config=config)
+        dg.RunRequest(
+            run_key=f"{batch.key}:{term}",
+            partition_key=term,
+            tags={**tags, TERM_TAG: names.get(term) or term},
+            run_config=config,
+        )
         for term in step.launch
         if term in known
     ]
-    return requests, step.reason
+    return requests, f"{step.close}, {step.reason}" if step.close else step.reason

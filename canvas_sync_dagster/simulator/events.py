@@ -6,85 +6,20 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import httpx
 import jwt
-import polars as pl
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT, SHARD, University
+from canvas_sync_dagster.simulator.event_bodies import OWN, SPOKEN, Body, Spoken, global_id
+from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT, University
 
-SHARD_NUMBER = 7
-"""The shard that this Canvas lives on; its own ids are local in REST and reports, global in most events."""
 ISSUER = "https://live-events.canvas.instructure.com"
 TRIES = 4
-
-Body = dict[str, Any]
-
-
-def global_id(number: int | None) -> str | None:
-    """Spells an id as events do: global, as text; those of other shards are global already."""
-    if number is None:
-        return None
-    return str(number if number >= SHARD else SHARD_NUMBER * SHARD + number)
-
-
-def _local(number: int | None) -> str | None:
-    return None if number is None else str(number)
-
-
-def _course(row: Body) -> Body:
-    return {"course_id": global_id(row["id"]), "account_id": global_id(row["account_id"]), "name": row["name"],
-            "workflow_state": row["state"], "uuid": f"uuid-{row['id']}"}  # fmt: skip
-
-
-def _section(row: Body) -> Body:
-    return {"course_section_id": _local(row["id"]), "course_id": _local(row["course_id"]), "name": row["name"],
-            "nonxlist_course_id": _local(row["nonxlist_course_id"]), "sis_source_id": row["sis_id"],
-            "workflow_state": row["state"], "start_at": None, "end_at": None}  # fmt: skip
-
-
-def _enrollment(row: Body) -> Body:
-    return {"enrollment_id": global_id(row["id"]), "user_id": global_id(row["user_id"]), "type": row["type"],
-            "course_section_id": global_id(row["section_id"]), "course_id": global_id(row["course_id"]),
-            "workflow_state": row["state"], "limit_privileges_to_course_section": False}  # fmt: skip
-
-
-def _user(row: Body) -> Body:
-    name = f"{row['first_name']} {row['last_name']}".strip()
-    return {
-        "user_id": global_id(row["id"]),
-        "name": name,
-        "short_name": row["first_name"],
-        "workflow_state": "registered",
-    }
-
-
-def _assignment(row: Body) -> Body:
-    return {"assignment_id": global_id(row["id"]), "context_id": global_id(row["course_id"]), "context_type": "Course",
-            "title": row["title"], "description": row["description"], "points_possible": row["points"],
-            "workflow_state": row["state"]}  # fmt: skip
-
-
-def _account(row: Body) -> Body:
-    return {"account_id": row["id"], "name": row["name"], "parent_account_id": row["parent_id"],
-            "root_account_id": ROOT_ACCOUNT, "workflow_state": row["state"]}  # fmt: skip
-
-
-BODIES: dict[str, tuple[str, Callable[[Body], Body]]] = {
-    "accounts": ("account", _account),
-    "users": ("user", _user),
-    "courses": ("course", _course),
-    "sections": ("course_section", _section),
-    "enrollments": ("enrollment", _enrollment),
-    "assignments": ("assignment", _assignment),
-}
-"""Table of the university → what its events are called, and what they say."""
 
 
 class EventSource:
@@ -92,34 +27,37 @@ class EventSource:
 
     def __init__(self, university: University) -> None:
         self._university = university
-        self._seen = {table: getattr(university, table) for table in BODIES}
+        self._seen = {table: spoken.rows(university) for table, spoken in OWN.items()}
 
-    def take(self) -> list[Body]:
-        """Returns an event for each row that is new or differs."""
+    def take(self, *, everything: bool = False) -> list[Body]:
+        """Returns an event for each row that is new or differs.
+
+        Args:
+            everything: Also of the tables that follow from others; of those, since it was last asked for everything.
+        """
         found = []
-        for table, (name, body) in BODIES.items():
-            now: pl.DataFrame = getattr(self._university, table)
-            before = self._seen[table]
+        for table, spoken in (SPOKEN if everything else OWN).items():
+            now = spoken.rows(self._university)
+            before = self._seen.get(table, now)
             self._seen[table] = now
             changed = now.join(before, on=now.columns, how="anti", nulls_equal=True, maintain_order="left")
-            known = set(changed.join(before, on="id", how="semi").get_column("id").to_list())
-            for row in self._with_course(table, changed).to_dicts():
-                verb = "updated" if row["id"] in known else "created"
-                found.append(event(f"{name}_{verb}", body(row), row["updated_at"], row.get("course_id")))
+            known = set(changed.join(before, on=spoken.key, how="semi").get_column(spoken.key).to_list())
+            for row in changed.to_dicts():
+                verb = "updated" if row[spoken.key] in known else "created"
+                at = row.get("updated_at") if table in OWN else None
+                found.append(_event_of(spoken, verb, row, at or self._university.now))
         return found
 
     def saved_again(self, table: str, number: int) -> list[Body]:
         """Returns the events of rows that were saved without a change, which Canvas tells as well."""
-        name, body = BODIES[table]
-        rows: pl.DataFrame = self._with_course(table, getattr(self._university, table).head(number))
-        now = self._university.now
-        return [event(f"{name}_updated", body(row), now, row.get("course_id")) for row in rows.to_dicts()]
+        spoken = SPOKEN[table]
+        rows = spoken.rows(self._university).head(number).to_dicts()
+        return [_event_of(spoken, "updated", row, self._university.now) for row in rows]
 
-    def _with_course(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
-        if table != "enrollments":
-            return rows
-        homes = self._university.sections.select(section_id="id", course_id="course_id")
-        return rows.join(homes, on="section_id", how="left", maintain_order="left")
+
+def _event_of(spoken: Spoken, verb: str, row: Body, at: datetime) -> Body:
+    course = row.get(spoken.course) if spoken.course else None
+    return event(f"{spoken.event}_{verb}", spoken.body(row), at, course)
 
 
 def event(name: str, body: Body, at: datetime, course: int | None = None) -> Body:

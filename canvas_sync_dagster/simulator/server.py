@@ -76,9 +76,14 @@ class SimulatedCanvas:
         """What its live events are signed with."""
         return self._app.signer.get()
 
-    def take_events(self) -> list[dict[str, Any]]:
-        """Returns the live events of what changed since the last call, unsigned, in the order of their models."""
-        return self._events.take()
+    def take_events(self, *, everything: bool = False) -> list[dict[str, Any]]:
+        """Returns the live events of what changed since the last call, unsigned, in the order of their models.
+
+        Args:
+            everything: Also of what follows from people and courses (groups, submissions, modules); of that, since the
+                last call for everything.
+        """
+        return self._events.take(everything=everything)
 
     def save_again(self, table: str, number: int) -> list[dict[str, Any]]:
         """Returns the live events of rows that somebody saved without changing them."""

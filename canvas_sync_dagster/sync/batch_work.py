@@ -13,7 +13,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.batches import leaving
-from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, ordered
+from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, ordered, refuse_unknown
 from canvas_sync_dagster.warehouse.batches import Batch, close_batch, latest_batches, note, open_batch, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import JobLog, close_lost_jobs, journal_silences
@@ -50,6 +50,11 @@ class Batches:
             exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_sync_batches',)).fetchone()
             return open_batches(connection, schema) if exists and exists[0] else []
 
+    @property
+    def named(self) -> Sequence[str]:
+        """The terms that a person has named for this time, instead of a rule; empty if none."""
+        return () if self.scope is None or callable(self.scope) else self.scope
+
     def terms(self, batch_key: str) -> list[str]:
         """Returns the terms that a batch covers, in order: those in scope, and those that have just left it."""
         with self.connected("reading terms") as connection:
@@ -57,9 +62,32 @@ class Batches:
             earlier = latest_batches(connection, self.tenant.schema_in_database)
         scope = self._in_scope(known, datetime.now(UTC))
         done = (each for each in earlier if each.status == "completed" and each.genre == self.tenant.batch_genre)
-        last = next((each.terms for each in done if each.terms is not None), ())
+        # Whoever names terms for once says nothing of the others, neither now nor next time.
+        last = () if self.named else next((each.scope for each in done if each.scope is not None), ())
         alive = [term.id for term in known if not term.deleted]
         return ordered([*scope, *leaving(last, scope, alive)], self.tenant.term_order, batch_key)
+
+    def refuse_unknown_terms(self) -> None:
+        """Refuses names that stand for no term.
+
+        Raises:
+            SettingError: Tells which, and what there is.
+        """
+        with self.connected("reading terms") as connection:
+            refuse_unknown(read_terms(connection, self.tenant.schema_in_database), self.named)
+
+    def note_terms(self, batch: Batch, terms: Sequence[str]) -> None:
+        """Keeps the terms of a batch, and which of them are in scope: one that has left it gets its last sync once."""
+        details: dict[str, Any] = {"terms": list(terms)}
+        if not self.named:
+            scope = self.terms_in_scope(datetime.now(UTC))
+            details["scope"] = [term for term in terms if term in scope]
+        self.note(batch, details)
+
+    def term_names(self) -> dict[str, str]:
+        """Returns what people call the terms, by id."""
+        with self.connected("reading terms") as connection:
+            return {term.id: term.name for term in read_terms(connection, self.tenant.schema_in_database)}
 
     def terms_in_scope(self, now: datetime) -> list[str]:
         """Returns the terms that a sync would cover."""
@@ -94,7 +122,7 @@ class Batches:
             return journal_silences(connection, schema) if exists and exists[0] else {}
 
     def close_journal(self, run_id: str, reason: str) -> dict[str, Any] | None:
-        """Closes what a run has left open in the journal; returns its last job."""
+        """Closes what a run has left open in the journal; returns its last failed job, else its last."""
         schema = self.tenant.schema_in_database
         with self.connected("closing the journal") as connection:
             exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_job_logs',)).fetchone()

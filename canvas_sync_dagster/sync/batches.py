@@ -75,8 +75,13 @@ def next_step(
     if active:
         return Step(reason=f"{active} term runs are under way")
     lost = [term for term in planned if runs.get(term) is RunState.FAILURE]
+    skipped = f"; {len(waiting)} were not begun" if waiting else ""
     reason = (
-        f"terms {', '.join(lost)} failed" if lost else "the root run failed" if failed else f"{len(planned)} terms done"
+        f"terms {', '.join(lost)} failed{skipped}"
+        if lost
+        else "the root run failed"
+        if failed
+        else f"{len(planned)} terms done"
     )
     return Step(planned if terms is None else None, close="failed" if failed else "completed", reason=reason)
 

@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from canvas_sync_dagster.canvas.archive import Opener, open_tables
+from canvas_sync_dagster.canvas.download import disk_error
 from canvas_sync_dagster.canvas.lifecycle import Limits
 from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile, available_reports
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
@@ -153,10 +154,18 @@ def _mark_name(session: Session, model: Model, options: SyncOptions) -> str:
 
 @contextmanager
 def download_directory(session: Session) -> Iterator[Path]:
-    """Makes a directory that is gone with the op; what a killed one left goes with the embedded home."""
+    """Makes a directory that is gone with the op; what a killed one left goes with the embedded home.
+
+    Raises:
+        LocalDiskError: It cannot be made.
+    """
     downloads = session.home / "downloads"
-    downloads.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=downloads, prefix=f"{session.tenant.slug}-") as name:
+    try:
+        downloads.mkdir(parents=True, exist_ok=True)
+        made = TemporaryDirectory(dir=downloads, prefix=f"{session.tenant.slug}-")
+    except OSError as error:
+        raise disk_error(error, downloads) from error
+    with made as name:
         yield Path(name)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from canvas_sync_dagster.errors import SettingError
+
 AHEAD = timedelta(days=120)
 """Terms that begin so soon are active, too: their courses are being made, and students enrolled."""
 
@@ -51,6 +53,19 @@ def in_scope(terms: Sequence[Term], scope: TermScope, now: datetime) -> list[str
         for term in live
         if "all" in named or ("active" in named and is_active(term, now)) or {term.id, term.sis_id or term.id} & named
     ]
+
+
+def refuse_unknown(terms: Sequence[Term], named: Sequence[str]) -> None:
+    """Refuses names that stand for no term.
+
+    Raises:
+        SettingError: Tells which, and what there is.
+    """
+    known = {name for term in terms for name in (term.id, term.sis_id)} | {"all", "active"}
+    if unknown := [name for name in named if name not in known]:
+        there = ", ".join(f"{term.id} ({term.name})" for term in terms if not term.deleted)
+        allowed = there or "none is known yet; `canvas-sync sync --models terms` reads them"
+        raise SettingError("--term-scope", "Canvas has no such term", allowed=allowed, value=", ".join(unknown))
 
 
 def is_active(term: Term, now: datetime) -> bool:

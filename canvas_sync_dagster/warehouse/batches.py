@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,6 +40,11 @@ class Batch:
     terms: tuple[str, ...] | None
     silence: timedelta
     details: Mapping[str, Any]
+
+    @property
+    def scope(self) -> Sequence[str] | None:
+        """Those of its terms that were in scope by rule; None where a person named them, or nothing is known yet."""
+        return self.details.get("scope")
 
 
 def open_batch(connection: Connection, schema: str, key: str, genre: str, details: Mapping[str, Any]) -> Batch | None:

@@ -9,6 +9,8 @@ DEEPEST = 500
 """Levels of nesting. PostgreSQL's stack ends at some thousands, Python's at a thousand; Canvas nests a handful."""
 LONGEST_NUMBER = 1000
 """Characters, and the largest exponent: PostgreSQL's numeric takes more, and no value of Canvas has a tenth of it."""
+NUL = r"\u0000"
+"""What to look for first: measured, the pattern alone costs a live event 70 µs, two thirds of reading it."""
 NUL_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 """An escaped NUL character, which jsonb cannot hold; the backslash before it is not itself escaped."""
 
@@ -19,7 +21,7 @@ def is_document(text: str) -> bool:
     >>> [is_document(text) for text in ('{"a": [1.5, null]}', "NaN", "1e9999", '"\\\\ud800"')]
     [True, False, False, False]
     """
-    if NUL_ESCAPE.search(text) or _may_be_too_deep(text):
+    if (NUL in text and NUL_ESCAPE.search(text)) or _may_be_too_deep(text):
         return False
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_number, parse_int=_number)
@@ -38,7 +40,7 @@ def document(value: object, *, canonical: bool = False) -> str:
         canonical: Whether equal values are to be written equally.
     """
     text = json.dumps(value, ensure_ascii=False, sort_keys=canonical).encode("utf-8", errors="replace").decode()
-    return NUL_ESCAPE.sub(r"\1", text)
+    return NUL_ESCAPE.sub(r"\1", text) if NUL in text else text
 
 
 def _may_be_too_deep(text: str) -> bool:

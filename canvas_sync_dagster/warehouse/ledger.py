@@ -14,12 +14,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import stamina
 from psycopg import sql
 
+from canvas_sync_dagster.errors import DatabaseUnavailableError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 
 ALIVE = ("requested", "started", "complete")
 """States of a report that may still be loaded."""
+RESTART_SECONDS = 60.0
+"""How long a server may be away: a restart takes seconds, and whoever has waited for hours need not begin again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +161,21 @@ class ReportLedger:
     def _connection(self, doing: str) -> Iterator[Connection]:
         # A connection of its own for each step: polling takes hours, through restarts of the server.
         with explained(self._url, doing):
-            connection = connect(self._url, autocommit=True)
+            connection = _connected(self._url)
             try:
                 yield connection
             finally:
                 connection.close()
+
+
+def _connected(url: str) -> Connection:
+    # Not as a decorator: that one logs the arguments, and the address holds a password.
+    for attempt in stamina.retry_context(
+        on=DatabaseUnavailableError, attempts=None, timeout=RESTART_SECONDS, wait_initial=0.2, wait_max=5
+    ):
+        with attempt:
+            connection = connect(url, autocommit=True)
+    return connection
 
 
 def mark_loaded(connection: Connection, schema: str, entry: int) -> None:

@@ -197,7 +197,7 @@ def journal_silences(connection: Connection, schema: str) -> dict[str, timedelta
 
 
 def close_lost_jobs(connection: Connection, schema: str, job_id: str, reason: str) -> dict[str, Any] | None:
-    """Writes into the journal that a run's jobs failed whose process died before it could; returns the run's last job."""
+    """Writes into the journal that a run's jobs failed whose process died before it could; returns its last failed one, else its last."""
     table = sql.Identifier(schema, "canvas_sync_job_logs")
     connection.execute(
         sql.SQL(
@@ -207,9 +207,10 @@ def close_lost_jobs(connection: Connection, schema: str, job_id: str, reason: st
         (reason[:TEXT_LIMIT], job_id),
     )
     row = connection.execute(
-        sql.SQL("select id, job_class, status, exception from {} where job_id = %s order by id desc limit 1").format(
-            table
-        ),
+        sql.SQL(
+            "select id, job_class, status, exception from {} where job_id = %s "
+            "order by (status = 'error') desc, id desc limit 1"
+        ).format(table),
         (job_id,),
     ).fetchone()
     return dict(zip(("id", "job_class", "status", "exception"), row, strict=True)) if row else None

@@ -31,6 +31,7 @@ from tests.fix_canvas import tenant_of
 ROOT_JOB = "canvas__sync_root"
 WORKSPACE = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name="canvas_sync_dagster.definitions"))
 ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(WORKSPACE, "__repository__"), ROOT_JOB)
+STEPS = {"canvas__terms", "canvas__accounts"}
 TAGS = {TENANT_TAG: "canvas", GENRE_TAG: "default"}
 
 
@@ -53,7 +54,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 def launched(instance: dg.DagsterInstance, **given: Any) -> dg.DagsterRun:
     """Makes a run as the UI launches it."""
-    given = {"tags": TAGS, "status": dg.DagsterRunStatus.STARTED} | given
+    given = {"tags": TAGS, "status": dg.DagsterRunStatus.STARTED, "step_keys_to_execute": sorted(STEPS)} | given
     run = create_run_for_test(instance, job_name=ROOT_JOB, remote_job_origin=ORIGIN, **given)
     instance.report_engine_event("begins", run)
     return run
@@ -63,8 +64,8 @@ def test_the_root_job_launched_by_hand_opens_a_batch_once(
     instance: dg.DagsterInstance, location: CodeLocation, database_url: str
 ) -> None:
     run = launched(instance)
-    key = batch_key(instance, run, location, "canvas")
-    assert batch_key(instance, run, location, "canvas") == key
+    key = batch_key(instance, run, STEPS, location, "canvas")
+    assert batch_key(instance, run, STEPS, location, "canvas") == key
     assert batch_runs(instance, "canvas", key)[0] is RunState.ACTIVE
     with psycopg.connect(database_url) as connection:
         query = "select status, metadata->>'trigger' from canvas.canvas_sync_sync_batches"
@@ -72,17 +73,19 @@ def test_the_root_job_launched_by_hand_opens_a_batch_once(
 
 
 def test_a_second_one_does_not_start_and_says_so(instance: dg.DagsterInstance, location: CodeLocation) -> None:
-    batch_key(instance, launched(instance), location, "canvas")
+    batch_key(instance, launched(instance), STEPS, location, "canvas")
     with pytest.raises(SyncUnderWayError, match=r"canvas \(default\) is under way"):
-        batch_key(instance, launched(instance), location, "canvas")
+        batch_key(instance, launched(instance), STEPS, location, "canvas")
 
 
 def test_a_part_of_the_root_job_and_a_run_of_a_batch_open_none(
     instance: dg.DagsterInstance, location: CodeLocation
 ) -> None:
     part = launched(instance, asset_selection=frozenset([dg.AssetKey(["canvas", "terms"])]))
-    assert batch_key(instance, part, location, "canvas") == part.run_id
-    assert batch_key(instance, launched(instance, tags=TAGS | {BATCH_TAG: "one"}), location, "canvas") == "one"
+    assert batch_key(instance, part, STEPS, location, "canvas") == part.run_id
+    step = launched(instance, step_keys_to_execute=["canvas__terms"])
+    assert batch_key(instance, step, STEPS, location, "canvas") == step.run_id
+    assert batch_key(instance, launched(instance, tags=TAGS | {BATCH_TAG: "one"}), STEPS, location, "canvas") == "one"
 
 
 def test_what_a_person_asks_of_the_root_run_is_asked_of_the_term_runs_too(
@@ -91,7 +94,7 @@ def test_what_a_person_asks_of_the_root_run_is_asked_of_the_term_runs_too(
     definitions = sync.definitions()
     config = {"resources": {"sync_options": {"config": {"report_max_tries": 2}}}}
     run = launched(instance, run_config=config, tags=TAGS | {MODE_TAG: "full"})
-    key = batch_key(instance, run, location, "canvas")
+    key = batch_key(instance, run, STEPS, location, "canvas")
     job = definitions.resolve_job_def(ROOT_JOB)
     assert job.execute_in_process(instance=instance, tags={BATCH_TAG: key}).success
     instance.report_run_canceled(run)

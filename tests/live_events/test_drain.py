@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,8 +17,11 @@ from canvas_sync_dagster.live_events.event import read_event
 from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent
 from canvas_sync_dagster.live_events.inbox import MOST_ATTEMPTS, depth, ensure_partitions, replay, store
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.simulator.event_bodies import SPOKEN
 from canvas_sync_dagster.simulator.events import Weather, event, global_id
 from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.sync.objects import apply_answers, ask
+from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.migrate import migrate
@@ -66,6 +70,22 @@ def test_changes_reach_the_tables_by_events_alone(canvas: SimulatedCanvas, sessi
     assert (course["name"], course["workflow_state"]) == ("Renamed", "concluded")
     assert actual(session.database_url, "enrollments")[4_000_002]["workflow_state"] == "concluded"
     assert actual(session.database_url, "users")[1002]["name"].endswith("Married")
+
+
+def test_every_kind_of_event_finds_its_object_by_local_and_global_ids(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    migrate(session.database_url, "canvas", BUILT_IN)
+    assert set(SPOKEN) == {model.name for model in BUILT_IN if model.events}
+    for table, spoken in SPOKEN.items():
+        numbers = spoken.rows(canvas.university).head(5).get_column(spoken.key).to_list()
+        done = put_and_drain(session, canvas.save_again(table, 5), canvas)
+        assert (table, done.events) == (table, {"applied": len(numbers)})
+        with psycopg.connect(session.database_url) as connection:
+            rows = connection.execute(f"select canvas_id from canvas.{table}").fetchall()
+        assert set(numbers) <= {number for (number,) in rows}, table
+        everything = set(spoken.rows(canvas.university).get_column(spoken.key).to_list())
+        assert {number for (number,) in rows} <= everything, table
 
 
 def test_what_a_report_saw_later_is_not_undone_by_a_late_event(canvas: SimulatedCanvas, session: Session) -> None:
@@ -169,25 +189,52 @@ def test_copies_are_stored_once(canvas: SimulatedCanvas, session: Session) -> No
     assert states(session) == {"pending": 1}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_in_any_weather_a_full_sync_makes_the_tables_equal_canvas(
-    canvas: SimulatedCanvas, session: Session, seed: int
-) -> None:
+def through_any_weather(canvas: SimulatedCanvas, session: Session, seed: int) -> None:
+    """Mixes events of all models, late, twice, disordered and lost, with syncs of both modes and single reads."""
+    dice = random.Random(seed)
+    courses = next(model for model in BUILT_IN if model.name == "courses")
     sync_everything(session)
-    canvas.take_events()
-    weather = Weather(loss=0.2, duplicates=0.3, disorder=True, seed=seed)
+    canvas.take_events(everything=True)
     late: list[dict[str, Any]] = []
-    for _ in range(3):
+    for day in range(3):
         canvas.advance(days=1)
-        events = weather.befall(canvas.take_events())
-        now, late = [*late, *events[::2]], events[1::2]
-        put_and_drain(session, now, canvas)
+        weather = Weather(loss=0.2, duplicates=0.3, disorder=True, seed=seed * 100 + day)
+        events = [*late, *weather.befall(canvas.take_events(everything=True))]
+        dice.shuffle(events)
+        cut = dice.randrange(len(events) + 1)
+        now, late = events[:cut], events[cut:]
+        for step in dice.sample(["events", "incremental", "structure", "reads"], k=2):
+            if step == "events":
+                put_and_drain(session, now, canvas)
+            elif step == "incremental":
+                sync_everything(session, SyncOptions(mode="incremental"))
+            elif step == "structure":
+                sync_structure(session)
+            else:
+                numbers = canvas.university.courses.get_column("id").to_list()
+                answers = ask(session, courses, [{"canvas_id": number} for number in dice.sample(numbers, 5)])
+                with session.transaction("reading courses") as connection:
+                    apply_answers(connection, session, courses, answers)
+        put(session, now, canvas)
+    put_and_drain(session, late[::2], canvas)
     sync_everything(session)
-    put_and_drain(session, late, canvas)
+    put_and_drain(session, late[1::2], canvas)
     sync_everything(session)
     assert_true(canvas, session.database_url)
     with connect(session.database_url) as connection:
         assert depth(connection, "canvas").counts == {}
+
+
+def test_in_any_weather_a_full_sync_makes_the_tables_equal_canvas(canvas: SimulatedCanvas, session: Session) -> None:
+    through_any_weather(canvas, session, seed=1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(2, 42))
+def test_in_very_many_weathers_a_full_sync_makes_the_tables_equal_canvas(
+    canvas: SimulatedCanvas, session: Session, seed: int
+) -> None:
+    through_any_weather(canvas, session, seed)
 
 
 def test_the_users_functions_have_their_say_each_once(

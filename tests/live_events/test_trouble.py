@@ -203,3 +203,12 @@ def test_a_submission_whose_event_tells_no_course_is_found_by_its_assignment(
     path = f"/api/v1/courses/{task['course_id']}/assignments/{row['assignment_id']}/submissions/{row['user_id']}"
     assert path in {each.path for each in list(canvas.requests)[asked:]}
     assert actual(session.database_url, "submissions")[row["id"]]["canvas_course_id"] == task["course_id"]
+
+
+def test_functions_of_one_name_are_all_called(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_structure(session)
+    seen: list[int] = []
+    handlers = EventHandlers(subscribers=[(frozenset(), lambda _, n=n: seen.append(n)) for n in range(3)])
+    own = replace(session, extensions=Extensions(events=handlers))
+    assert put_and_drain(own, [renamed(canvas)], canvas).events == {"applied": 1}
+    assert seen == [0, 1, 2]

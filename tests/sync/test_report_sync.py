@@ -17,6 +17,7 @@ from canvas_sync_dagster.errors import (
     CanvasUnavailableError,
     DatabaseUnavailableError,
     HeaderContractError,
+    LocalDiskError,
     MisconfiguredError,
     NotCanvasError,
     RejectThresholdError,
@@ -201,6 +202,12 @@ def test_a_fault_ends_in_the_right_tables_or_in_one_clear_error(
     truth = {key for key, row in expected(canvas, "courses").items() if row["canvas_term_id"] == int(TERM)}
     assert set(actual(session.database_url, "courses")) == truth
     assert all(each.twins == 0 for each in canvas.queue.reports.values())
+
+
+def test_a_place_for_downloads_that_cannot_be_made_is_one_clear_error(session: Session) -> None:
+    (session.home / "downloads").write_text("in the way")
+    with pytest.raises(LocalDiskError, match=r"downloads cannot be written.*CANVAS_SYNC_HOME"):
+        provisioning(session)
 
 
 @pytest.mark.parametrize("fault", ["short_row", "long_row", "bad_number", "nul_byte", "bad_utf8", "open_quote"])

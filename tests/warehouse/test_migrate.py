@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.built_in import courses
 from canvas_sync_dagster.catalogue.model import Column, ColumnType
+from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import DatabaseUnavailableError, MisconfiguredError, SchemaError
 from canvas_sync_dagster.warehouse.connection import connect, redacted
 from canvas_sync_dagster.warehouse.ledger import ReportLedger
@@ -141,6 +143,22 @@ def test_the_ledger_remembers_what_is_alive(database_url: str) -> None:
     assert ledger.known_canvas_ids("r") == {17}
     ledger.failed(started, "why")
     assert ledger.find_alive("r", {"a": "1"}) is None
+
+
+def test_the_ledger_outlives_a_restart_of_the_server_and_logs_no_password(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with EmbeddedPostgres(tmp_path / "home") as server:
+        url = server.database("canvas").replace("@", ":hidden@")
+        migrate(url, "canvas", BUILT_IN)
+        server.stop()
+        starting = threading.Timer(1, server.start)
+        starting.start()
+        assert ReportLedger(url, "canvas", "self").find_alive("r", {}) is None
+        starting.join()
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert "retry_scheduled" in logged
+    assert "hidden" not in logged
 
 
 def test_one_process_at_a_time_starts_a_report(database_url: str) -> None:

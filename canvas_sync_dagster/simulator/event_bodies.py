@@ -1,0 +1,209 @@
+"""What the live events of the simulated Canvas say: per table the name of its events and the shape of their bodies.
+
+Ids are global or local as in the real bodies, which differs from one kind of event to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from canvas_sync_dagster.simulator import derived, tables
+from canvas_sync_dagster.simulator.tables import Question
+from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT, SHARD, University
+
+SHARD_NUMBER = 7
+"""The shard that this Canvas lives on; its own ids are local in REST and reports, global in most events."""
+
+Body = dict[str, Any]
+Report = Callable[[University, Question], pl.DataFrame]
+
+
+def global_id(number: int | None) -> str | None:
+    """Spells an id as events do: global, as text; those of other shards are global already."""
+    if number is None:
+        return None
+    return str(number if number >= SHARD else SHARD_NUMBER * SHARD + number)
+
+
+def _local(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+def _course(row: Body) -> Body:
+    return {"course_id": global_id(row["id"]), "account_id": global_id(row["account_id"]), "name": row["name"],
+            "workflow_state": row["state"], "uuid": f"uuid-{row['id']}"}  # fmt: skip
+
+
+def _section(row: Body) -> Body:
+    return {"course_section_id": _local(row["id"]), "course_id": _local(row["course_id"]), "name": row["name"],
+            "nonxlist_course_id": _local(row["nonxlist_course_id"]), "sis_source_id": row["sis_id"],
+            "workflow_state": row["state"], "start_at": None, "end_at": None}  # fmt: skip
+
+
+def _enrollment(row: Body) -> Body:
+    return {"enrollment_id": global_id(row["id"]), "user_id": global_id(row["user_id"]), "type": row["type"],
+            "course_section_id": global_id(row["section_id"]), "course_id": global_id(row["course_id"]),
+            "workflow_state": row["state"], "limit_privileges_to_course_section": False}  # fmt: skip
+
+
+def _user(row: Body) -> Body:
+    name = f"{row['first_name']} {row['last_name']}".strip()
+    return {
+        "user_id": global_id(row["id"]),
+        "name": name,
+        "short_name": row["first_name"],
+        "workflow_state": "registered",
+    }
+
+
+def _assignment(row: Body) -> Body:
+    return {"assignment_id": global_id(row["id"]), "context_id": global_id(row["course_id"]), "context_type": "Course",
+            "title": row["title"], "description": row["description"], "points_possible": row["points"],
+            "workflow_state": row["state"]}  # fmt: skip
+
+
+def _account(row: Body) -> Body:
+    return {"account_id": row["id"], "name": row["name"], "parent_account_id": row["parent_id"],
+            "root_account_id": ROOT_ACCOUNT, "workflow_state": row["state"]}  # fmt: skip
+
+
+def _assignment_group(row: Body) -> Body:
+    return {"assignment_group_id": _local(row["canvas_assignment_group_id"]), "context_id": _local(row["course_id"]),
+            "context_type": "Course", "group_weight": row["group_weight"], "name": row["name"],
+            "position": row["position"], "rules": row["rules"], "workflow_state": row["workflow_state"]}  # fmt: skip
+
+
+def _override(row: Body) -> Body:
+    # Numbers, not texts: so it is in the real ones.
+    kind = "CourseSection" if row["canvas_section_id"] else "Group" if row["canvas_group_id"] else "ADHOC"
+    return {"assignment_override_id": row["canvas_assignment_override_id"], "assignment_id": row["canvas_assignment_id"],
+            "course_section_id": row["canvas_section_id"], "group_id": row["canvas_group_id"], "type": kind,
+            "due_at": row["due_at"], "all_day": row["all_day"], "workflow_state": row["workflow_state"]}  # fmt: skip
+
+
+def _submission(row: Body) -> Body:
+    return {"submission_id": global_id(row["submission id"]), "assignment_id": global_id(row["assignment id"]),
+            "user_id": global_id(row["canvas user id"]), "score": row["score"], "workflow_state": row["workflow state"],
+            "submitted_at": row["submission date"], "graded_at": row["graded date"]}  # fmt: skip
+
+
+def _module(row: Body) -> Body:
+    return {"module_id": _local(row["canvas_context_module_id"]), "context_id": _local(row["course_id"]),
+            "context_type": "Course", "name": row["name"], "position": row["position"],
+            "workflow_state": row["workflow_state"]}  # fmt: skip
+
+
+def _module_item(row: Body) -> Body:
+    return {"module_item_id": _local(row["canvas_context_module_item_id"]), "position": row["position"],
+            "module_id": _local(row["canvas_context_module_id"]), "workflow_state": row["workflow_state"]}  # fmt: skip
+
+
+def _group(row: Body) -> Body:
+    return {"group_id": global_id(row["canvas_group_id"]), "group_name": row["name"], "context_type": row["context_type"],
+            "group_category_id": global_id(row["canvas_group_category_id"]), "context_id": global_id(row["context_id"]),
+            "max_membership": row["max_membership"], "workflow_state": row["status"]}  # fmt: skip
+
+
+def _group_category(row: Body) -> Body:
+    return {"group_category_id": global_id(row["canvas_group_category_id"]), "group_category_name": row["name"],
+            "context_id": _local(row["context_id"]), "context_type": row["context_type"],
+            "group_limit": row["group_limit"]}  # fmt: skip
+
+
+def _membership(row: Body) -> Body:
+    return {"group_membership_id": global_id(row["id"]), "group_id": global_id(row["group_id"]),
+            "user_id": global_id(row["user_id"]), "workflow_state": row["state"]}  # fmt: skip
+
+
+def _outcome(row: Body) -> Body:
+    return {"learning_outcome_id": _local(row["id"]), "context_id": _local(row["context_id"]),
+            "context_type": row["context_type"], "title": row["title"], "display_name": row["display_name"],
+            "vendor_guid": row["vendor_guid"], "calculation_method": row["calculation_method"],
+            "calculation_int": row["calculation_int"], "workflow_state": "active"}  # fmt: skip
+
+
+def _with_course(u: University) -> pl.DataFrame:
+    homes = u.sections.select(section_id="id", course_id="course_id")
+    return u.enrollments.join(homes, on="section_id", how="left", maintain_order="left")
+
+
+def _outcomes(u: University) -> pl.DataFrame:
+    return pl.DataFrame([row for account in u.accounts.get_column("id") for row in derived.outcomes(u, account)])
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What events say of the rows of one table.
+
+    Attributes:
+        event: What they are called, without `_created` or `_updated`.
+        body: What they say of a row.
+        rows: The rows.
+        key: Column that tells them apart.
+        course: Column with the course where the event happens, if it tells one.
+    """
+
+    event: str
+    body: Callable[[Body], Body]
+    rows: Callable[[University], pl.DataFrame]
+    key: str = "id"
+    course: str | None = None
+
+
+def _report(table: Report) -> Callable[[University], pl.DataFrame]:
+    return lambda u: table(u, Question())
+
+
+def _report_in_courses(table: Report, course: str) -> Callable[[University], pl.DataFrame]:
+    return lambda u: table(u, Question()).with_columns(course_id=course)
+
+
+OWN = {
+    "accounts": Spoken("account", _account, lambda u: u.accounts),
+    "users": Spoken("user", _user, lambda u: u.users),
+    "courses": Spoken("course", _course, lambda u: u.courses, course="id"),
+    "sections": Spoken("course_section", _section, lambda u: u.sections, course="course_id"),
+    "enrollments": Spoken("enrollment", _enrollment, _with_course, course="course_id"),
+    "assignments": Spoken("assignment", _assignment, lambda u: u.assignments, course="course_id"),
+}
+"""Tables that a university holds → what events say of them."""
+DERIVED = {
+    "assignment_groups": Spoken(
+        "assignment_group",
+        _assignment_group,
+        _report_in_courses(derived.assignment_groups, "canvas_course_id"),
+        "canvas_assignment_group_id",
+        "course_id",
+    ),
+    "assignment_overrides": Spoken(
+        "assignment_override",
+        _override,
+        _report_in_courses(derived.assignment_overrides, "canvas_course_id"),
+        "canvas_assignment_override_id",
+        "course_id",
+    ),
+    # Graded by a tool or a job, they tell no course.
+    "submissions": Spoken("submission", _submission, _report(tables.submissions), "submission id"),
+    "context_modules": Spoken(
+        "module",
+        _module,
+        _report_in_courses(derived.context_modules, "canvas_context_id"),
+        "canvas_context_module_id",
+        "course_id",
+    ),
+    "context_module_items": Spoken(
+        "module_item", _module_item, _report(derived.context_module_items), "canvas_context_module_item_id"
+    ),
+    "group_categories": Spoken(
+        "group_category", _group_category, _report(derived.group_categories), "canvas_group_category_id"
+    ),
+    "groups": Spoken("group", _group, _report(derived.groups), "canvas_group_id"),
+    "group_memberships": Spoken("group_membership", _membership, derived.memberships),
+    "learning_outcomes": Spoken("learning_outcome", _outcome, _outcomes),
+}
+"""Tables that follow from those → what events say of them."""
+SPOKEN = OWN | DERIVED

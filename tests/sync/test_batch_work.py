@@ -1,0 +1,49 @@
+"""Which terms a batch covers: those in scope, and once more those that have just left it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+import pytest
+
+from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.session import Session
+
+
+def run_batch(session: Session, key: str, scope: Sequence[str], *, named: bool = False) -> list[str]:
+    """Opens and completes a batch whose scope is by rule, or named for once."""
+    chosen = list(scope) if named else (lambda term: term.id in scope)
+    batches = Batches(session.tenant, session.database_url, session.models, chosen)
+    batch = batches.open(key)
+    assert batch is not None
+    terms = batches.terms(key)
+    batches.note_terms(batch, terms)
+    assert batches.close(batch, "completed", "all done", [])
+    return terms
+
+
+@pytest.fixture(autouse=True)
+def _terms(session: Session) -> None:
+    with psycopg.connect(session.database_url) as connection:
+        connection.execute("insert into canvas.terms (canvas_id, sis_id) values (1, null), (116, 'SP'), (118, 'FA')")
+
+
+def test_a_term_that_left_the_scope_is_synced_once_more_and_not_for_ever(session: Session) -> None:
+    asked = [["1", "116"], ["118"], ["118"]]
+    found = [run_batch(session, str(n), scope) for n, scope in enumerate(asked)]
+    assert found == [["1", "116"], ["1", "116", "118"], ["118"]]
+
+
+def test_terms_that_are_named_for_once_say_nothing_of_the_others(session: Session) -> None:
+    assert run_batch(session, "a", ["1"]) == ["1"]
+    assert run_batch(session, "b", ["FA"], named=True) == ["118"]
+    assert run_batch(session, "c", ["116"]) == ["1", "116"]
+
+
+def test_a_name_that_stands_for_no_term_is_refused(session: Session) -> None:
+    batches = Batches(session.tenant, session.database_url, session.models, ["118", "SP", "fall"])
+    with pytest.raises(SettingError, match=r"--term-scope is 'fall': Canvas has no such term\. Allowed: 1 .*118"):
+        batches.refuse_unknown_terms()
+    Batches(session.tenant, session.database_url, session.models, ["all", "active"]).refuse_unknown_terms()
