@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.project import CanvasSync
     from canvas_sync_dagster.settings import Settings, TenantSettings
     from canvas_sync_dagster.sync.custom_report import DownloadedReport, ReportContext
+    from canvas_sync_dagster.sync.fetching import fetch, find_or_fetch, load_objects
     from canvas_sync_dagster.sync.own import InsertionContext
     from canvas_sync_dagster.sync.scope import Term
 
@@ -30,6 +31,9 @@ __all__ = [
     "Settings",
     "TenantSettings",
     "Term",
+    "fetch",
+    "find_or_fetch",
+    "load_objects",
 ]
 
 _HOMES = {
@@ -45,6 +49,9 @@ _HOMES = {
     "Settings": "settings",
     "TenantSettings": "settings",
     "Term": "sync.scope",
+    "fetch": "sync.fetching",
+    "find_or_fetch": "sync.fetching",
+    "load_objects": "sync.fetching",
 }
 
 

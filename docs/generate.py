@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import click
 import yaml
+from picture import entity_picture
 
 from canvas_sync_dagster import (
     Canvas,
@@ -30,6 +31,7 @@ from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.settings import PREFIX, TenantSettings
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync import fetching
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -40,6 +42,7 @@ def pages() -> dict[Path, str]:
     """Maps each generated page to what it should hold."""
     return {
         HERE / "tables.md": data_dictionary(BUILT_IN),
+        HERE / "images" / "tables.svg": entity_picture(BUILT_IN),
         HERE / "settings.md": settings_page(),
         HERE / "reference.md": reference_page(),
         DBT: dbt_sources(),
@@ -70,6 +73,9 @@ def reference_page() -> str:
     ):
         lines += [f"### `{each.__name__}`", "", *_docstring(each), ""]
         lines += [line for name, member in _members(each) for line in _entry(name, member)]
+    lines += ["### Asking Canvas yourself", "", *_docstring(fetching), ""]
+    for name in ("fetch", "find_or_fetch", "load_objects"):
+        lines += _entry(name, getattr(fetching, name))
     lines += ["### `canvas_sync_dagster.testing`", "", *_docstring(testing), ""]
     for name in ("simulated_canvas", "embedded_postgres", "code_location"):
         lines += _entry(name, getattr(testing, name))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.settings import Settings, TenantSettings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.session import Session, open_session
@@ -34,15 +34,23 @@ def tenant_of(canvas: SimulatedCanvas, url: str, **settings: object) -> TenantSe
     return TenantSettings.model_validate(given | settings)
 
 
+@contextmanager
+def session_of(
+    canvas: SimulatedCanvas, url: str, home: Path, declared: Sequence[Model] = BUILT_IN, **settings: object
+) -> Iterator[Session]:
+    """Opens a session of a tenant of this Canvas."""
+    tenant = tenant_of(canvas, url, **settings)
+    with open_session(Settings(home=home, tenants=(tenant,)), tenant, tuple(declared)) as opened:
+        yield opened
+
+
 @pytest.fixture
 def sessions(canvas: SimulatedCanvas, database_url: str, tmp_path: Path) -> Iterator[Sessions]:
     """Opens sessions with settings of one's own."""
     with ExitStack() as stack:
 
         def make(**settings: object) -> Session:
-            tenant = tenant_of(canvas, database_url, **settings)
-            whole = Settings(home=tmp_path, tenants=(tenant,))
-            return stack.enter_context(open_session(whole, tenant, BUILT_IN))
+            return stack.enter_context(session_of(canvas, database_url, tmp_path, **settings))
 
         yield make
 

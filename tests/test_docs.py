@@ -51,6 +51,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Locatio
     # Where a page shows an example before the parts, the parts come first all the same.
     parts = sorted(blocks(request.param, "python"), key=lambda block: "import CanvasSync" not in block)
     content = PREAMBLE + "\n".join(parts)
+    if "mine = " in content:
+        content += "\ndefs = sync.definitions(mine)\n"
     content = content.replace('"canvas_sync.yaml"', repr(str(tmp_path / "canvas_sync.yaml")))
     (tmp_path / "definitions.py").write_text(content)
     with code_location(tmp_path / "definitions.py") as found:

@@ -146,15 +146,15 @@ def _plain(name: str, value: Any) -> Any:
 def sync_everything(session: Session, options: SyncOptions = FULL) -> dict[tuple[str, str], ModelOutcome]:
     """Syncs all models of all terms, as the jobs do."""
     outcomes: dict[tuple[str, str], ModelOutcome] = {}
-    for model in rest_models(BUILT_IN):
+    for model in rest_models(session.models):
         if not model.term_scoped:
             outcomes[model.name, ""] = sync_list(session, model, options).models[0]
-    for group in report_groups(BUILT_IN):
+    for group in report_groups(session.models):
         for scope in live_term_ids(session) if group.term_scoped else [""]:
             names = {model.name for model in group.models}
             outcome = sync_report(session, group, names, scope, options, tell=lambda _: None)
             outcomes |= {(each.model.name, scope): each for each in outcome.models}
-    for model in rest_models(BUILT_IN):
+    for model in rest_models(session.models):
         for scope in live_term_ids(session) if model.term_scoped else []:
             outcomes[model.name, scope] = sync_list(session, model, options, scope=scope).models[0]
     return outcomes

@@ -78,7 +78,6 @@ def _findings(each: ModelOutcome) -> dict[str, tuple[bool, dict[str, Any]]]:
     if each.header is not None:
         header = each.header
         drift = {"missing": header.missing, "unknown": header.unknown, "duplicated": header.duplicated}
-        # Canvas's reports tell much that no table keeps; only what a table lacks, or gets twice, is a drift.
-        passed = not header.missing and not header.duplicated
-        found["header_contract"] = (passed, {name: ", ".join(columns) for name, columns in drift.items() if columns})
+        evidence = {name: ", ".join(columns) for name, columns in drift.items() if columns}
+        found["header_contract"] = (not evidence, {**evidence, "header": ", ".join(header.header)})
     return found

@@ -36,7 +36,7 @@ def read_json(response: httpx.Response) -> Any:
         raise error
     try:
         return json.loads(response.text.removeprefix("while(1);"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _not_canvas(response) from None
 
 
@@ -101,7 +101,7 @@ def words(response: httpx.Response) -> str:
         return "a web page"
     try:
         body = json.loads(response.text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return " ".join(response.text.split())[:WORDS]
     found = _messages(body) or [json.dumps(body)]
     return "; ".join(found)[:WORDS]

@@ -12,12 +12,17 @@ def next_page(response: httpx.Response, base: httpx.URL) -> httpx.URL | None:
     """Returns the address of the next page, if there is one.
 
     Raises:
-        NotCanvasError: It leads to another host, where the token must not go.
+        NotCanvasError: It is no address, or leads to another host, where the token must not go.
     """
     link = response.links.get("next", {}).get("url")
     if not link:
         return None
-    url = response.request.url.join(link)
+    try:
+        url = response.request.url.join(link)
+    except httpx.InvalidURL as error:
+        raise NotCanvasError(
+            f"{address(response.request.url)} says that its next page is at {link[:100]!r}, which is no address ({error})."
+        ) from None
     if not same_origin(url, base):
         raise NotCanvasError(
             f"{address(response.request.url)} says that its next page is at {url.scheme}://{url.host}; the token is not "

@@ -21,22 +21,10 @@ def data_dictionary(models: Iterable[Model]) -> str:
         "",
         "Which table points to which, by Canvas's ids (there are no foreign keys: reports come in any order):",
         "",
-        entity_diagram(chosen),
+        "![Which table points to which](images/tables.svg)",
         "",
     ]
     return "\n".join(head + [line for model in chosen for line in _section(model)])
-
-
-def entity_diagram(models: Iterable[Model]) -> str:
-    """Draws which table points to which, in Mermaid, which forges render."""
-    chosen = sorted(models, key=lambda model: model.name)
-    by_name = {model.name: model for model in chosen}
-    arrows = [
-        f"    {parent.name} ||--o{{ {model.name} : {column}"
-        for model in chosen
-        for column, parent in model.references(by_name)
-    ]
-    return "\n".join(["```mermaid", "erDiagram", *arrows, "```"])
 
 
 def dbt_source(tenant: str, schema: str, models: Iterable[Model]) -> dict[str, object]:

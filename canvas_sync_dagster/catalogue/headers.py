@@ -25,7 +25,7 @@ class HeaderMatch:
         header: The header as it came, cleaned of a byte order mark.
         positions: Wanted column → index in the header. What is missing is not in it.
         missing: Wanted columns that the header lacks.
-        unknown: Names in the header that nobody wanted.
+        unknown: Names in the header that nobody wanted or expected.
         duplicated: Names that stand in the header more than once; the first one counts.
     """
 
@@ -51,6 +51,7 @@ def match_header(
     *,
     required: Sequence[str],
     where: str,
+    beside: Sequence[str] = (),
 ) -> HeaderMatch:
     """Finds the wanted columns in a header.
 
@@ -59,6 +60,7 @@ def match_header(
         wanted: Column → spellings, the preferred one first.
         required: Columns without which nothing can be loaded: the key.
         where: What file this is, for messages (`provisioning_csv users.csv of report 17`).
+        beside: Names that nobody wants, and that are expected all the same.
 
     Raises:
         HeaderContractError: A required column is missing.
@@ -82,6 +84,6 @@ def match_header(
             f"{where}: no column for the key ({expected}). Its header is: {shorten(', '.join(clean), SHOWN) or '(empty)'}. "
             "Canvas may have renamed or translated it: map it with link_column, or set the token's user to English."
         )
-    known = {normalize(spelling) for spellings in wanted.values() for spelling in spellings}
+    known = {normalize(spelling) for spellings in (*wanted.values(), beside) for spelling in spellings}
     unknown = tuple(name for name in clean if normalize(name) not in known)
     return HeaderMatch(clean, positions, missing, unknown, tuple(duplicated))

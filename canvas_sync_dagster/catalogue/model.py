@@ -6,6 +6,7 @@ it. It holds data only; nothing here reads, writes or waits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -83,12 +84,14 @@ class ProvisioningFeed:
         stock: Whether Canvas's stock `provisioning_csv` carries it, too.
         enrichments: Tables that are asked for together with it.
         prefer: Header that decides between rows of one key: the first row that fills it wins, else the last row.
+        beside: Headers that Canvas is known to tell beside those that the table keeps; any other is a drift.
     """
 
     table: str
     stock: bool = True
     enrichments: tuple[Enrichment, ...] = ()
     prefer: str | None = None
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class ReportFeed:
         takes_updated_after: Whether it can be limited to what changed since a time.
         assumed_header: Whether its header is assumed, for want of public documentation.
         prefer: As for `ProvisioningFeed`.
+        beside: As for `ProvisioningFeed`.
     """
 
     report: str
@@ -108,6 +112,7 @@ class ReportFeed:
     takes_updated_after: bool = True
     assumed_header: bool = False
     prefer: str | None = None
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,8 @@ class RestFeed:
     inject: str | None = None
     item: str | None = None
     absent: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    holder: str | None = None
+    among: tuple[str, str] | None = None
 
 
 Feed = ProvisioningFeed | ReportFeed | RestFeed
@@ -217,14 +224,23 @@ class Model:
     def references(self, models: Mapping[str, Model]) -> Iterator[tuple[str, Model]]:
         """Yields the columns that hold a parent's Canvas id, with the parent: `canvas_user_id` points to users."""
         for name in self.parents:
-            column = f"canvas_{name.removesuffix('s')}_id"
+            column = f"canvas_{singular(name)}_id"
             parent = models.get(name)
-            if parent is not None and parent.key == ("canvas_id",) and any(c.name == column for c in self.columns):
+            # A parent under legacy ids has this column as its own key.
+            is_known = parent is not None and parent.key in {("canvas_id",), (column,)}
+            if parent is not None and is_known and any(c.name == column for c in self.columns):
                 yield column, parent
 
     def event_columns(self) -> Iterator[Column]:
         """Yields the columns that live events tell."""
         return (column for column in self.columns if column.event)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Headers that are expected in a report though the table does not keep them."""
+        if isinstance(self.feed, RestFeed):
+            return ()
+        return (*self.feed.beside, *([self.feed.prefer] if self.feed.prefer else []))
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
@@ -252,3 +268,12 @@ SYSTEM_COLUMNS = (
     Column("row_hash", ColumnType.BIGINT, comment="Digest of the report record that the row was last loaded from."),
 )
 """What every data table carries beside its model's columns."""
+
+
+def singular(name: str) -> str:
+    """Returns the singular of a model's name.
+
+    >>> [singular(name) for name in ("users", "group_categories", "course_progresses")]
+    ['user', 'group_category', 'course_progress']
+    """
+    return re.sub(r"ies$", "y", name) if name.endswith("ies") else re.sub(r"(ss)es$|s$", r"\1", name)

@@ -6,13 +6,12 @@ Three ways lead here: `CanvasSync.mapping()` in Python, `mappings:` in `canvas_s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from canvas_sync_dagster.catalogue.headers import normalize
-from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model
+from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model, RestFeed, singular
 from canvas_sync_dagster.errors import SettingError
 
 TYPES = {
@@ -102,13 +101,14 @@ class MappingOverride:
         Raises:
             SettingError: It names something that is not there.
         """
+        changed = model
         for change in self._changes:
             try:
-                model = change(model)
+                changed = change(changed)
             except ValueError as error:
-                columns = ", ".join(column.name for column in model.columns)
+                columns = ", ".join(column.name for column in changed.columns)
                 raise SettingError(f"mapping of {self.model}", str(error), allowed=f"columns {columns}") from None
-        return model
+        return _expecting(changed, model)
 
 
 def column_type(name: str, where: str) -> ColumnType:
@@ -121,6 +121,14 @@ def column_type(name: str, where: str) -> ColumnType:
     if found is None:
         raise SettingError(where, "there is no such type", allowed=", ".join(TYPES), value=name)
     return found
+
+
+def _expecting(model: Model, old: Model) -> Model:
+    """A header that a mapping no longer links is still expected."""
+    if isinstance(model.feed, RestFeed):
+        return model
+    told = (spelling for column in old.report_columns() for spelling in column.report)
+    return replace(model, feed=replace(model.feed, beside=tuple(dict.fromkeys([*model.feed.beside, *told]))))
 
 
 def _linked(model: Model, report: str, name: str, kind: ColumnType | None, transform: Transform | None) -> Model:
@@ -212,12 +220,3 @@ def with_legacy_ids(model: Model) -> Model:
     columns = tuple(replace(c, name=name) if c.name == "canvas_id" else c for c in model.columns if c.name != name)
     single = model.single and model.single.replace("{canvas_id}", f"{{{name}}}")
     return replace(model, columns=columns, key=(name,), single=single)
-
-
-def singular(name: str) -> str:
-    """Returns the singular of a model's name.
-
-    >>> [singular(name) for name in ("users", "group_categories", "course_progresses")]
-    ['user', 'group_category', 'course_progress']
-    """
-    return re.sub(r"ies$", "y", name) if name.endswith("ies") else re.sub(r"(ss)es$|s$", r"\1", name)

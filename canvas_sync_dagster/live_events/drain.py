@@ -47,6 +47,11 @@ class Drained:
     busy: bool = False
     seconds: float = 0.0
 
+    @property
+    def steps(self) -> int:
+        """Counts events that ended and rows that were written."""
+        return self.events.total() + self.tables.total()
+
 
 def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_log_errors: bool = False) -> Drained:
     """Applies what waits, until nothing does or the budget is spent.
@@ -72,9 +77,11 @@ def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_lo
         if rows:
             with journaled(session, "live_events", {}, run_id, only_errors=only_log_errors) as job:
                 while rows and not done.left:
+                    before = done.steps
                     _Batch(session, rows, done, until).apply()
                     rows = _claimed(session)
-                    done.left = bool(rows) and time.monotonic() > until
+                    # A batch that nothing came of would only come to nothing again.
+                    done.left = bool(rows) and (time.monotonic() > until or done.steps == before)
                 with connect(url) as connection:
                     job.succeed(connection, {"events": done.events, "tables": done.tables})
     done.seconds = time.monotonic() - start
@@ -261,4 +268,4 @@ def live_event(session: Session, row: Row, model: Model | None) -> LiveEvent:
     metadata, body = row.payload["metadata"], row.payload["body"]
     values = event_row(model, body, shard_of(metadata.get("root_account_id"))) if model else {}
     name = model.name if model else None
-    return LiveEvent(row.id, row.name, row.time, body, metadata, session.tenant.slug, name, values)
+    return LiveEvent(row.id, row.name, row.time, body, metadata, session.tenant.slug, name, values, session)

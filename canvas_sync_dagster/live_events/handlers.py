@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.sync.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class LiveEvent:
         tenant: Whose Canvas it is.
         model: Name of the model that it speaks of; None if of none.
         row: Column → value, as far as the body tells; ids of the tenant's own shard are local.
+        session: The tenant's Canvas and database, for `fetch`, `find_or_fetch` and `load_objects`.
     """
 
     id: int
@@ -34,6 +36,7 @@ class LiveEvent:
     tenant: str
     model: str | None
     row: Mapping[str, object]
+    session: Session = field(repr=False)
 
 
 Handler = Callable[[LiveEvent], object]

@@ -360,11 +360,12 @@ def roles(u: University, account: int) -> list[dict[str, object]]:
 
 
 def admins(u: University, account: int) -> list[dict[str, object]]:
-    """One admin per account, who is somebody else every ten days."""
-    person = 1001 + (account * 3 + u.days // 10) % u.size.users
+    """One admin per account; every ten days one account gets another."""
+    turn = (u.days // 10 + account) // len(u.accounts)
+    person = 1001 + (account * 3 + turn) % u.size.users
     return [
         {
-            "id": account * 1000 + u.days // 10,
+            "id": account * 1000 + turn,
             "role": "AccountAdmin",
             "role_id": 1,
             "user": {"id": person, "name": f"Admin {account}", "login_id": f"u{person}@uni.test"},

@@ -11,9 +11,11 @@ from typing import Any
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue.built_in.organisation import terms
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.batches import leaving
 from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, ordered, refuse_unknown
+from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.warehouse.batches import Batch, close_batch, latest_batches, note, open_batch, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import JobLog, close_lost_jobs, journal_silences
@@ -58,7 +60,7 @@ class Batches:
     def terms(self, batch_key: str) -> list[str]:
         """Returns the terms that a batch covers, in order: those in scope, and those that have just left it."""
         with self.connected("reading terms") as connection:
-            known = read_terms(connection, self.tenant.schema_in_database)
+            known = self._read_terms(connection)
             earlier = latest_batches(connection, self.tenant.schema_in_database)
         scope = self._in_scope(known, datetime.now(UTC))
         done = (each for each in earlier if each.status == "completed" and each.genre == self.tenant.batch_genre)
@@ -74,7 +76,7 @@ class Batches:
             SettingError: Tells which, and what there is.
         """
         with self.connected("reading terms") as connection:
-            refuse_unknown(read_terms(connection, self.tenant.schema_in_database), self.named)
+            refuse_unknown(self._read_terms(connection), self.named)
 
     def note_terms(self, batch: Batch, terms: Sequence[str]) -> None:
         """Keeps the terms of a batch, and which of them are in scope: one that has left it gets its last sync once."""
@@ -87,12 +89,16 @@ class Batches:
     def term_names(self) -> dict[str, str]:
         """Returns what people call the terms, by id."""
         with self.connected("reading terms") as connection:
-            return {term.id: term.name for term in read_terms(connection, self.tenant.schema_in_database)}
+            return {term.id: term.name for term in self._read_terms(connection)}
 
     def terms_in_scope(self, now: datetime) -> list[str]:
         """Returns the terms that a sync would cover."""
         with self.connected("reading terms") as connection:
-            return self._in_scope(read_terms(connection, self.tenant.schema_in_database), now)
+            return self._in_scope(self._read_terms(connection), now)
+
+    def _read_terms(self, connection: Connection) -> list[Term]:
+        model = next((model for model in self.models if model.name == terms.name), terms)
+        return read_terms(connection, self.tenant.schema_in_database, model)
 
     def _in_scope(self, known: Sequence[Term], now: datetime) -> list[str]:
         return in_scope(known, self.scope or self.tenant.term_scope, now)
@@ -133,17 +139,6 @@ class Batches:
         """Connects to the database; its errors say what was being done."""
         with transaction(self.url, doing) as connection:
             yield connection
-
-
-def read_terms(connection: Connection, schema: str) -> list[Term]:
-    """Reads all terms that the table has."""
-    query = sql.SQL(
-        "select canvas_id, sis_id, name, start_at, end_at, workflow_state from {} order by canvas_id"
-    ).format(sql.Identifier(schema, "terms"))
-    return [
-        Term(str(number), sis_id, name or "", start, end, deleted=state == "deleted")
-        for number, sis_id, name, start, end, state in connection.execute(query).fetchall()
-    ]
 
 
 def _was_full(connection: Connection, schema: str, runs: Sequence[str]) -> bool | None:

@@ -144,9 +144,10 @@ def _ask_one(session: Session, model: Model, row: Row) -> Answer:
         return Answer(row, Verdict.FAILED, problem=str(error))
     if not isinstance(body, Mapping):
         raise NotCanvasError(f"{model.name}: Canvas does not answer with an object for {model.single}.")
-    content = {**as_row(model, body, session.shard), **_fields(override, body)}
-    # What was asked about is what was answered, even if the object does not repeat its key.
-    content |= {name: row[name] for name in model.key if content.get(name) is None}
+    content = row_of(session, model, body)
+    # What was asked about is what was answered, even if the object does not repeat its key, or the course it is in.
+    asked = (*model.key, *path_columns(model)) if override.fetch is None else model.key
+    content |= {name: row[name] for name in asked if content.get(name) is None}
     return Answer(row, Verdict.FOUND, content, session.canvas.moment(began))
 
 
@@ -154,6 +155,12 @@ def _get(session: Session, model: Model, row: Row) -> Any:
     path, _, query = (model.single or "").partition("?")
     values = {name: row[name] for name in path_columns(model)}
     return session.canvas.get(path.format(**values, account_id="{account_id}"), parse_qsl(query))
+
+
+def row_of(session: Session, model: Model, body: Mapping[str, Any]) -> dict[str, object]:
+    """Maps an object of Canvas's API to columns, by the declaration and by what the user says beside it."""
+    override = session.extensions.api.get(model.name, ApiOverride())
+    return {**as_row(model, body, session.shard), **_fields(override, body)}
 
 
 def _fields(override: ApiOverride, body: Mapping[str, Any]) -> dict[str, object]:

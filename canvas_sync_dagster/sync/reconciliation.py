@@ -42,7 +42,7 @@ class Reconciliation:
 
 
 def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str = "") -> Reconciliation:
-    """Asks Canvas about a model's suspects, those of longest standing first, and believes what it says.
+    """Asks Canvas about a model's suspects, and believes what it says.
 
     Raises:
         CanvasSyncError: Canvas or the database does not answer; what was done up to then stands.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model, ProvisioningFeed, ReportFeed
-from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.load import RejectLimits, Source, load_csv
+from canvas_sync_dagster.warehouse.state import lock_scopes, read_watermarks
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for the time of a row that tells none: anything is fresher."""
 NEVER = RejectLimits(fraction=1.0, minimum=1 << 60)
 
 
@@ -32,27 +35,69 @@ class Replay:
     left: int = 0
 
 
-def replay_rejects(url: str, schema: str, model: Model) -> Replay:
-    """Loads a model's rejected rows again, each under the header of its file and as old as it is.
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What rejected rows have in common that are loaded together: they stood in one file, at one time."""
 
-    What is loaded leaves the table of rejects, in the same transaction; what is not stays, with its new reason.
+    header: str
+    scope: str
+    report: str
+    number: int | None
+    observed_at: datetime
+    alone: int
+    """Id of a row with an open quote, which must not swallow its neighbours; else 0."""
+
+
+def replay_rejects(url: str, schema: str, model: Model) -> Replay:
+    """Loads a model's rejected rows again, the oldest first, each under the header of its file and as old as it is.
+
+    What is loaded leaves the table of rejects, in the same transaction; what is not stays, with its new reason. A row
+    that a complete report has spoken of since changes nothing any more. Rows whose raw text is not what stood in the
+    file (NUL bytes, no UTF-8) are not tried.
     """
-    table = sql.Identifier(schema, "canvas_sync_rejected_rows")
     prefer = model.feed.prefer if isinstance(model.feed, (ProvisioningFeed, ReportFeed)) else None
     tried = left = 0
     with transaction(url, f"replaying rejects of {model.name}") as connection:
-        query = sql.SQL(
-            "delete from {} where model = %s and header is not null "
-            "returning header, scope, report, report_id, source_observed_at, raw"
-        ).format(table)
-        files: dict[tuple[str, str, str, int | None, datetime], list[str]] = defaultdict(list)
-        for header, scope, report, number, observed, raw in connection.execute(query, (model.name,)).fetchall():
-            files[header, scope, report or "", number, observed or datetime(1970, 1, 1, tzinfo=UTC)].append(raw)
-        for (header, scope, report, number, observed), rows in files.items():
-            content = (header + "\n" + "\n".join(rows) + "\n").encode()
-            source = Source(scope, observed, report, number, complete=False)
+        for file, rows in _taken(connection, schema, model).items():
+            lock_scopes(connection, schema, [model.name], file.scope)
+            content, lines = _written(file.header, rows)
+            source = replace(_source(connection, schema, model, file), lines=lines)
             opener = partial(io.BytesIO, content)
             counts = load_csv(connection, schema, model, opener, source, prefer=prefer, limits=NEVER)
             tried += counts.rows_in_report
             left += counts.rejected
     return Replay(tried, tried - left, left)
+
+
+def _taken(connection: Connection, schema: str, model: Model) -> dict[_File, list[tuple[int, str]]]:
+    """Takes a model's rejected rows out of their table, file by file, each with its line."""
+    query = sql.SQL(
+        "with taken as (delete from {} where model = %s and header is not null returning *) "
+        "select header, scope, report, report_id, source_observed_at, id, line, raw from taken order by source_observed_at, id"
+    ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
+    files: dict[_File, list[tuple[int, str]]] = defaultdict(list)
+    for header, scope, report, number, observed, row, line, raw in connection.execute(query, (model.name,)).fetchall():
+        alone = int(row) if raw.count('"') % 2 else 0
+        files[_File(header, scope, report or "", number, observed or EPOCH, alone)].append((int(line or 0), raw))
+    return files
+
+
+def _written(header: str, rows: list[tuple[int, str]]) -> tuple[bytes, dict[int, int]]:
+    """Writes rows as a file of their own; returns it with the line where each stood."""
+    lines, at = {}, header.count("\n") + 2
+    for line, raw in rows:
+        lines[at] = line
+        at += raw.count("\n") + 1
+    return "\n".join([header, *(raw for _, raw in rows), ""]).encode(), lines
+
+
+def _source(connection: Connection, schema: str, model: Model, file: _File) -> Source:
+    mark = read_watermarks(connection, schema, [model.name], file.scope).get(model.name)
+    return Source(
+        file.scope,
+        file.observed_at,
+        file.report,
+        file.number,
+        complete=False,
+        watermark=mark.full_observed_at if mark else None,
+    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import sql
@@ -13,24 +13,24 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.errors import CanvasNotFoundError, NotCanvasError, SettingError
 from canvas_sync_dagster.sync.journal import journaled
-from canvas_sync_dagster.sync.mapping import as_row
+from canvas_sync_dagster.sync.objects import row_of
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.warehouse.absence import (
     GATE,
-    Absence,
-    count_orphans,
-    count_suspects,
+    VolumeGate,
     in_scope,
     keys_of,
     mark_missing,
     not_deleted,
-    write_absent,
+    spoken_of,
 )
+from canvas_sync_dagster.warehouse.census import take_census
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.load import Source, count_rows, load_rows
+from canvas_sync_dagster.warehouse.load import Source, load_rows
 from canvas_sync_dagster.warehouse.state import advance_watermark, lock_scopes, read_watermarks
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
@@ -61,19 +61,20 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
     with journaled(session, f"rest:{model.name}", {"path": feed.path, "scope": scope}, options.run_id) as job:
         start = time.perf_counter()
         began = time.monotonic()
-        rows = list(walk(session, model, feed, scope))
+        walked = _walked(session, model, feed, scope)
         source = Source(scope, session.canvas.moment(began), feed.path)
         waited = time.perf_counter() - start
         with session.transaction(f"loading {model.name}") as connection:
             lock_scopes(connection, session.schema, [model.name], scope)
             mark = read_watermarks(connection, session.schema, [model.name], scope).get(model.name)
             source = replace(source, watermark=mark.observed_at if mark else None)
-            each = _published(connection, session, model, rows, source, accept_shrinkage=options.accept_shrinkage)
+            gate = None if options.accept_shrinkage else GATE
+            each = _published(connection, session, model, walked, source, gate)
             outcome = SyncOutcome(
                 source=feed.path,
                 scope=scope,
                 observed_at=source.observed_at,
-                decision=Decision(None, "a list over REST is always read in full"),
+                decision=Decision(None, walked.reason),
                 waited=waited,
                 models=(each,),
             )
@@ -82,25 +83,25 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
 
 
 def _published(
-    connection: Connection,
-    session: Session,
-    model: Model,
-    rows: list[dict[str, object]],
-    source: Source,
-    *,
-    accept_shrinkage: bool,
+    connection: Connection, session: Session, model: Model, walked: _Walked, source: Source, gate: VolumeGate | None
 ) -> ModelOutcome:
     schema = session.schema
     assert isinstance(model.feed, RestFeed)  # noqa: S101 (the caller has seen to it)
-    counts = load_rows(connection, schema, model, rows, source)
-    listed = keys_of(model, rows)
-    absence = Absence()
-    if model.feed.absent and not source.is_outdated:
-        gone = write_absent(connection, schema, model, source, listed, model.feed.absent)
+    counts = load_rows(connection, schema, model, walked.rows, source)
+    absence = mark_missing(
+        connection,
+        schema,
+        model,
+        session.by_name,
+        source,
+        keys_of(model, walked.rows),
+        gate=gate,
+        among=spoken_of(model.feed, walked.silent),
+        values=model.feed.absent,
+    )
+    if model.feed.absent and not absence.held:
+        gone = absence.missing
         counts = replace(counts, updated=counts.updated + gone, rows_in_report=counts.rows_in_report + gone)
-    else:
-        gate = None if accept_shrinkage else GATE
-        absence = mark_missing(connection, schema, model, session.by_name, source, listed, gate=gate)
     advance_watermark(
         connection,
         schema,
@@ -110,30 +111,41 @@ def _published(
         complete=True,
         report_id=None,
     )
-    return ModelOutcome(
-        model,
-        counts,
-        count_rows(connection, schema, model),
-        absence=absence,
-        suspects=count_suspects(connection, schema, model),
-        orphans=count_orphans(connection, schema, model, session.by_name),
-    )
+    census = take_census(connection, schema, model, session.by_name)
+    return ModelOutcome(model, counts, census.rows, absence=absence, suspects=census.suspects, orphans=census.orphans)
 
 
-def walk(session: Session, model: Model, feed: RestFeed, scope: str) -> Iterator[dict[str, object]]:
+@dataclass(frozen=True, slots=True)
+class _Walked:
+    """A list that was read to its end, or all lists of the parents.
+
+    Attributes:
+        rows: What they hold.
+        silent: Parents that Canvas does not find: they are gone, or hidden from the token, and nobody can say which.
+    """
+
+    rows: list[dict[str, object]]
+    silent: tuple[int, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        missed = f"; Canvas does not find {', '.join(map(str, self.silent))}" if self.silent else ""
+        return f"a list over REST is always read in full{missed}"
+
+
+def _walked(session: Session, model: Model, feed: RestFeed, scope: str) -> _Walked:
     """Reads the whole list, or all lists of the parents, as rows; an error in its middle leaves nothing."""
     if feed.per is None:
-        for body in _list(session, feed):
-            yield as_row(model, body, session.shard)
-        return
+        return _Walked([row_of(session, model, body) for body in _list(session, feed)])
     parents = _parents(session, feed.per, scope)
     with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
-        for parent, bodies in zip(
-            parents, threads.map(lambda each: _list_of(session, feed, each), parents), strict=True
-        ):
-            for body in bodies:
-                row = as_row(model, body, session.shard)
-                yield ({feed.inject: parent} if feed.inject else {}) | row
+        lists = list(threads.map(lambda each: _list_of(session, feed, each), parents))
+    rows = [
+        ({feed.inject: parent} if feed.inject else {}) | row_of(session, model, body)
+        for parent, bodies in zip(parents, lists, strict=True)
+        for body in bodies or ()
+    ]
+    return _Walked(rows, tuple(parent for parent, bodies in zip(parents, lists, strict=True) if bodies is None))
 
 
 def _list(session: Session, feed: RestFeed) -> list[Body]:
@@ -146,13 +158,12 @@ def _list(session: Session, feed: RestFeed) -> list[Body]:
     return [first, *found]
 
 
-def _list_of(session: Session, feed: RestFeed, parent: int) -> list[Body]:
+def _list_of(session: Session, feed: RestFeed, parent: int) -> list[Body] | None:
     path = feed.path.replace("{parent}", str(parent))
     try:
         found: list[Body] = list(session.canvas.get_list(path, feed.parameters, envelope=feed.envelope))
     except CanvasNotFoundError:
-        # The parent was there when it was last looked at; it has no list any more.
-        return []
+        return None
     return [each[feed.item] for each in found] if feed.item else found
 
 
@@ -182,7 +193,6 @@ def _own_id(session: Session, path: str) -> int:
 
 def live_term_ids(session: Session) -> list[str]:
     """Returns the ids of the terms that Canvas has and has not deleted, as partition keys."""
-    query = sql.SQL("select canvas_id::text from {} where workflow_state is distinct from 'deleted' order by canvas_id")
     with session.transaction("reading terms") as connection:
-        rows = connection.execute(query.format(sql.Identifier(session.schema, "terms"))).fetchall()
-    return [str(row[0]) for row in rows]
+        terms = read_terms(connection, session.schema, session.by_name["terms"])
+    return [term.id for term in terms if not term.deleted]

@@ -5,19 +5,20 @@ A suspect keeps its content and carries `missing_since`. Only Canvas's own word 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import ColumnType, Model
+from canvas_sync_dagster.catalogue import ColumnType, Model, RestFeed
 from canvas_sync_dagster.errors import VolumeGateError
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.frames import frame_of, valid
-from canvas_sync_dagster.warehouse.known import read_bigints
+from canvas_sync_dagster.warehouse.known import MARK, read_bigints
 from canvas_sync_dagster.warehouse.source import Source, described
 from canvas_sync_dagster.warehouse.stamps import seen_by, stamped
+from canvas_sync_dagster.warehouse.strays import keep_strays, read_strays
 from canvas_sync_dagster.warehouse.target import system_columns
 
 
@@ -36,6 +37,10 @@ class VolumeGate:
     refuse: float = 0.5
 
 
+SUSPICION = frozenset({"missing_since", "observed_at"})
+"""What a table needs for marking suspects."""
+EVERY_ROW = sql.SQL("true")
+LIVE = pl.col(MARK)
 GATE = VolumeGate()
 """A course list does not shrink by a fifth between two syncs; a filter, a lagging replica or a cut file makes it."""
 
@@ -75,6 +80,8 @@ def mark_missing(
     listed: pl.DataFrame,
     *,
     gate: VolumeGate | None = GATE,
+    among: sql.Composable = EVERY_ROW,
+    values: Mapping[str, str] | None = None,
 ) -> Absence:
     """Marks the rows of a scope that a complete source does not list, in the load's transaction.
 
@@ -86,17 +93,23 @@ def mark_missing(
         source: Complete; its scope is a term, or empty for all rows.
         listed: The key of each record of the source.
         gate: None lets any number vanish, for a person has said so.
+        among: Says in SQL of which rows, aliased `t`, the source speaks at all.
+        values: What is written to the missing rows in place of a suspicion, where the source's word is enough.
 
     Raises:
         VolumeGateError: So much is missing that the source itself is in doubt.
     """
-    if source.is_outdated or not has_suspects(connection, schema, model):
+    system = system_columns(connection, schema, model)
+    if source.is_outdated or not (values or system >= SUSPICION):
         return Absence()
-    present = _live_keys(connection, schema, model, models, source)
+    seen = seen_by(source.observed_at, system)
+    present, strays = _expected(connection, schema, model, models, source, listed, among=among, seen=seen)
     gone = present.join(listed, on=list(model.key), how="anti") if present.height else present
     verdict = judge(present.height, gone.height, gate) if gate else "mark"
     if verdict == "mark":
-        _mark(connection, schema, model, gone)
+        if source.scope:
+            keep_strays(connection, schema, model.name, source.scope, strays)
+        _mark(connection, schema, model, gone, _written(source, system, values))
         return Absence(present.height, gone.height)
     said = (
         f"{described(model.name, source)}: {gone.height:,} of {present.height:,} rows are missing at once. "
@@ -110,14 +123,32 @@ def mark_missing(
     )
 
 
+def _expected(
+    connection: Connection,
+    schema: str,
+    model: Model,
+    models: Mapping[str, Model],
+    source: Source,
+    listed: pl.DataFrame,
+    *,
+    among: sql.Composable,
+    seen: sql.Composable,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads the keys that a source should list, and picks from what it lists the strays."""
+    key = list(model.key)
+    known = _keys(connection, schema, model, in_scope(schema, model, models, source.scope), among, live=seen)
+    present = known.filter(LIVE).select(key)
+    if not source.scope:
+        return present, no_keys(model)
+    own, elsewhere = _kept_strays(connection, schema, model, source.scope)
+    present = pl.concat([present, _homeless(connection, schema, model, models, own, seen)])
+    # What another term's report lists is that term's to miss, whatever the tables tell.
+    return present.join(elsewhere, on=key, how="anti"), listed.unique().join(known, on=key, how="anti").sort(key)
+
+
 def has_suspects(connection: Connection, schema: str, model: Model) -> bool:
     """Says whether the table can mark suspects; one that was there before may lack the column."""
-    row = connection.execute(
-        "select count(*) from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace "
-        "where n.nspname = %s and c.relname = %s and a.attname = any(%s) and not a.attisdropped",
-        (schema, model.name, ["missing_since", "observed_at"]),
-    ).fetchone()
-    return row is not None and int(row[0]) == 2
+    return system_columns(connection, schema, model) >= SUSPICION
 
 
 def count_suspects(connection: Connection, schema: str, model: Model) -> int:
@@ -143,29 +174,12 @@ def keys_of(model: Model, rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
     return valid(frame_of(rows, columns), columns)[0].select(model.key)
 
 
-def count_orphans(connection: Connection, schema: str, model: Model, models: Mapping[str, Model]) -> dict[str, int]:
-    """Counts per parent model the live rows that point to a row which is not there."""
-    found = {}
-    for column, parent in model.references(models):
-        query = sql.SQL(
-            "select count(*) from {} t where t.{} is not null and {} and not exists (select from {} p where p.{} = t.{})"
-        ).format(
-            sql.Identifier(schema, model.name),
-            sql.Identifier(column),
-            not_deleted(model),
-            sql.Identifier(schema, parent.name),
-            sql.Identifier(parent.key[0]),
-            sql.Identifier(column),
-        )
-        row = connection.execute(query).fetchone()
-        found[parent.name] = int(row[0]) if row else 0
-    return found
-
-
 def in_scope(schema: str, model: Model, models: Mapping[str, Model], scope: str) -> sql.Composable:
     """Says in SQL which rows, aliased `t`, belong to a term; a row whose way to its term is broken belongs to none."""
-    if not scope or not model.term_by:
-        return sql.SQL("true")
+    if not scope:
+        return EVERY_ROW
+    if not model.term_by:
+        return sql.SQL("false")
     column = sql.Identifier("t", model.term_by[0])
     if len(model.term_by) == 1:
         return sql.SQL("{} = {}").format(column, sql.Literal(int(scope)))
@@ -178,38 +192,90 @@ def in_scope(schema: str, model: Model, models: Mapping[str, Model], scope: str)
     )
 
 
+def has_term(schema: str, model: Model, models: Mapping[str, Model]) -> sql.Composable:
+    """Says in SQL that the tables tell which term a row, aliased `t`, belongs to."""
+    if not model.term_by:
+        return sql.SQL("false")
+    column = sql.Identifier("t", model.term_by[0])
+    if len(model.term_by) == 1:
+        return sql.SQL("{} is not null").format(column)
+    parent = models[model.term_by[1]]
+    return sql.SQL("coalesce({} in (select t.{} from {} t where {}), false)").format(
+        column,
+        sql.Identifier(parent.key[0]),
+        sql.Identifier(schema, parent.name),
+        has_term(schema, parent, models),
+    )
+
+
 def not_deleted(model: Model) -> sql.Composable:
     """Says in SQL that a row, aliased `t`, is not known to be deleted."""
     conditions: list[sql.Composable] = [
         sql.SQL("{} is distinct from {}").format(sql.Identifier("t", name), sql.Literal(value))
         for name, value in model.deleted_values.items()
     ]
-    return sql.SQL("({})").format(sql.SQL(" or ").join(conditions)) if conditions else sql.SQL("true")
+    return sql.SQL("({})").format(sql.SQL(" or ").join(conditions)) if conditions else EVERY_ROW
 
 
-def _live_keys(
-    connection: Connection, schema: str, model: Model, models: Mapping[str, Model], source: Source
+def _keys(
+    connection: Connection, schema: str, model: Model, *conditions: sql.Composable, live: sql.Composable
 ) -> pl.DataFrame:
-    """Reads the keys of the rows that the source should list: not deleted, and not seen later than it."""
-    where = sql.SQL("{} t where {} and {} and (t.observed_at is null or t.observed_at <= {})").format(
-        sql.Identifier(schema, model.name),
-        in_scope(schema, model, models, source.scope),
-        not_deleted(model),
-        sql.Literal(source.observed_at),
+    """Reads keys with a mark at those that a source should list: not deleted, and as `live` says."""
+    where = sql.SQL("{} t where {}").format(
+        sql.Identifier(schema, model.name), sql.SQL(" and ").join([EVERY_ROW, *conditions])
     )
+    mark = sql.SQL("({} and {})").format(not_deleted(model), live)
     if all(model[name].type is ColumnType.BIGINT for name in model.key):
-        return read_bigints(connection, model.key, where, alias="t")
+        return read_bigints(connection, model.key, where, alias="t", mark=mark).with_columns(pl.col(MARK) == 1)
     named = sql.SQL(", ").join(sql.Identifier("t", name) for name in model.key)
-    rows = connection.execute(sql.SQL("select {} from {}").format(named, where)).fetchall()
-    return pl.DataFrame(rows, schema=no_keys(model).schema, orient="row")
+    rows = connection.execute(sql.SQL("select {}, {} from {}").format(named, mark, where)).fetchall()
+    return pl.DataFrame(rows, schema={**no_keys(model).schema, MARK: pl.Boolean}, orient="row")
 
 
-def _mark(connection: Connection, schema: str, model: Model, gone: pl.DataFrame) -> None:
+def _kept_strays(connection: Connection, schema: str, model: Model, scope: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Reads the strays that the last complete source of this scope listed, and those of all others."""
+    kept = read_strays(connection, schema, model.name)
+    usable = {of: keys.select(model.key) for of, keys in kept.items() if set(keys.columns) == set(model.key)}
+    elsewhere = pl.concat([no_keys(model), *(keys for of, keys in usable.items() if of != scope)])
+    return usable.get(scope, no_keys(model)), elsewhere
+
+
+def _homeless(
+    connection: Connection,
+    schema: str,
+    model: Model,
+    models: Mapping[str, Model],
+    strays: pl.DataFrame,
+    seen: sql.Composable,
+) -> pl.DataFrame:
+    """Reads which strays should be listed again: those that no term has by now."""
+    if strays.is_empty():
+        return strays
+    among = sql.SQL("exists (select from {} g where {})").format(keys_as_table(model, strays), same_key(model))
+    homeless = sql.SQL("not ({})").format(has_term(schema, model, models))
+    return _keys(connection, schema, model, among, homeless, live=seen).filter(LIVE).select(model.key)
+
+
+def _written(source: Source, system: Collection[str], values: Mapping[str, str] | None) -> dict[str, sql.Composable]:
+    """Says in SQL what is written to a missing row: a suspicion, or what the source's word means for it."""
+    if not values:
+        return {"missing_since": sql.SQL("now()")}
+    written: dict[str, sql.Composable] = {name: sql.Literal(value) for name, value in values.items()}
+    ours = {"updated_at": sql.SQL("now()"), "observed_at": sql.Literal(source.observed_at), "row_hash": sql.SQL("null")}
+    return written | {name: value for name, value in ours.items() if name in system}
+
+
+def _mark(
+    connection: Connection, schema: str, model: Model, gone: pl.DataFrame, written: Mapping[str, sql.Composable]
+) -> None:
     if gone.is_empty():
         return
+    sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in written.items())
+    # Who is a suspect already stays one, and is not written again.
+    anew = sql.SQL("t.missing_since is null") if "missing_since" in written else EVERY_ROW
     connection.execute(
-        sql.SQL("update {} t set missing_since = now() from {} g where {} and t.missing_since is null").format(
-            sql.Identifier(schema, model.name), keys_as_table(model, gone), same_key(model)
+        sql.SQL("update {} t set {} from {} g where {} and {}").format(
+            sql.Identifier(schema, model.name), sets, keys_as_table(model, gone), same_key(model), anew
         )
     )
 
@@ -262,23 +328,18 @@ def clear_unlisted(
     return cursor.rowcount
 
 
-def write_absent(
-    connection: Connection, schema: str, model: Model, source: Source, listed: pl.DataFrame, values: Mapping[str, str]
-) -> int:
-    """Writes values to the rows that a complete list did not show, and returns how many changed."""
-    system = system_columns(connection, schema, model)
-    differs = sql.SQL(" or ").join(
-        sql.SQL("t.{} is distinct from {}").format(sql.Identifier(name), sql.Literal(value))
-        for name, value in values.items()
-    )
-    cursor = connection.execute(
-        sql.SQL("update {} t set {} where not exists (select from {} g where {}) and {} and ({})").format(
-            sql.Identifier(schema, model.name),
-            stamped(values, system, ["updated_at"], source.observed_at),
-            keys_as_table(model, listed),
-            same_key(model),
-            seen_by(source.observed_at, system),
-            differs,
-        )
-    )
-    return cursor.rowcount
+def spoken_of(feed: RestFeed, silent: Sequence[int]) -> sql.Composable:
+    """Says in SQL of which rows, aliased `t`, a walk speaks: not of those whose parent has no list.
+
+    Args:
+        feed: Of the walk.
+        silent: Ids of the parents that Canvas did not find.
+    """
+    conditions: list[sql.Composable] = [EVERY_ROW]
+    if feed.among is not None:
+        column, value = feed.among
+        conditions.append(sql.SQL("{} = {}").format(sql.Identifier("t", column), sql.Literal(value)))
+    if feed.holder is not None and silent:
+        holder = sql.Identifier("t", feed.holder)
+        conditions.append(sql.SQL("({0} is null or {0} <> all({1}))").format(holder, sql.Literal(list(silent))))
+    return sql.SQL(" and ").join(conditions)

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import polars as pl
-from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Column, ColumnType, Enrichment, Model
 from canvas_sync_dagster.errors import RejectThresholdError
@@ -39,7 +38,7 @@ from canvas_sync_dagster.warehouse.sinks import Sink, open_sink
 from canvas_sync_dagster.warehouse.source import REJECT_LIMITS, LoadCounts, RejectLimits, Source, described
 from canvas_sync_dagster.warehouse.target import Target, inspect_target
 
-__all__ = ["LoadCounts", "Opener", "RejectLimits", "Source", "count_rows", "enrich_csv", "load_csv", "load_rows"]
+__all__ = ["LoadCounts", "Opener", "RejectLimits", "Source", "enrich_csv", "load_csv", "load_rows"]
 
 KEYS_AT_ONCE = 500_000
 """Keys of which the old digests are read in one piece: 8 MB per column and copy, however many keys are compared."""
@@ -265,6 +264,7 @@ class _Loading:
     def _reject(self, block: KeyedBlock, rejects: list[tuple[Reject, int]]) -> None:
         self._rejected += len(rejects)
         self._first_reject = self._first_reject or (rejects[0][0], block.lines[rejects[0][1]])
+        original = self._source.lines
         write_rejects(
             self._connection,
             self._schema,
@@ -275,7 +275,9 @@ class _Loading:
             observed_at=self._source.observed_at,
             header=self._file.match.header,
             separator=self._file.layout.separator,
-            rejects=((each, block.lines[row], block.records[row]) for each, row in rejects),
+            rejects=(
+                (each, original.get(block.lines[row], block.lines[row]), block.records[row]) for each, row in rejects
+            ),
         )
 
     def _add(self, sink: Sink, frame: pl.DataFrame) -> None:
@@ -333,9 +335,3 @@ def enrich_csv(
     if listed is not None:
         listed += loading.listed
     return loading.counts()
-
-
-def count_rows(connection: Connection, schema: str, model: Model) -> int:
-    """Counts the rows of a model's table."""
-    row = connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, model.name))).fetchone()
-    return int(row[0]) if row else 0

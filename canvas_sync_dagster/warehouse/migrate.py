@@ -112,7 +112,8 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
         found.append(ops.ExecuteSQLOp(sa.schema.CreateSchema(schema, if_not_exists=True)))
     script = produce_migrations(_context(connection, schema, names), target)
     if script.upgrade_ops is not None:
-        found += [operation for each in script.upgrade_ops.ops for operation in _additive(each)]
+        additive = [operation for each in script.upgrade_ops.ops for operation in _additive(each)]
+        found += [operation for operation in additive if not _is_indexed(inspector, schema, operation)]
     found += _missing_keys(inspector, schema, models)
     return Migration(schema, tuple(map(_sentence, found)), tuple(found))
 
@@ -139,6 +140,17 @@ def _additive(operation: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]
                 existing_type=operation.existing_type,
                 modify_comment=operation.modify_comment,
             )
+
+
+def _is_indexed(inspector: sa.Inspector, schema: str, operation: ops.MigrateOperation) -> bool:
+    """Says whether an index that is wanted is there already, under another name."""
+    if not isinstance(operation, ops.CreateIndexOp) or operation.unique:
+        return False
+    if not inspector.has_table(operation.table_name, schema=schema):
+        return False
+    wanted = [str(getattr(column, "name", column)) for column in operation.columns]
+    indexes = inspector.get_indexes(operation.table_name, schema=schema)
+    return any(each["column_names"][: len(wanted)] == wanted for each in indexes)
 
 
 def _missing_keys(inspector: sa.Inspector, schema: str, models: tuple[Model, ...]) -> list[ops.MigrateOperation]:

@@ -12,9 +12,6 @@ from psycopg import sql
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.frames import Reject
 
-RAW_LIMIT = 65536
-"""Bytes of a record that are kept; longer ones are cut, and their line number leads to the rest."""
-
 
 def write_rejects(
     connection: Connection,
@@ -29,7 +26,11 @@ def write_rejects(
     separator: str,
     rejects: Iterable[tuple[Reject, int, bytes]],
 ) -> None:
-    """Writes rejects, each with its line and raw record, in the load's transaction."""
+    """Writes rejects, each with its line and raw record, in the load's transaction.
+
+    A record that text cannot hold as it is (a NUL byte, or no UTF-8) is kept in an escaped spelling and without its
+    header: what was not in the file must never be loaded by a replay.
+    """
     statement = sql.SQL(
         "copy {} (model, scope, report, report_id, line, column_name, reason, raw, source_observed_at, header) from stdin"
     ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
@@ -38,8 +39,9 @@ def write_rejects(
     head = line_of_names.getvalue().replace("\0", "")
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for reject, line, raw in rejects:
-            text = raw[:RAW_LIMIT].decode("utf-8", errors="backslashreplace").replace("\0", "\\x00")
+            text = raw.decode("utf-8", errors="backslashreplace").replace("\0", "\\x00")
             reason = reject.reason.replace("\0", "\\x00")
+            known = head if text.encode() == raw else None
             copy.write_row(
-                (model, scope, report, report_id, line, reject.column or None, reason, text, observed_at, head)
+                (model, scope, report, report_id, line, reject.column or None, reason, text, observed_at, known)
             )

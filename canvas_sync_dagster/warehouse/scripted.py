@@ -25,10 +25,12 @@ def raw(layout: Layout) -> Layout:
 def through_functions(
     frame: pl.DataFrame, records: Sequence[bytes], header: Sequence[str], separator: str, model: Model
 ) -> tuple[pl.DataFrame, list[Reject], int]:
-    """Applies a model's functions to rows that are already valid; a row that one fails for is rejected with its error.
+    """Applies a model's functions to rows; a row that one fails for is rejected with its error.
+
+    So is one whose key they change: what a report lists is compared with the table before any function is called.
 
     Args:
-        frame: Rows, with `_row`.
+        frame: Rows, with `_row`; valid but for the columns that have a transform, which are text.
         records: Raw; `_row` points into them.
         header: Names of their values.
         separator: Between their values.
@@ -44,7 +46,9 @@ def through_functions(
     for row in frame.to_dicts():
         number = int(row[ROW])
         try:
-            record = dict(zip(header, fields(records[number], separator), strict=True))
+            values = fields(records[number], separator)
+            # Of two columns with one name the first counts, as everywhere.
+            record = dict(zip(reversed(header), reversed(values), strict=True))
             changed = _changed(model, spelled, {c.name: row[c.name] for c in columns}, record)
         except Exception as error:
             rejects.append(Reject(number, "", f"a function of the mapping failed: {type(error).__name__}: {error}"))
@@ -56,16 +60,20 @@ def through_functions(
 
 
 def _changed(
-    model: Model, spelled: Mapping[str, str], row: dict[str, Any], record: dict[str, str]
+    model: Model, spelled: Mapping[str, str], before: Mapping[str, Any], record: dict[str, str]
 ) -> dict[str, Any] | None:
+    row = dict(before)
     for column in model.columns:
         if column.transform is not None and column.name in spelled:
             row[column.name] = column.transform(record[spelled[column.name]], record)
+    key = [str(before[name]) for name in model.key]
     changed: dict[str, Any] | None = row
     for alteration in model.alterations:
         if changed is None:
             return None
         changed = alteration(changed)
+    if changed is not None and [str(changed.get(name)) for name in model.key] != key:
+        raise ValueError(f"it changed the key ({', '.join(model.key)}); map another column to it instead")
     return changed
 
 

@@ -39,10 +39,14 @@ def read_rows(
 def read_suspects(
     connection: Connection, schema: str, model: Model, columns: Iterable[str], limit: int
 ) -> list[dict[str, Any]]:
-    """Reads the rows that have been suspects for longest."""
+    """Reads suspects, some of them if there are more.
+
+    Any of them, and not those of longest standing: rows that Canvas hides stay suspects, and would stand before the
+    others for ever.
+    """
     names = list(dict.fromkeys([*model.key, *columns]))
-    query = sql.SQL("select {} from {} where missing_since is not null order by missing_since, {} limit {}").format(
-        _names(names), sql.Identifier(schema, model.name), _names(model.key), sql.Literal(limit)
+    query = sql.SQL("select {} from {} where missing_since is not null order by random() limit {}").format(
+        _names(names), sql.Identifier(schema, model.name), sql.Literal(limit)
     )
     with connection.cursor(row_factory=dict_row) as cursor:
         return list(cursor.execute(query).fetchall())

@@ -21,6 +21,7 @@ class Source:
         complete: Whether these are all the rows of the scope.
         watermark: Freshness of the newest load of this model and scope. An older source changes nothing: whatever it
             says differently has been said anew since.
+        lines: Line where a record stands → line where it stood in Canvas's file, for records that were picked from it.
     """
 
     scope: str
@@ -29,6 +30,7 @@ class Source:
     report_id: int | None = None
     complete: bool = True
     watermark: datetime | None = None
+    lines: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def is_outdated(self) -> bool:

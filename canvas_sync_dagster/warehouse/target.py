@@ -96,8 +96,9 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
 
 
 def system_columns(connection: Connection, schema: str, model: Model) -> frozenset[str]:
-    """Tells which of the system's columns a table has; one that was there before may lack some or all."""
-    return frozenset({column.name for column in SYSTEM_COLUMNS} & set(_attributes(connection, schema, model.name)))
+    """Names the system's columns that a model's table has; one that was there before may lack some."""
+    present = _attributes(connection, schema, model.name)
+    return frozenset(column.name for column in SYSTEM_COLUMNS if column.name in present)
 
 
 def _attributes(connection: Connection, schema: str, table: str) -> dict[str, _Attribute]:

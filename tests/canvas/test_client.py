@@ -99,6 +99,18 @@ def test_pages_that_lead_round_in_a_circle_end() -> None:
         list(client.get_list("/x"))
 
 
+def test_a_next_link_that_is_no_address_is_one_clear_error() -> None:
+    client = scripted(lambda _: httpx.Response(200, json=[], headers={"Link": '<http://[::1>; rel="next"'}))
+    with pytest.raises(NotCanvasError, match="no address"):
+        list(client.get_list("/x"))
+
+
+def test_json_without_end_to_its_depth_is_not_of_canvas() -> None:
+    client = scripted(lambda _: httpx.Response(200, text="[" * 100_000 + "]" * 100_000))
+    with pytest.raises(NotCanvasError, match="not JSON"):
+        client.get("/x")
+
+
 def test_a_redirect_is_not_followed_with_the_token() -> None:
     with pytest.raises(NotCanvasError, match="CANVAS_SYNC_BASE_URL"):
         scripted(lambda _: httpx.Response(302, headers={"Location": "https://evil.test/"})).get("/x")

@@ -38,7 +38,9 @@ def test_the_stock_reports_headers_are_understood() -> None:
     for model in BUILT_IN:
         if isinstance(model.feed, ProvisioningFeed) and model.feed.stock:
             wanted = {column.name: column.report for column in model.report_columns()}
-            match = match_header(stock[model.feed.table], wanted, required=model.key, where=model.name)
+            header = stock[model.feed.table]
+            match = match_header(header, wanted, required=model.key, beside=model.beside, where=model.name)
+            assert match.unknown == (), model.name
             only_proprietary = {"grading_standard_id"} | ({"canvas_id"} if model.name == "group_memberships" else set())
             assert set(match.missing) <= only_proprietary, model.name
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import subprocess
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,9 +20,12 @@ from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import DatabaseUnavailableError, MisconfiguredError, SchemaError
 from canvas_sync_dagster.warehouse.connection import connect, redacted
 from canvas_sync_dagster.warehouse.ledger import ReportLedger
+from canvas_sync_dagster.warehouse.load import Source, load_csv
 from canvas_sync_dagster.warehouse.migrate import migrate, plan
 from canvas_sync_dagster.warehouse.state import advance_watermark, missing, read_watermarks
 from canvas_sync_dagster.warehouse.tables import prepare_schema
+
+PSQL = shutil.which("psql")
 
 
 @pytest.mark.every_postgres
@@ -67,6 +74,66 @@ def test_an_existing_table_keeps_its_shape_and_gets_what_it_lacks(database_url: 
             ).fetchall()
         )
     assert (types["canvas_id"], types["name"], types["mine"]) == ("integer", "character varying", "text")
+
+
+def test_an_index_under_another_name_is_not_made_twice(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create schema canvas")
+        connection.execute("create table canvas.courses (canvas_id bigint primary key, canvas_account_id bigint)")
+        connection.execute("create index index_courses_on_canvas_account_id on canvas.courses (canvas_account_id)")
+    changes = migrate(database_url, "canvas", [courses]).changes
+    assert "create index courses_canvas_term_id_idx on courses" in changes
+    assert "create index courses_canvas_account_id_idx on courses" not in changes
+    assert plan(database_url, "canvas", [courses]).changes == ()
+
+
+@pytest.mark.skipif(PSQL is None, reason="there is no psql")
+def test_psql_runs_what_is_printed(database_url: str) -> None:
+    odd = courses.with_columns(Column("odd", ColumnType.TEXT, comment='It\'s 100 % :odd, \\ and "all"; $1 {x}'))
+    text = plan(database_url, "canvas", [odd])
+    done = subprocess.run(
+        [str(PSQL), "-X", "-v", "ON_ERROR_STOP=1", database_url],
+        input=text.sql(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert plan(database_url, "canvas", [odd]).changes == ()
+
+
+def test_keys_that_are_there_twice_are_one_clear_error(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create schema canvas")
+        connection.execute("create table canvas.courses (id serial primary key, canvas_id bigint)")
+        connection.execute("insert into canvas.courses (canvas_id) values (7), (7)")
+    with pytest.raises(SchemaError, match=r"canvas_id.*7"):
+        migrate(database_url, "canvas", [courses])
+    assert len(plan(database_url, "canvas", [courses]).changes) > 10
+
+
+def test_who_may_only_write_rows_can_sync_but_not_migrate(database_url: str) -> None:
+    migrate(database_url, "canvas", [courses])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("drop role if exists writer")
+        connection.execute("create role writer login")
+        connection.execute("grant usage on schema canvas to writer")
+        connection.execute("grant select, insert, update, delete on all tables in schema canvas to writer")
+        connection.execute("grant usage on all sequences in schema canvas to writer")
+    url = database_url.replace("canvas_sync@", "writer@")
+    prepare_schema(url, "canvas", [courses])
+    assert migrate(url, "canvas", [courses]).changes == ()
+    source = Source("118", datetime(2026, 1, 1, tzinfo=UTC), "provisioning_csv", 1)
+    content = b"canvas_course_id,long_name\n1,a\n2,b\n"
+    for days, inserted in ((0, 2), (1, 0)):
+        with connect(url) as connection:
+            late = replace(source, observed_at=source.observed_at + timedelta(days))
+            assert load_csv(connection, "canvas", courses, lambda: io.BytesIO(content), late).inserted == inserted
+    wider = courses.with_columns(Column("colour", ColumnType.TEXT))
+    with pytest.raises(SchemaError, match=r"must be owner|permission denied"):
+        migrate(url, "canvas", [wider])
+    with pytest.raises(SchemaError, match=r"courses\.colour.*canvas-sync migrate"):
+        prepare_schema(url, "canvas", [wider])
 
 
 def test_migrations_at_once_wait_for_each_other(database_url: str) -> None:

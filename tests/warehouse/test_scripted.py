@@ -79,3 +79,28 @@ def test_a_rewritten_function_is_applied_to_rows_that_did_not_change(database_ur
     migrate(database_url, "canvas", [USERS])
     assert load(database_url, first).inserted == 4
     assert load(database_url, then, days=1).updated == 4
+
+
+def test_a_transform_makes_the_type_of_its_column_from_any_text_under_any_spelling(database_url: str) -> None:
+    mapping = MappingOverride("users").link_column(
+        "login_ids", type="bigint[]", transform=lambda value, _: [int(each[1:]) for each in (value or "").split("|")]
+    )
+    mapping.link_column("since", type="datetime", transform=lambda value, _: None if value == "never" else value)
+    model = mapping.applied(USERS)
+    migrate(database_url, "canvas", [model])
+    content = b"Canvas User ID,Login IDs,since\n1,u5|u6,never\n2,u7,2026-01-02\n3,u8,rubbish\n"
+    assert (load(database_url, model, content).inserted, load(database_url, model, content, days=1).rejected) == (2, 1)
+    with connect(database_url) as connection:
+        rows = connection.execute("select canvas_id, login_ids, since from canvas.users order by 1").fetchall()
+    assert rows == [(1, [5, 6], None), (2, [7], datetime(2026, 1, 2, tzinfo=UTC))]
+
+
+def test_a_function_that_changes_the_key_is_told_so(database_url: str) -> None:
+    mapping = MappingOverride("users")
+    mapping.alter_rows(lambda row: row | {"canvas_id": row["canvas_id"] + 1000})
+    migrate(database_url, "canvas", [USERS])
+    assert load(database_url, mapping.applied(USERS)).rejected == 4
+    with connect(database_url) as connection:
+        row = connection.execute("select reason from canvas.canvas_sync_rejected_rows").fetchone()
+    assert row is not None
+    assert "it changed the key (canvas_id)" in row[0]

@@ -48,6 +48,7 @@ roles = Model(
         (("state[]", "active"), ("state[]", "inactive")),
         per="accounts",
         inject="canvas_account_id",
+        holder="canvas_account_id",
         absent=INACTIVE,
     ),
     gone=INACTIVE,
@@ -65,7 +66,13 @@ admins = Model(
     name="admins",
     parents=("accounts", "users"),
     comment="Who administers which account; those that Canvas no longer lists are inactive.",
-    feed=RestFeed("/accounts/{parent}/admins", per="accounts", inject="canvas_account_id", absent=INACTIVE),
+    feed=RestFeed(
+        "/accounts/{parent}/admins",
+        per="accounts",
+        inject="canvas_account_id",
+        holder="canvas_account_id",
+        absent=INACTIVE,
+    ),
     gone=INACTIVE,
     columns=(
         bigint("canvas_id", api="id", comment="Canvas id of the account user."),

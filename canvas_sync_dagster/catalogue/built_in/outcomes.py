@@ -92,9 +92,15 @@ rubric_assessments = Model(
 learning_outcomes = Model(
     name="learning_outcomes",
     parents=("accounts",),
-    comment="Learning outcomes of accounts.",
+    comment="Learning outcomes: all of accounts, and those of courses that events spoke of.",
     feed=RestFeed(
-        "/accounts/{parent}/outcome_group_links", (("outcome_style", "full"),), per="accounts", item="outcome"
+        "/accounts/{parent}/outcome_group_links",
+        (("outcome_style", "full"),),
+        per="accounts",
+        item="outcome",
+        holder="canvas_context_id",
+        # Outcomes of courses are known from events only.
+        among=("canvas_context_type", "Account"),
     ),
     single="/outcomes/{canvas_id}",
     events=Events(("learning_outcome_created", "learning_outcome_updated")),
@@ -119,7 +125,11 @@ learning_outcome_results = Model(
     parents=("courses", "learning_outcomes", "users"),
     comment="How students did on outcomes, course by course.",
     feed=RestFeed(
-        "/courses/{parent}/outcome_results", per="courses", envelope="outcome_results", inject="canvas_course_id"
+        "/courses/{parent}/outcome_results",
+        per="courses",
+        envelope="outcome_results",
+        inject="canvas_course_id",
+        holder="canvas_course_id",
     ),
     term_scoped=True,
     term_by=("canvas_course_id", "courses"),

@@ -6,7 +6,17 @@ from canvas_sync_dagster.catalogue.model import Events, Model, ProvisioningFeed
 users = Model(
     name="users",
     comment="People with a login. One row per person, however many logins; SIS ids stand on pseudonyms.",
-    feed=ProvisioningFeed("users", prefer="user_id"),
+    feed=ProvisioningFeed(
+        "users",
+        prefer="user_id",
+        beside=(
+            "integration_id",
+            "authentication_provider_id",
+            "short_name",
+            "created_by_sis",
+            "pronouns",
+        ),
+    ),
     single="/users/{canvas_id}?include[]=email",
     events=Events(("user_created", "user_updated")),
     columns=(
@@ -29,7 +39,9 @@ pseudonyms = Model(
     name="pseudonyms",
     parents=("users",),
     comment="Logins; a user may have several.",
-    feed=ProvisioningFeed("pseudonyms", stock=False),
+    feed=ProvisioningFeed(
+        "pseudonyms", stock=False, beside=("integration_id", "authentication_provider_id", "created_by_sis")
+    ),
     columns=(
         bigint("canvas_id", "canvas_pseudonym_id", "id", comment="Canvas id of the login."),
         bigint("canvas_user_id", "canvas_user_id", "user_id", indexed=True),
@@ -43,7 +55,7 @@ user_observers = Model(
     name="user_observers",
     parents=("users",),
     comment="Who observes whom. Canvas tells no id, so that the pair is the key.",
-    feed=ProvisioningFeed("user_observers"),
+    feed=ProvisioningFeed("user_observers", beside=("observer_id", "student_id", "created_by_sis")),
     key=("observing_user_id", "observed_user_id"),
     single="/users/{observing_user_id}/observees/{observed_user_id}",
     columns=(

@@ -1,0 +1,27 @@
+"""The terms that the table has, whoever filled it and whatever its key is called."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.sync.scope import Term
+from canvas_sync_dagster.warehouse.connection import Connection
+
+
+def read_terms(connection: Connection, schema: str, model: Model) -> list[Term]:
+    """Reads all terms, in the order of Canvas's ids.
+
+    Args:
+        connection: In a transaction.
+        schema: The tenant's.
+        model: Declaration of the terms, which names their key.
+    """
+    key = sql.Identifier(model.key[0])
+    query = sql.SQL("select {key}, sis_id, name, start_at, end_at, workflow_state from {table} order by {key}").format(
+        key=key, table=sql.Identifier(schema, model.name)
+    )
+    return [
+        Term(str(number), sis_id, name or "", start, end, deleted=state == "deleted")
+        for number, sis_id, name, start, end, state in connection.execute(query).fetchall()
+    ]
