@@ -19,8 +19,10 @@ def _declare(kind: ColumnType) -> Declare:
         folds: Mapping[str, str] = NOTHING,
         comment: str = "",
         indexed: bool = False,
+        optional: bool = False,
     ) -> Column:
-        return Column(name, kind, _spellings(report), api, _spellings(event), folds, comment, indexed)
+        spelled, in_events = _spellings(report), _spellings(event)
+        return Column(name, kind, spelled, api, in_events, folds, comment, indexed, optional=optional)
 
     return column
 

@@ -7,7 +7,7 @@ name, in any order, and spelling is forgiven (`canvas user id` is `canvas_user_i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
 
@@ -52,6 +52,7 @@ def match_header(
     required: Sequence[str],
     where: str,
     beside: Sequence[str] = (),
+    optional: Collection[str] = (),
 ) -> HeaderMatch:
     """Finds the wanted columns in a header.
 
@@ -61,6 +62,7 @@ def match_header(
         required: Columns without which nothing can be loaded: the key.
         where: What file this is, for messages (`provisioning_csv users.csv of report 17`).
         beside: Names that nobody wants, and that are expected all the same.
+        optional: Columns that not every kind of the report tells, so that nobody misses them.
 
     Raises:
         HeaderContractError: A required column is missing.
@@ -86,4 +88,5 @@ def match_header(
         )
     known = {normalize(spelling) for spellings in (*wanted.values(), beside) for spelling in spellings}
     unknown = tuple(name for name in clean if normalize(name) not in known)
-    return HeaderMatch(clean, positions, missing, unknown, tuple(duplicated))
+    missed = tuple(column for column in missing if column not in optional)
+    return HeaderMatch(clean, positions, missed, unknown, tuple(duplicated))

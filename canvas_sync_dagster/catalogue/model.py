@@ -43,6 +43,7 @@ class Column:
         comment: What it means; becomes the comment on the column.
         indexed: Whether a secondary index helps the joins that people write.
         transform: Called with the value, as text, and the whole record, header → text; returns what is stored.
+        optional: Whether only some kinds of the report tell it, so that its absence from a header is no drift.
         keeps_empty_text: Whether a quoted empty string stays one instead of becoming null.
     """
 
@@ -55,6 +56,7 @@ class Column:
     comment: str = ""
     indexed: bool = False
     keeps_empty_text: bool = False
+    optional: bool = False
     transform: Callable[[str, Mapping[str, str]], object] | None = None
 
 

@@ -36,8 +36,10 @@ STATUS_FAULTS = {
     "unknown_state": "a state that nobody has heard of, for a while",
     "without_attachment": "complete, and for one poll without its file",
     "report_error": "the report ends as error at 41 %",
+    "report_error_id": "the report ends as error, with the number of an error report for the administrator",
     "report_aborted": "an admin aborts the report",
     "report_vanishes": "404 while it is waited for",
+    "report_returns": "404 while it is waited for; later it stands in the index as aborted",
 }
 DOWNLOAD_FAULTS = {
     "expired_url": "the storage refuses the address with 403",

@@ -14,6 +14,7 @@ from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT
 FILE_IDS_FROM = 1_000_000_000
 """Files are counted elsewhere than reports: a client that takes one id for the other finds nothing."""
 FAILED = "Failed, the report failed to generate a file. Please try again."
+FAILED_WITH_ID = "Failed, please report the following error code to your system administrator: ErrorReport:{id};"
 ABORTED = "Report has been aborted"
 
 
@@ -84,7 +85,7 @@ def as_json(report: Report, base_url: str) -> dict[str, Any]:
 
 def _told(report: Report) -> str:
     if report.state == "error":
-        return FAILED
+        return FAILED_WITH_ID.format(id=report.id) if "report_error_id" in report.faults else FAILED
     if report.state == "aborted":
         return ABORTED
     deleted = "Include Deleted Objects; " if truthy(report.parameters.get("include_deleted")) else ""

@@ -30,6 +30,16 @@ Content = str | Callable[[Mapping[str, Any]], str]
 """CSV of a report of one's own, or what makes it from the parameters that were asked."""
 
 
+ENDS = {
+    "report_error": "error",
+    "report_error_id": "error",
+    "report_aborted": "aborted",
+    "report_vanishes": "deleted",
+    "report_returns": "deleted",
+}
+"""Fault → state in which it ends a report half way."""
+
+
 class BadTermError(Exception):
     """The term does not exist; Canvas refuses the report with 400."""
 
@@ -107,6 +117,9 @@ class ReportQueue:
             found = [each for each in self.reports.values() if (each.name, each.account) == (name, account)]
             for each in found:
                 self._work(each)
+                if each.state == "deleted" and "report_returns" in each.faults:
+                    # The job notices late that its report was deleted, and writes its own end over that.
+                    each.state = "aborted"
             return sorted((each for each in found if each.state != "deleted"), key=lambda each: -each.id)
 
     def look(self, name: str, number: int, account: int = ROOT_ACCOUNT) -> Report | None:
@@ -152,8 +165,7 @@ class ReportQueue:
             self._go_on(report, time.monotonic() - report.began)
 
     def _go_on(self, report: Report, elapsed: float) -> None:
-        ends = {"report_error": "error", "report_aborted": "aborted", "report_vanishes": "deleted"}
-        for fault, state in ends.items():
+        for fault, state in ENDS.items():
             if fault in report.faults and elapsed >= self._compile_seconds / 2:
                 report.state = state
                 return

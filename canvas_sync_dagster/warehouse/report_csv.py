@@ -54,7 +54,10 @@ class ReportCsv:
         with open_file() as file:
             head, lines = read_header(file, where=where)
         wanted = {column.name: column.report for column in model.report_columns()}
-        match = match_header(head.names, wanted, required=model.key, beside=model.beside, where=where)
+        optional = {column.name for column in model.columns if column.optional}
+        match = match_header(
+            head.names, wanted, required=model.key, beside=model.beside, optional=optional, where=where
+        )
         columns = [(column, match.positions[column.name]) for column in model.columns if column.name in match.positions]
         preferred = match_header(head.names, {PREFER: (prefer or "",)}, required=(), where=where).positions
         columns += [(Column(PREFER, ColumnType.TEXT), index) for index in preferred.values() if prefer]

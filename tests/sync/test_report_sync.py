@@ -120,6 +120,17 @@ def test_the_stock_report_feeds_what_it_can_and_names_the_rest(canvas: Simulated
         )
 
 
+def test_what_only_the_proprietary_report_tells_is_not_missed_in_the_stock_one(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    canvas.queue.available = frozenset({"provisioning_csv"})
+    for group, scope in (("provisioning", ""), ("provisioning_term", TERM)):
+        names = {model.name for model in GROUPS[group].models}
+        for each in sync_report(session, GROUPS[group], names, scope, SyncOptions(), tell=lambda _: None).models:
+            assert each.header is not None
+            assert each.header.missing == (), each.model.name
+
+
 def test_a_selection_chooses_the_reports_parameters(canvas: SimulatedCanvas, session: Session) -> None:
     sync_report(session, GROUPS["provisioning_term"], {"courses"}, TERM, SyncOptions(), tell=lambda _: None)
     (report,) = canvas.queue.reports.values()
@@ -143,8 +154,10 @@ OUTCOMES: dict[str, type[CanvasSyncError] | None] = {
     "unknown_state": SURVIVED,
     "without_attachment": SURVIVED,
     "report_error": SURVIVED,
+    "report_error_id": SURVIVED,
     "report_aborted": SURVIVED,
     "report_vanishes": SURVIVED,
+    "report_returns": SURVIVED,
     "expired_url": SURVIVED,
     "login_page": SURVIVED,
     "truncated_download": SURVIVED,

@@ -56,7 +56,7 @@ courses = Model(
         bigint("canvas_term_id", "canvas_term_id", "enrollment_term_id", indexed=True),
         time("start_at", "start_date", "start_at"),
         time("end_at", "end_date", "end_at"),
-        bigint("grading_standard_id", "grading_standard_id", "grading_standard_id"),
+        bigint("grading_standard_id", "grading_standard_id", "grading_standard_id", optional=True),
     ),
 )
 
@@ -205,6 +205,7 @@ group_memberships = Model(
             "group_membership_id",
             comment="Canvas id of the membership; null where only the stock report spoke of it.",
             indexed=True,
+            optional=True,
         ),
         bigint("canvas_group_id", "canvas_group_id", "group_id", "group_id", comment="Canvas id of the group."),
         text("group_sis_id", "group_id"),
