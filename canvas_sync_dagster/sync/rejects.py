@@ -10,9 +10,9 @@ from functools import partial
 
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import Model, ProvisioningFeed, ReportFeed
+from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.load import RejectLimits, Source, load_csv
+from canvas_sync_dagster.warehouse.load import LoadCounts, Opener, RejectLimits, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.state import lock_scopes, read_watermarks
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,28 +55,37 @@ def replay_rejects(url: str, schema: str, model: Model) -> Replay:
     that a complete report has spoken of since changes nothing any more. Rows whose raw text is not what stood in the
     file (NUL bytes, no UTF-8) are not tried.
     """
-    prefer = model.feed.prefer if isinstance(model.feed, (ProvisioningFeed, ReportFeed)) else None
+    extras = model.feed.enrichments if isinstance(model.feed, ProvisioningFeed) else ()
     tried = left = 0
     with transaction(url, f"replaying rejects of {model.name}") as connection:
-        for file, rows in _taken(connection, schema, model).items():
-            lock_scopes(connection, schema, [model.name], file.scope)
-            content, lines = _written(file.header, rows)
-            source = replace(_source(connection, schema, model, file), lines=lines)
-            opener = partial(io.BytesIO, content)
-            counts = load_csv(connection, schema, model, opener, source, prefer=prefer, limits=NEVER)
-            tried += counts.rows_in_report
-            left += counts.rejected
+        for extra in (None, *extras):
+            for file, rows in _taken(connection, schema, extra.table if extra else model.name).items():
+                lock_scopes(connection, schema, [model.name], file.scope)
+                content, lines = _written(file.header, rows)
+                source = replace(_source(connection, schema, model, file), lines=lines)
+                counts = _load(connection, schema, model, extra, partial(io.BytesIO, content), source)
+                tried += counts.rows_in_report
+                left += counts.rejected
     return Replay(tried, tried - left, left)
 
 
-def _taken(connection: Connection, schema: str, model: Model) -> dict[_File, list[tuple[int, str]]]:
-    """Takes a model's rejected rows out of their table, file by file, each with its line."""
+def _load(
+    connection: Connection, schema: str, model: Model, extra: Enrichment | None, opener: Opener, source: Source
+) -> LoadCounts:
+    if extra is not None:
+        return enrich_csv(connection, schema, model, extra, opener, source, limits=NEVER)
+    prefer = model.feed.prefer if isinstance(model.feed, (ProvisioningFeed, ReportFeed)) else None
+    return load_csv(connection, schema, model, opener, source, prefer=prefer, limits=NEVER)
+
+
+def _taken(connection: Connection, schema: str, table: str) -> dict[_File, list[tuple[int, str]]]:
+    """Takes the rejected rows of one table of reports out of theirs, file by file, each with its line."""
     query = sql.SQL(
         "with taken as (delete from {} where model = %s and header is not null returning *) "
         "select header, scope, report, report_id, source_observed_at, id, line, raw from taken order by source_observed_at, id"
     ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
     files: dict[_File, list[tuple[int, str]]] = defaultdict(list)
-    for header, scope, report, number, observed, row, line, raw in connection.execute(query, (model.name,)).fetchall():
+    for header, scope, report, number, observed, row, line, raw in connection.execute(query, (table,)).fetchall():
         alone = int(row) if raw.count('"') % 2 else 0
         files[_File(header, scope, report or "", number, observed or EPOCH, alone)].append((int(line or 0), raw))
     return files

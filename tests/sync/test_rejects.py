@@ -6,15 +6,16 @@ import io
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import psycopg
 import pytest
 
-from canvas_sync_dagster.catalogue.built_in import courses
+from canvas_sync_dagster.catalogue.built_in import courses, sections
 from canvas_sync_dagster.catalogue.model import Model
 from canvas_sync_dagster.sync.rejects import Replay, replay_rejects
 from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.load import LoadCounts, RejectLimits, Source, load_csv
+from canvas_sync_dagster.warehouse.load import LoadCounts, RejectLimits, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.state import advance_watermark
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,6 +53,23 @@ def test_a_mended_mapping_loads_them_and_a_second_replay_finds_nothing(database_
     assert replay_rejects(database_url, "canvas", SPANISH) == Replay(2, 2, 0)
     assert names(database_url) == {1: "a\nb", 2: "ok", 3: "c"}
     assert replay_rejects(database_url, "canvas", SPANISH) == Replay()
+
+
+def test_rows_of_an_enriching_table_are_replayed_into_the_table_that_they_enrich(database_url: str) -> None:
+    source = Source("118", T0, "provisioning_csv", 1, complete=False)
+    (xlist,) = sections.feed.enrichments  # type: ignore[union-attr]
+    with connect(database_url) as connection:
+        for load_rows, content in (
+            (load_csv, "canvas_section_id,name\n1,one\n2,two\n"),
+            (partial(enrich_csv, enrichment=xlist), "canvas_section_id,canvas_nonxlist_course_id\n1,seven\n2,8\n"),
+        ):
+            opener = partial(io.BytesIO, content.encode())
+            load_rows(connection, "canvas", sections, open_file=opener, source=source)  # type: ignore[operator]
+        connection.execute("update canvas.canvas_sync_rejected_rows set raw = '1,7'")
+    assert replay_rejects(database_url, "canvas", sections) == Replay(1, 1, 0)
+    with psycopg.connect(database_url) as connection:
+        query = "select canvas_id, canvas_nonxlist_course_id from canvas.sections order by 1"
+        assert connection.execute(query).fetchall() == [(1, 7), (2, 8)]
 
 
 def test_what_is_rejected_again_keeps_the_line_where_it_stood(database_url: str) -> None:
