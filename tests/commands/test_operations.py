@@ -108,17 +108,19 @@ def test_one_tenants_trouble_keeps_nobody_from_anything_and_is_told(
 def test_ctrl_c_ends_the_whole_sync_and_leaves_nothing_open(home: Path, database_url: str) -> None:
     with SimulatedCanvas(compile_seconds=60).serve() as canvas:
         variables = environment(home, canvas, database_url, CANVAS_SYNC_MODELS="terms,courses")
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command("sync"), cwd=home, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        threading.Timer(120, process.kill).start()
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "running" in line:
-                process.send_signal(signal.SIGINT)
-                break
-        rest = process.stdout.read()
-        assert process.wait(60) == 1
+        ) as process:
+            deadline = threading.Timer(120, process.kill)
+            deadline.start()
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "running" in line:
+                    process.send_signal(signal.SIGINT)
+                    break
+            rest = process.stdout.read()
+            assert process.wait(60) == 1
+            deadline.cancel()
     assert "begin" not in rest
     assert rows(database_url, "select status, metadata->>'reason' from canvas.canvas_sync_sync_batches") == [
         ("failed", "it was interrupted")
