@@ -19,6 +19,8 @@ from canvas_sync_dagster.warehouse.records import Block
 
 DIGEST = "row_hash"
 OLD_DIGEST = "_old_row_hash"
+MOST_DIGITS = 18
+"""Of a number that is a bigint, whatever its digits."""
 PREFER = "_prefer"
 """Stands for the header that decides between records of one key."""
 
@@ -27,6 +29,23 @@ T = TypeVar("T")
 
 class OutOfOrderError(Exception):
     """The records are not in the order of their key."""
+
+
+@dataclass(frozen=True, slots=True)
+class DigestedBlock:
+    """A block whose digests are known, and none of its keys.
+
+    Attributes:
+        block: As it was read.
+        digests: One per record.
+    """
+
+    block: Block
+    digests: pl.Series
+
+    @property
+    def records(self) -> Sequence[bytes]:
+        return self.block.records
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +65,19 @@ class KeyedBlock:
     data: bytes | None = None
 
 
-def keyed(block: Block, layout: Layout, key: Sequence[Column], seed: int) -> KeyedBlock:
-    """Finds keys and digests of a block's records, and parses nothing else."""
+def digested(block: Block, seed: int) -> DigestedBlock:
+    """Digests a block's records, and reads nothing in them."""
+    return DigestedBlock(block, digest(block.records, seed))
+
+
+def keyed(found: DigestedBlock, layout: Layout, key: Sequence[Column]) -> KeyedBlock:
+    """Finds the keys of a block's records, and parses nothing else."""
+    block = found.block
     indexes = {column.name: index for column, index in layout.columns}
     raw = _raw_keys(block, layout, [indexes[column.name] for column in key])
     keys = [folded(raw.get_column(str(indexes[column.name])).alias(column.name), column) for column in key]
     rows = pl.int_range(len(block.records), dtype=pl.UInt32, eager=True).alias(ROW)
-    frame = pl.DataFrame([rows, *keys, digest(block.records, seed).alias(DIGEST)])
+    frame = pl.DataFrame([rows, *keys, found.digests.alias(DIGEST)])
     return KeyedBlock(block.records, block.lines, frame, block.data)
 
 
@@ -71,6 +96,16 @@ def _raw_keys(block: Block, layout: Layout, indexes: list[int]) -> pl.DataFrame:
             for index in sorted(indexes)
         }
     )
+
+
+def edges(block: Block, layout: Layout, key: Column) -> tuple[int, int] | None:
+    """Reads the keys of the first record and of the last; None if they are no whole numbers."""
+    index = next(index for column, index in layout.columns if column.name == key.name)
+    found = [_fields_or_none(block.records[at], layout) for at in (0, -1)] if block.records else []
+    keys = [row[index] for row in found if row]
+    if len(keys) < 2 or not all(text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS for text in keys):
+        return None
+    return int(keys[0]), int(keys[1])
 
 
 def _fields_or_none(record: bytes, layout: Layout) -> list[str] | None:

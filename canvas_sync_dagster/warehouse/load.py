@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import polars as pl
 
@@ -20,14 +21,16 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.frames import ROW, Reject, nothing, parse
 from canvas_sync_dagster.warehouse.keyed import (
     DIGEST,
+    DigestedBlock,
     KeyedBlock,
     OutOfOrderError,
     changed_keys,
+    edges,
     in_key_order,
     whole_keys,
     winners,
 )
-from canvas_sync_dagster.warehouse.known import is_known, known_digests
+from canvas_sync_dagster.warehouse.known import is_known, known_digests, known_keys
 from canvas_sync_dagster.warehouse.merge import Merged, Stage
 from canvas_sync_dagster.warehouse.rejects import write_rejects
 from canvas_sync_dagster.warehouse.report_csv import Opener, ReportCsv
@@ -39,6 +42,8 @@ from canvas_sync_dagster.warehouse.source import REJECT_LIMITS, LoadCounts, Reje
 from canvas_sync_dagster.warehouse.target import Target, inspect_target
 
 __all__ = ["LoadCounts", "Opener", "RejectLimits", "Source", "enrich_csv", "load_csv", "load_rows"]
+
+B = TypeVar("B", DigestedBlock | KeyedBlock, KeyedBlock)
 
 KEYS_AT_ONCE = 500_000
 """Keys of which the old digests are read in one piece: 8 MB per column and copy, however many keys are compared."""
@@ -78,16 +83,16 @@ def load_csv(
     """
     file = ReportCsv.open(open_file, model, source, prefer, batch_rows)
     target = inspect_target(connection, schema, model, {column.name for column in file.loaded})
-    loading = _Loading(connection, schema, model, source, file, target)
+    loading = _Loading(connection, schema, model, source, file, target, lists=listed is not None)
     try:
         with connection.transaction():
             loading.in_order()
     except OutOfOrderError:
-        loading = _Loading(connection, schema, model, source, file, target)
+        loading = _Loading(connection, schema, model, source, file, target, lists=listed is not None)
         loading.in_any_order()
     loading.refuse_broken(limits)
     if listed is not None:
-        listed += loading.listed
+        listed += loading.listed or []
     return loading.counts()
 
 
@@ -95,7 +100,15 @@ class _Loading:
     """One load under way: what was counted, and where rows go."""
 
     def __init__(
-        self, connection: Connection, schema: str, model: Model, source: Source, file: ReportCsv, target: Target
+        self,
+        connection: Connection,
+        schema: str,
+        model: Model,
+        source: Source,
+        file: ReportCsv,
+        target: Target,
+        *,
+        lists: bool,
     ) -> None:
         self._connection, self._schema, self._model = connection, schema, model
         self._source, self._file, self._target = source, file, target
@@ -104,7 +117,9 @@ class _Loading:
         self._first_reject: tuple[Reject, int] | None = None
         self._merged = Merged()
         self._was_known = True
-        self.listed: list[pl.DataFrame] = []
+        self._passing = target.has_digests and not file.prefers
+        """Whether blocks are compared as they are: of a file whose beginning the table knows no key is read."""
+        self.listed: list[pl.DataFrame] | None = [] if lists else None
         self._seconds = dict.fromkeys(("read", "compare", "parse", "copy", "merge"), 0.0)
 
     def in_order(self) -> None:
@@ -116,14 +131,50 @@ class _Loading:
         if len(self._key) > 1 or self._model[self._key[0]].type is not ColumnType.BIGINT:
             raise OutOfOrderError
         with self._sink() as (sink, empty):
-            for block in self._timed_blocks(in_key_order(self._file.blocks(), self._key[0])):
+            self._passing = self._passing and not empty
+            blocks = self._timed_blocks(self._file.digested(lambda: self._passing))
+            for block in in_key_order(self._not_passed(blocks), self._key[0]):
                 keys = whole_keys(block.frame, self._key, self._file.seed)
-                self.listed.append(keys.select(self._key))
+                self._list(keys)
                 changed = keys if empty else self._changed(keys)
                 self._count_unchanged(keys, changed)
                 if changed.height or int(keys.get_column("len").sum()) < len(block.records):
                     self._add(sink, self._parsed(sink, block, None if changed.height == keys.height else changed))
             self._finish(sink, sorted_by_key=True)
+
+    def _not_passed(self, blocks: Iterator[DigestedBlock | KeyedBlock]) -> Iterator[KeyedBlock]:
+        """Passes over the blocks that the table knows as they are, up to the first that it does not.
+
+        Raises:
+            OutOfOrderError: A block begins with a key that was passed over, or with an earlier one.
+        """
+        last: int | None = None
+        for found in blocks:
+            if isinstance(found, DigestedBlock) and self._passing and found.records:
+                passed = self._passed(found, last)
+                self._passing = passed is not None
+                if passed is not None:
+                    last = passed
+                    continue
+            block = self._file.keyed(found)
+            first = block.frame.get_column(self._key[0]).min()
+            if last is not None and isinstance(first, int) and first <= last:
+                raise OutOfOrderError
+            yield block
+
+    def _passed(self, found: DigestedBlock, last: int | None) -> int | None:
+        """Returns the last key of a block whose records are the table's rows behind a key, and counts it; else None."""
+        key = self._model[self._key[0]]
+        ends = edges(found.block, self._file.layout, key)
+        if ends is None or (last is not None and ends[0] <= last):
+            return None
+        with self._timed("compare"):
+            keys = known_keys(self._connection, self._target, key, ends, found.digests, wanted=self.listed is not None)
+        if keys is None:
+            return None
+        self._unchanged += len(found.records)
+        self._list(keys)
+        return ends[1]
 
     def in_any_order(self) -> None:
         """Reads the file twice: first all keys and digests, then what changed."""
@@ -131,7 +182,7 @@ class _Loading:
         if not frames:
             return
         keys = whole_keys(pl.concat(frames), self._key, self._file.seed).sort(self._key[0])
-        self.listed.append(keys.select(self._key))
+        self._list(keys)
         del frames
         with self._sink() as (sink, empty):
             changed = keys if empty else self._changed(keys)
@@ -160,11 +211,15 @@ class _Loading:
         if self._source.is_outdated:
             self._merged = Merged(superseded=chosen.height)
             return
-        self.listed.append(chosen.select(self._key))
+        self._list(chosen)
         stage = Stage(self._connection, self._target, self._file.loaded)
         stage.add(chosen.drop(DIGEST))
         with self._timed("merge"):
             self._merged = stage.update_existing(self._source.observed_at)
+
+    def _list(self, keys: pl.DataFrame) -> None:
+        if self.listed is not None:
+            self.listed.append(keys.select(self._key))
 
     def _finish(self, sink: Sink, *, sorted_by_key: bool) -> None:
         with self._timed("merge"):
@@ -286,7 +341,7 @@ class _Loading:
         with self._timed("copy"):
             sink.add(chosen)
 
-    def _timed_blocks(self, blocks: Iterator[KeyedBlock]) -> Iterator[KeyedBlock]:
+    def _timed_blocks(self, blocks: Iterator[B]) -> Iterator[B]:
         self._records = 0
         while True:
             with self._timed("read"):
@@ -329,9 +384,10 @@ def enrich_csv(
     narrow = Model(enrichment.table, (*keys, *columns), model.feed, model.key)
     file = ReportCsv.open(open_file, narrow, source)
     target = inspect_target(connection, schema, model, {column.name for column in file.loaded})
-    loading = _Loading(connection, schema, narrow, source, file, replace(target, system=target.system - {"row_hash"}))
+    target = replace(target, system=target.system - {"row_hash"})
+    loading = _Loading(connection, schema, narrow, source, file, target, lists=listed is not None)
     loading.enrich()
     loading.refuse_broken(limits)
     if listed is not None:
-        listed += loading.listed
+        listed += loading.listed or []
     return loading.counts()

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from canvas_sync_dagster.catalogue import Column, ColumnType, HeaderMatch, Model, match_header
 from canvas_sync_dagster.warehouse.digest import salt
 from canvas_sync_dagster.warehouse.frames import Layout
-from canvas_sync_dagster.warehouse.keyed import PREFER, KeyedBlock, ahead, keyed, limited
+from canvas_sync_dagster.warehouse.keyed import PREFER, DigestedBlock, KeyedBlock, ahead, digested, keyed, limited
 from canvas_sync_dagster.warehouse.records import read_blocks, read_header
 from canvas_sync_dagster.warehouse.source import Source, described
 
@@ -69,8 +69,23 @@ class ReportCsv:
         """Columns of the table that the file tells."""
         return [column for column, _ in self.layout.columns if column.name != PREFER]
 
+    @property
+    def prefers(self) -> bool:
+        """Whether a column decides between records of one key."""
+        return any(column.name == PREFER for column, _ in self.layout.columns)
+
+    def keyed(self, found: DigestedBlock | KeyedBlock) -> KeyedBlock:
+        """Reads the keys of a block, if nobody has yet."""
+        if isinstance(found, KeyedBlock):
+            return found
+        return keyed(found, self.layout, [self.model[name] for name in self.model.key])
+
     def blocks(self) -> Iterator[KeyedBlock]:
         """Reads all records; the next block is prepared in a thread while one is worked on."""
+        return map(self.keyed, self.digested(lambda: False))
+
+    def digested(self, suffices: Callable[[], bool]) -> Iterator[DigestedBlock | KeyedBlock]:
+        """Reads all records as `blocks`, but no keys while digests suffice."""
         with self.open_file() as file:
             read_header(file, where=self.where)
             blocks = read_blocks(
@@ -80,6 +95,5 @@ class ReportCsv:
                 width=self.layout.width,
                 where=self.where,
             )
-            key = [self.model[name] for name in self.model.key]
-            cut = limited(blocks, self.batch_rows)
-            yield from ahead(keyed(block, self.layout, key, self.seed) for block in cut)
+            found = (digested(block, self.seed) for block in limited(blocks, self.batch_rows))
+            yield from ahead(each if suffices() else self.keyed(each) for each in found)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -132,6 +133,44 @@ def test_an_unchanged_reload_writes_no_wal_for_the_table(connection: Connection)
 
 
 @pytest.mark.every_postgres
+@pytest.mark.parametrize("listing", [True, False])
+def test_what_comes_behind_blocks_that_are_known_may_speak_of_their_keys_again(
+    connection: Connection, listing: bool
+) -> None:
+    rows = [[str(key), f"row {key}", "", "", ""] for key in range(1, 9)]
+    load(connection, written(rows))
+    keys: list[pl.DataFrame] | None = [] if listing else None
+    more = [["9", "new", "", "", ""], ["2", "once more", "", "", ""], ["2", "in the end", "", "", ""]]
+    day = T0 + timedelta(days=1)
+    counts = load(connection, written(rows + more), at=day, batch_rows=2, listed=keys)
+    assert (counts.rows_in_report, counts.inserted, counts.updated, counts.unchanged, counts.duplicates) == (
+        11,
+        1,
+        1,
+        7,
+        2,
+    )
+    assert dict(table(connection, "canvas_id, name")) == {
+        **{key: f"row {key}" for key in range(1, 9)},
+        2: "in the end",
+        9: "new",
+    }
+    assert keys is None or sorted(pl.concat(keys).get_column("canvas_id").unique()) == list(range(1, 10))
+
+
+def test_blocks_that_are_known_list_their_keys(connection: Connection) -> None:
+    rows = [[str(key), f"row {key}", "", "", ""] for key in range(1, 9)]
+    load(connection, written(rows))
+    connection.execute("update canvas.things set missing_since = now() where canvas_id = 3")
+    connection.execute("delete from canvas.things where canvas_id = 6")
+    connection.commit()
+    keys: list[pl.DataFrame] = []
+    counts = load(connection, written(rows), at=T0 + timedelta(days=1), batch_rows=2, listed=keys)
+    assert (counts.inserted, counts.updated, counts.unchanged) == (1, 0, 7)
+    assert sorted(pl.concat(keys).get_column("canvas_id")) == list(range(1, 9))
+    assert table(connection, "count(*) filter (where missing_since is null)") == [(8,)]
+
+
 def test_content_decides_over_digests(connection: Connection) -> None:
     content = written([["1", "a", "1.50", "2026-01-01T00:00:00-07:00", "true"], ["2", "b", "", "", ""]])
     load(connection, content)
