@@ -26,10 +26,12 @@ def local_id(value: object, shard: int | None) -> object:
         value: What Canvas told, a number or its digits; anything else is returned as it is.
         shard: Number of the tenant's shard; None if it is not known.
     """
-    text = str(value)
-    if isinstance(value, bool) or not _is_id(text):
+    if isinstance(value, str) and _is_id(value):
+        number = int(value)
+    elif type(value) is int:
+        number = value
+    else:
         return value
-    number = int(text)
     return number % SHARD if shard is not None and number // SHARD == shard else number
 
 
