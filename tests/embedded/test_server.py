@@ -88,7 +88,8 @@ def test_a_recycled_process_id_is_not_taken_for_the_server(home: Path) -> None:
     with EmbeddedPostgres(home) as server:
         lines = (server._data / "postmaster.pid").read_text().splitlines()
         for process in server._processes():
-            os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         while server._processes():
             time.sleep(0.01)
         (server._data / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
