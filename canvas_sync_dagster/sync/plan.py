@@ -128,9 +128,14 @@ def _provisioning_report(setting: str, available: Collection[str]) -> str:
 def _why_not(model: Model, report: str, available: Collection[str]) -> str | None:
     if report not in available:
         return f"this Canvas has no report {report}, or the token may not run it"
-    if isinstance(model.feed, ProvisioningFeed) and not model.feed.stock and report == STOCK:
-        return f"the stock {STOCK} has no table {model.feed.table}"
+    if not carries(report, model):
+        return f"the stock {STOCK} has no table of {model.name}"
     return None
+
+
+def carries(report: str, model: Model) -> bool:
+    """Says whether a report has the table of a model that it could feed; the stock provisioning report lacks some."""
+    return report != STOCK or not isinstance(model.feed, ProvisioningFeed) or model.feed.stock
 
 
 def refuse_skipped(request: Request, named: Collection[str], *, tenant: str) -> None:

@@ -11,7 +11,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import Model, ReportFeed
 from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.batch_work import Batches
-from canvas_sync_dagster.sync.plan import STOCK, ReportGroup, report_groups, rest_models
+from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK, ReportGroup, carries, report_groups, rest_models
 from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.staleness import staleness_of
 from canvas_sync_dagster.warehouse.connection import Connection
@@ -129,12 +129,13 @@ def _decided(
     last = [results[model.name, scope].source for model in group.models if (model.name, scope) in results]
     feeds = [model.feed for model in group.models]
     limited = any(isinstance(feed, ReportFeed) and feed.takes_updated_after for feed in feeds)
+    provisioning = STOCK if STOCK in {tenant.provisioning_report, *last} else PROPRIETARY
+    report = group.report or provisioning
     drawn = tenant.rhythm is not None and tenant.rhythm.percent is not None
     decision = decide(
         now=now,
-        # What one model lacks is no matter of the others, if this Canvas has no table of it.
-        marks=[marks.get((model.name, scope)) for model in group.models if not last or (model.name, scope) in results],
-        takes_updated_after=limited or (group.report is None and STOCK not in {tenant.provisioning_report, *last}),
+        marks=[marks.get((model.name, scope)) for model in group.models if carries(report, model)],
+        takes_updated_after=limited or report == PROPRIETARY,
         updated_after=tenant.updated_after,
         full_sync_every=None if drawn else tenant.rhythm,
         timezone=tenant.time_zone,

@@ -78,6 +78,16 @@ def test_status_tells_how_each_model_was_synced_why_and_what_comes_next(
     assert "stale" in shown
 
 
+def test_status_knows_that_a_model_which_was_left_out_makes_the_next_sync_full(
+    home: Path, canvas: SimulatedCanvas, database_url: str
+) -> None:
+    variables = environment(home, canvas, database_url, CANVAS_SYNC_MODELS="users,pseudonyms")
+    assert called(home, variables, "sync", "--models", "users").returncode == 0
+    (told,) = json.loads(called(home, variables, "status", "--json").stdout)
+    coming = {each["model"]: each["scopes"][0]["next"]["mode"] for each in told["models"]}
+    assert coming == {"users": "full", "pseudonyms": "full"}
+
+
 def test_one_tenants_trouble_keeps_nobody_from_anything_and_is_told(
     home: Path, canvas: SimulatedCanvas, database_url: str
 ) -> None:
