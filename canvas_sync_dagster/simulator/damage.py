@@ -9,12 +9,16 @@ import polars as pl
 SPANISH = {b"canvas_user_id": b"id_de_usuario_de_canvas", b"canvas_course_id": b"id_de_curso_de_canvas"}
 """Headers as older Canvases translated them."""
 
+NOTHING_FOUND = b"No outcomes found"
+"""What some reports say in their only cell where others have no row."""
+
 ROWS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "shuffled_rows": lambda frame: frame.sample(fraction=1, shuffle=True, seed=frame.height),
     "duplicate_rows": lambda frame: pl.concat([frame, frame]),
     "volume_drop": lambda frame: frame.head(frame.height // 10),
     "header_only": lambda frame: frame.clear(),
     "reordered_columns": lambda frame: frame.select(frame.columns[::-1]),
+    "missing_column": lambda frame: frame.drop(frame.columns[-1]),
     "unknown_column": lambda frame: frame.with_columns(pl.lit("?").alias("pronouns")),
 }
 """What happens to a table before it is written, in this order."""
@@ -35,6 +39,7 @@ BYTES = (
     "translated_header",
     *SECOND_ROW,
     "mostly_rubbish",
+    "sentence_for_rows",
     "byte_order_mark",
 )
 """What happens to a file once it is written."""
@@ -57,6 +62,8 @@ def damaged(content: bytes, faults: Collection[str]) -> bytes:
             rows[1] = break_row(rows[1])
     if "mostly_rubbish" in faults:
         rows = [row.rpartition(b",")[0] for row in rows]
+    if "sentence_for_rows" in faults:
+        rows = [NOTHING_FOUND]
     mark = b"\xef\xbb\xbf" if "byte_order_mark" in faults else b""
     return mark + b"".join(line + b"\n" for line in [header, *rows])
 
