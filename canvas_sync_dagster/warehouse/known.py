@@ -38,7 +38,7 @@ def is_known(connection: Connection, target: Target, key: Sequence[Column], keys
         return False
     told = keys.get_column(key[0].name)
     query = sql.SQL("select count(*), bit_xor(row_hash) from {} {}").format(
-        target.name, _where([*_comparable(target, key), _between(key[0], told)])
+        target.name, _where([*_comparable(target, key), _between(key[0], told.min(), told.max())])
     )
     row = connection.execute(query).fetchone()
     return row is not None and tuple(row) == (keys.height, keys.get_column(DIGEST).bitwise_xor())
@@ -60,11 +60,9 @@ def known_keys(
         digests: One per record.
         wanted: Whether the keys are wanted; else none are returned.
     """
-    name = sql.Identifier(key.name)
-    between = sql.SQL("{} between {} and {}").format(name, *map(sql.Literal, edges))
-    keys = sql.SQL("string_agg(int8send({}), '')").format(name) if wanted else sql.SQL("''::bytea")
+    keys = sql.SQL("string_agg(int8send({}), '')").format(sql.Identifier(key.name)) if wanted else sql.SQL("''::bytea")
     query = sql.SQL("select count(*), bit_xor(row_hash), {} from {} {}").format(
-        keys, target.name, _where([*_comparable(target, [key]), between])
+        keys, target.name, _where([*_comparable(target, [key]), _between(key, *edges)])
     )
     with connection.cursor(binary=True) as cursor:
         number, sum_of_digests, text = cursor.execute(query).fetchone() or (0, None, None)
@@ -89,7 +87,7 @@ def known_digests(connection: Connection, target: Target, key: Sequence[Column],
     conditions = _comparable(target, key)
     near = list(conditions)
     if key[0].type is ColumnType.BIGINT:
-        near.append(_between(key[0], told))
+        near.append(_between(key[0], told.min(), told.max()))
     if _estimated(connection, target, near) > SPARSE * keys.height:
         wanted = sql.Literal(told.unique().to_list())
         near = [*conditions, sql.SQL("{} = any({}::{})").format(first, wanted, sql.SQL(f"{key[0].type.value}[]"))]
@@ -107,9 +105,8 @@ def _comparable(target: Target, key: Sequence[Column]) -> list[sql.Composable]:
     return conditions
 
 
-def _between(column: Column, told: pl.Series) -> sql.Composed:
-    limits = sql.Literal(told.min()), sql.Literal(told.max())
-    return sql.SQL("{} between {} and {}").format(sql.Identifier(column.name), *limits)
+def _between(column: Column, first: object, last: object) -> sql.Composed:
+    return sql.SQL("{} between {} and {}").format(sql.Identifier(column.name), sql.Literal(first), sql.Literal(last))
 
 
 def _where(conditions: Sequence[sql.Composable]) -> sql.Composed:
