@@ -8,7 +8,8 @@ import dagster as dg
 from pydantic import Field, create_model
 
 from canvas_sync_dagster.project import CanvasSync
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
+from canvas_sync_dagster.tenants import TenantSettings
 
 Scalar = str | int | float | bool | list[str] | None
 """What YAML may say; `TenantSettings` judges it, so that a wrong value gets the same message everywhere."""

@@ -31,7 +31,7 @@ from canvas_sync_dagster.sensors.broken import broken_tenants_sensor
 from canvas_sync_dagster.sensors.failures import failure_sensor
 from canvas_sync_dagster.sensors.live_events import live_event_sensor
 from canvas_sync_dagster.sensors.staleness import staleness_sensor
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.chain import Chain, refuse_cycles
 from canvas_sync_dagster.sync.extensions import (
     ApiOverride,
@@ -44,6 +44,7 @@ from canvas_sync_dagster.sync.extensions import (
 from canvas_sync_dagster.sync.own import CustomReport, Insertion, Processor
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.scope import Term
+from canvas_sync_dagster.tenants import TenantSettings
 
 LOG = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., object])

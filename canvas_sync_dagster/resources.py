@@ -12,8 +12,9 @@ from pydantic import Field
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
-from canvas_sync_dagster.settings import Settings, parse_duration, parse_updated_after
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.options import SyncOptions, parse_legacy_support
+from canvas_sync_dagster.tenants import parse_duration, parse_updated_after
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canvas_sync_dagster.errors import SettingError
-from canvas_sync_dagster.settings import PREFIX, Settings, TenantSettings, parse_duration
+from canvas_sync_dagster.settings import PREFIX, Settings
+from canvas_sync_dagster.tenants import TenantSettings, parse_duration
 
 SECRET = "7~secret-of-ours"
 

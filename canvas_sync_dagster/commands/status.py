@@ -19,10 +19,10 @@ from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.silence import read_rhythm
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.sync.standing import Standing, standings
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.batches import latest_batches, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import missing

@@ -14,9 +14,9 @@ from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.commands.progress import Teller, teller
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, SyncUnderWayError
-from canvas_sync_dagster.settings import TenantSettings, parse_updated_after
 from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.options import parse_legacy_support
+from canvas_sync_dagster.tenants import TenantSettings, parse_updated_after
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -12,10 +12,10 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.catalogue.built_in.organisation import terms
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.batches import leaving
 from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, ordered, refuse_unknown
 from canvas_sync_dagster.sync.terms import read_terms
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.batches import Batch, close_batch, latest_batches, note, open_batch, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import JobLog, close_lost_jobs, journal_silences

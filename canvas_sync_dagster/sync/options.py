@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.policy import Mode
+from canvas_sync_dagster.tenants import TenantSettings
 
 
 @dataclass(frozen=True, slots=True)
