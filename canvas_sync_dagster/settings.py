@@ -25,7 +25,7 @@ from canvas_sync_dagster.catalogue.overrides import MappingOverride, with_legacy
 from canvas_sync_dagster.catalogue.overrides import from_file as mapping_from_file
 from canvas_sync_dagster.catalogue.overrides import from_gem as mapping_from_gem
 from canvas_sync_dagster.errors import SettingError
-from canvas_sync_dagster.tenants import TenantSettings
+from canvas_sync_dagster.tenants import Genre, TenantSettings
 
 PREFIX = "CANVAS_SYNC_"
 JWK_URL = "https://8axpcl50e4.execute-api.us-east-1.amazonaws.com/main/jwks"
@@ -237,7 +237,7 @@ def _secret(variables: Mapping[str, str], name: str, sizes: set[int]) -> bytes |
 
 
 def _overrides(variables: Mapping[str, str], *, connection: bool) -> dict[str, str]:
-    names = [name for name in TenantSettings.model_fields if name not in {"slug", "schema_name"}]
+    names = [name for name in TenantSettings.model_fields if name not in {"slug", "schema_name", "genres"}]
     wanted = [name for name in names if connection or name not in CONNECTION]
     # An empty variable is an unset one: compose files and CI systems write them so.
     return {name: variables[key] for name in wanted if variables.get(key := PREFIX + name.upper(), "").strip()}
@@ -249,12 +249,12 @@ def _tenant(slug: str, values: Mapping[str, Any], overrides: Mapping[str, str], 
         return TenantSettings.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
-        variable = PREFIX + ("TENANT" if name == "slug" else name.upper())
-        in_environment = name in overrides or (name == "slug" and not file.is_file())
-        setting = variable if in_environment else f"{file.name}: tenants.{slug}.{name}"
+        place = tuple(map(str, first["loc"]))
+        variable = PREFIX + ("TENANT" if place == ("slug",) else place[0].upper())
+        in_environment = place[0] in overrides or (place == ("slug",) and not file.is_file())
+        setting = variable if in_environment else f"{file.name}: tenants.{slug}.{'.'.join(place)}"
         # The message of pydantic repeats the input, which may be a secret; ours shows it only where it is none.
-        raise _wrong(setting, name, given.get(name), str(first["msg"])) from None
+        raise _wrong(setting, place, given, str(first["msg"])) from None
 
 
 def _given_tenant(given: object) -> TenantSettings:
@@ -264,13 +264,24 @@ def _given_tenant(given: object) -> TenantSettings:
     return _tenant(str(given.get("slug", "canvas")), given, {}, Path("CanvasSync"))
 
 
-def _wrong(setting: str, name: str, value: object, message: str) -> SettingError:
-    field = TenantSettings.model_fields.get("schema_name" if name == "schema" else name)
+def _wrong(setting: str, place: Sequence[str], given: object, message: str) -> SettingError:
+    name, fields = place[-1], TenantSettings.model_fields
+    if place[0] == "genres" and len(place) > 1:
+        field = Genre.model_fields.get(name) if len(place) > 2 else fields["genres"]
+        known: Iterable[str] = Genre.model_fields
+    else:
+        field = fields.get("schema_name" if name == "schema" else name)
+        known = ("schema" if key == "schema_name" else key for key in fields)
     if field is None:
-        known = ("schema" if key == "schema_name" else key for key in TenantSettings.model_fields)
         return SettingError(setting, "there is no such setting", allowed=", ".join(known))
-    shown = None if name in {"token", "database_url"} else value
+    shown = None if name in {"token", "database_url", "genres"} else _value(given, place)
     return SettingError(setting, message.removeprefix("Value error, "), allowed=field.description or "", value=shown)
+
+
+def _value(given: object, place: Sequence[str]) -> object:
+    for key in place:
+        given = given.get(key) if isinstance(given, Mapping) else None
+    return given
 
 
 def _content_of_file(file: Path) -> dict[str, Any]:
