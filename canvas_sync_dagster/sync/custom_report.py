@@ -69,8 +69,8 @@ class DownloadedReport:
             parse = partial(pl.read_csv, infer_schema=False, separator=header.separator)
             nothing = True
             for block in read_blocks(file, first_line=lines + 1, separator=header.separator, where=where):
-                nothing = nothing and not block.records
-                if block.records:
+                if len(block.records):
+                    nothing = False
                     yield from parse(first + b"\n".join(block.records)).iter_slices(rows)
             if nothing:
                 yield parse(first)

@@ -60,11 +60,11 @@ class Layout:
     columns: tuple[tuple[Column, int], ...]
 
 
-def parse(records: Sequence[bytes], layout: Layout, data: bytes | None = None) -> tuple[pl.DataFrame, list[Reject]]:
+def parse(records: pl.Series, layout: Layout, data: bytes | None = None) -> tuple[pl.DataFrame, list[Reject]]:
     """Parses records.
 
     Args:
-        records: Raw, without line ends.
+        records: Raw, as bytes without line ends.
         layout: Where they hold what.
         data: The same records joined by newlines, where the caller has it.
 
@@ -80,7 +80,7 @@ def parse(records: Sequence[bytes], layout: Layout, data: bytes | None = None) -
     return checked, sorted([*rejects, *more], key=lambda reject: reject.row)
 
 
-def _tokenized(records: Sequence[bytes], data: bytes, layout: Layout) -> pl.DataFrame | None:
+def _tokenized(records: pl.Series, data: bytes, layout: Layout) -> pl.DataFrame | None:
     """Lets Polars split a block, if it is proven that each record is as wide as the header; else None."""
     if b"\0" in data or b"\r" in data or not _even(records, layout):
         return None
@@ -96,13 +96,16 @@ def _tokenized(records: Sequence[bytes], data: bytes, layout: Layout) -> pl.Data
     )
 
 
-def _even(records: Sequence[bytes], layout: Layout) -> bool:
+def _even(records: pl.Series, layout: Layout) -> bool:
     """Says whether every record has its width and orderly quotes; Polars pads short ones and cuts long ones in silence."""
-    separator, separators = layout.separator.encode(), layout.width - 1
+    try:
+        text = records.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        return False
     whole = orderly(layout.separator, layout.width).fullmatch
-    return all(
-        record.count(separator) == separators if b'"' not in record else whole(record) is not None for record in records
-    )
+    quoted = text.str.contains('"', literal=True)
+    plain = text.filter(~quoted).str.count_matches(layout.separator, literal=True)
+    return bool((plain == layout.width - 1).all()) and all(map(whole, records.filter(quoted)))
 
 
 def read_columns(data: bytes, layout: Layout, indexes: Iterable[int]) -> pl.DataFrame:
@@ -136,7 +139,7 @@ def fields(record: bytes, separator: str) -> list[str]:
     return found[0] if len(found) == 1 else []
 
 
-def _split_one_by_one(records: Sequence[bytes], layout: Layout) -> tuple[pl.DataFrame, list[Reject]]:
+def _split_one_by_one(records: pl.Series, layout: Layout) -> tuple[pl.DataFrame, list[Reject]]:
     rows: list[int] = []
     values: list[list[str | None]] = [[] for _ in layout.columns]
     rejects: list[Reject] = []

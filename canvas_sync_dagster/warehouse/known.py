@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from array import array
 from collections.abc import Sequence
+from typing import cast
 
 import polars as pl
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Column, ColumnType
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.keyed import DIGEST, OLD_DIGEST
+from canvas_sync_dagster.warehouse.keyed import DIGEST
 from canvas_sync_dagster.warehouse.target import Target
 
 MARK = "_mark"
@@ -25,8 +25,8 @@ Reading a row in passing takes 0.2 µs, finding one by its key 2 µs, so it pays
 def is_known(connection: Connection, target: Target, key: Sequence[Column], keys: pl.DataFrame) -> bool:
     """Says whether the table holds just these keys with just these digests, between the first key and the last.
 
-    Their number and one xor of the digests stand for all, which takes half the time of reading them. A digest covers
-    the key, too, so that equal sums of other rows are as unlikely as two equal digests: one in 2^64.
+    Their number and one xor of the digests stand for all, which takes two thirds of the time of reading them. A digest
+    covers the key, too, so that equal sums of other rows are as unlikely as two equal digests: one in 2^64.
 
     Args:
         connection: Within the load's transaction.
@@ -49,8 +49,8 @@ def known_keys(
 ) -> pl.DataFrame | None:
     """Returns the keys of a block if the table holds just its records between two keys, in whatever order; else None.
 
-    No key of the block but the two is read for it: a digest covers its record's key, too. Compared with reading all its
-    keys first, an unchanged reload of a million rows takes 0.63 s in place of 0.75.
+    No key of the block but the two is read for it: a digest covers its record's key, too. It takes the server 0.14 s per
+    million rows, where reading the digests takes 0.21.
 
     Args:
         connection: Within the load's transaction.
@@ -71,10 +71,10 @@ def known_keys(
     return pl.DataFrame([_bigints(key.name, text)])
 
 
-def known_digests(connection: Connection, target: Target, key: Sequence[Column], keys: pl.DataFrame) -> pl.DataFrame:
-    """Returns keys with the digests that the table has for them; there may be more keys than asked for.
+def known_digests(connection: Connection, target: Target, key: Sequence[Column], keys: pl.DataFrame) -> pl.Series:
+    """Returns the digests that the table has for keys; there may be those of more keys than asked for.
 
-    Rows that are suspected to be gone are left out, so that they count as changed and lose the suspicion.
+    A digest covers its record's key, so that nobody need be told which row has which. Rows that are suspected to be gone are left out, so that they count as changed and lose the suspicion.
 
     Args:
         connection: Within the load's transaction.
@@ -86,14 +86,16 @@ def known_digests(connection: Connection, target: Target, key: Sequence[Column],
     told = keys.get_column(key[0].name)
     conditions = _comparable(target, key)
     near = list(conditions)
+    is_dense = False
     if key[0].type is ColumnType.BIGINT:
-        near.append(_between(key[0], told.min(), told.max()))
-    if _estimated(connection, target, near) > SPARSE * keys.height:
+        lowest, highest = cast("int", told.min()), cast("int", told.max())
+        near.append(_between(key[0], lowest, highest))
+        # There cannot be more rows, which needs no estimate.
+        is_dense = len(key) == 1 and highest - lowest < SPARSE * keys.height
+    if not is_dense and _estimated(connection, target, near) > SPARSE * keys.height:
         wanted = sql.Literal(told.unique().to_list())
         near = [*conditions, sql.SQL("{} = any({}::{})").format(first, wanted, sql.SQL(f"{key[0].type.value}[]"))]
-    if all(column.type is ColumnType.BIGINT for column in key):
-        return _as_bytes(connection, target, key, near)
-    return _as_text(connection, target, key, near)
+    return read_bigints(connection, [DIGEST], sql.SQL("{} {}").format(target.name, _where(near))).get_column(DIGEST)
 
 
 def _comparable(target: Target, key: Sequence[Column]) -> list[sql.Composable]:
@@ -117,14 +119,6 @@ def _estimated(connection: Connection, target: Target, conditions: Sequence[sql.
     query = sql.SQL("explain (format json) select from {} {}").format(target.name, _where(conditions))
     row = connection.execute(query).fetchone()
     return float(row[0][0]["Plan"]["Plan Rows"]) if row else 0
-
-
-def _as_bytes(
-    connection: Connection, target: Target, key: Sequence[Column], conditions: Sequence[sql.Composable]
-) -> pl.DataFrame:
-    columns = [*(column.name for column in key), "row_hash"]
-    frame = read_bigints(connection, columns, sql.SQL("{} {}").format(target.name, _where(conditions)))
-    return frame.rename({"row_hash": OLD_DIGEST})
 
 
 def read_bigints(
@@ -159,21 +153,3 @@ def _bigints(name: str, text: bytes | None) -> pl.Series:
     if sys.byteorder == "little":
         values.byteswap()
     return pl.Series(name, values, dtype=pl.Int64)
-
-
-def _as_text(
-    connection: Connection, target: Target, key: Sequence[Column], conditions: Sequence[sql.Composable]
-) -> pl.DataFrame:
-    names = [sql.Identifier(column.name) for column in key]
-    query = sql.SQL("copy (select {}, row_hash from {} {}) to stdout (format csv)").format(
-        sql.SQL(", ").join(names), target.name, _where(conditions)
-    )
-    text = io.BytesIO()
-    with connection.cursor() as cursor, cursor.copy(query) as copy:
-        for piece in copy:
-            text.write(piece)
-    schema = {c.name: pl.Int64 if c.type is ColumnType.BIGINT else pl.String for c in key} | {OLD_DIGEST: pl.Int64}
-    if not text.tell():
-        return pl.DataFrame(schema=schema)
-    text.seek(0)
-    return pl.read_csv(text, has_header=False, schema=schema)

@@ -24,9 +24,10 @@ from canvas_sync_dagster.warehouse.keyed import (
     DigestedBlock,
     KeyedBlock,
     OutOfOrderError,
-    changed_keys,
     edges,
+    gathered,
     in_key_order,
+    only,
     whole_keys,
     winners,
 )
@@ -133,14 +134,20 @@ class _Loading:
         with self._sink() as (sink, empty):
             self._passing = self._passing and not empty
             blocks = self._timed_blocks(self._file.digested(lambda: self._passing))
-            for block in in_key_order(self._not_passed(blocks), self._key[0]):
-                keys = whole_keys(block.frame, self._key, self._file.seed)
-                self._list(keys)
-                changed = keys if empty else self._changed(keys)
-                self._count_unchanged(keys, changed)
-                if changed.height or int(keys.get_column("len").sum()) < len(block.records):
-                    self._add(sink, self._parsed(sink, block, None if changed.height == keys.height else changed))
+            ordered = in_key_order(self._not_passed(blocks), self._key[0])
+            for block in gathered(self._differing(ordered, empty=empty)):
+                self._add(sink, self._parsed(sink, block))
             self._finish(sink, sorted_by_key=True)
+
+    def _differing(self, blocks: Iterator[KeyedBlock], *, empty: bool) -> Iterator[KeyedBlock]:
+        """Leaves out the records that the table knows."""
+        for block in blocks:
+            keys = whole_keys(block.frame, self._key, self._file.seed)
+            self._list(keys)
+            changed = keys if empty else self._changed(keys)
+            self._count_unchanged(keys, changed)
+            if changed.height or int(keys.get_column("len").sum()) < len(block.records):
+                yield block if changed.height == keys.height else only(block, changed, self._key)
 
     def _not_passed(self, blocks: Iterator[DigestedBlock | KeyedBlock]) -> Iterator[KeyedBlock]:
         """Passes over the blocks that the table knows as they are, up to the first that it does not.
@@ -150,7 +157,7 @@ class _Loading:
         """
         last: int | None = None
         for found in blocks:
-            if isinstance(found, DigestedBlock) and self._passing and found.records:
+            if isinstance(found, DigestedBlock) and self._passing and len(found.records):
                 passed = self._passed(found, last)
                 self._passing = passed is not None
                 if passed is not None:
@@ -192,7 +199,7 @@ class _Loading:
             del keys, changed
             waiting = []
             for block in self._timed_blocks(self._file.blocks()):
-                frame = self._parsed(sink, block, some)
+                frame = self._parsed(sink, block if some is None else only(block, some, self._key))
                 if repeated.height:
                     waiting.append(frame.join(repeated, on=self._key, how="semi", maintain_order="left"))
                     frame = frame.join(repeated, on=self._key, how="anti", maintain_order="left")
@@ -203,7 +210,7 @@ class _Loading:
 
     def enrich(self) -> None:
         """Merges a small table into rows that are there."""
-        frames = [self._parsed(None, block, None) for block in self._timed_blocks(self._file.blocks())]
+        frames = [self._parsed(None, block) for block in self._timed_blocks(self._file.blocks())]
         if not frames:
             return
         chosen = winners(pl.concat(frames), self._key, self._file.seed)
@@ -270,8 +277,8 @@ class _Loading:
         # Changes come in clusters: where there was none, there is likely none, and one sum tells it.
         if self._was_known and is_known(self._connection, self._target, columns, keys):
             return keys.clear()
-        old = known_digests(self._connection, self._target, columns, keys)
-        changed = changed_keys(keys, old, self._key)
+        known = known_digests(self._connection, self._target, columns, keys)
+        changed = keys.filter(~pl.col(DIGEST).is_in(known.implode()))
         self._was_known = changed.is_empty()
         return changed
 
@@ -280,17 +287,11 @@ class _Loading:
         self._unchanged += same
         self._duplicates += int(keys.get_column("len").sum()) - int(changed.get_column("len").sum()) - same
 
-    def _parsed(self, sink: Sink | None, block: KeyedBlock, changed: pl.DataFrame | None) -> pl.DataFrame:
-        """Parses the records of a block whose key changed or is unreadable; None: all of them."""
+    def _parsed(self, sink: Sink | None, block: KeyedBlock) -> pl.DataFrame:
+        """Parses the records of a block, and writes down those that cannot be."""
         with self._timed("parse"):
-            frame, records, data = block.frame, block.records, block.data
-            if changed is not None:
-                unreadable = pl.any_horizontal(pl.col(name).is_null() for name in self._key)
-                same = frame.filter(~unreadable).join(changed, on=self._key, how="anti", maintain_order="left")
-                frame = frame.join(same.select(ROW), on=ROW, how="anti", maintain_order="left")
-                records, data = [block.records[row] for row in frame.get_column(ROW)], None
-            layout = raw(self._file.layout)
-            parsed, rejects = parse(records, layout, data) if records else (nothing(layout), [])
+            layout, records = raw(self._file.layout), block.records
+            parsed, rejects = parse(records, layout, block.data) if len(records) else (nothing(layout), [])
             parsed, rejects = self._without_empty_keys(parsed, rejects)
             if self._model.functions:
                 parsed, failed, skipped = through_functions(
@@ -300,12 +301,11 @@ class _Loading:
                 self._skipped += skipped
             parsed, too_large = with_room(parsed, self._target.types)
             rejects = rejects + too_large
-            rows = frame.get_column(ROW)
-            digests = frame.get_column(DIGEST).gather(parsed.get_column(ROW))
+            digests = block.frame.get_column(DIGEST).gather(parsed.get_column(ROW))
         if rejects:
             if sink is not None:
                 sink.settle()
-            self._reject(block, [(each, int(rows[each.row])) for each in rejects])
+            self._reject(block, rejects)
         return parsed.drop(ROW).with_columns(digests)
 
     def _without_empty_keys(self, frame: pl.DataFrame, rejects: list[Reject]) -> tuple[pl.DataFrame, list[Reject]]:
@@ -316,9 +316,9 @@ class _Loading:
                 frame = frame.filter(pl.col(name).is_not_null())
         return frame, rejects
 
-    def _reject(self, block: KeyedBlock, rejects: list[tuple[Reject, int]]) -> None:
+    def _reject(self, block: KeyedBlock, rejects: list[Reject]) -> None:
         self._rejected += len(rejects)
-        self._first_reject = self._first_reject or (rejects[0][0], block.lines[rejects[0][1]])
+        self._first_reject = self._first_reject or (rejects[0], block.lines[rejects[0].row])
         original = self._source.lines
         write_rejects(
             self._connection,
@@ -331,7 +331,7 @@ class _Loading:
             header=self._file.match.header,
             separator=self._file.layout.separator,
             rejects=(
-                (each, original.get(block.lines[row], block.lines[row]), block.records[row]) for each, row in rejects
+                (each, original.get(line := block.lines[each.row], line), block.records[each.row]) for each in rejects
             ),
         )
 

@@ -23,7 +23,7 @@ def raw(layout: Layout) -> Layout:
 
 
 def through_functions(
-    frame: pl.DataFrame, records: Sequence[bytes], header: Sequence[str], separator: str, model: Model
+    frame: pl.DataFrame, records: pl.Series, header: Sequence[str], separator: str, model: Model
 ) -> tuple[pl.DataFrame, list[Reject], int]:
     """Applies a model's functions to rows; a row that one fails for is rejected with its error.
 
@@ -31,7 +31,7 @@ def through_functions(
 
     Args:
         frame: Rows, with `_row`; valid but for the columns that have a transform, which are text.
-        records: Raw; `_row` points into them.
+        records: Raw, as bytes; `_row` points into them.
         header: Names of their values.
         separator: Between their values.
         model: Whose functions.

@@ -201,8 +201,8 @@ def test_the_slow_road_reads_what_the_fast_one_reads(rows: list[tuple[str, str, 
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n", quoting=quoting).writerow(row)
         written.append(text.getvalue().removesuffix("\n").encode())
-    fast, none = parse(written, layout)
-    slow, one = parse([*written, b"1"], layout)
+    fast, none = parse(pl.Series(written), layout)
+    slow, one = parse(pl.Series([*written, b"1"]), layout)
     assert (len(none), len(one)) == (0, 1)
     assert fast.equals(slow)
 
