@@ -27,10 +27,11 @@ from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
 from canvas_sync_dagster.live_events.inbox import ensure_partitions, store
 from canvas_sync_dagster.live_events.receiver import PATH
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import event, global_id
 from canvas_sync_dagster.sync.session import open_session
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.testing import embedded_postgres
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.migrate import migrate

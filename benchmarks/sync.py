@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.embedded import EmbeddedPostgres
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
@@ -33,6 +33,7 @@ from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list
 from canvas_sync_dagster.sync.session import Session, open_session
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.migrate import migrate
 
 FULL = SyncOptions(mode="full")

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.errors import CanvasSyncError
     from canvas_sync_dagster.live_events.handlers import LiveEvent
     from canvas_sync_dagster.project import CanvasSync
-    from canvas_sync_dagster.settings import Settings, TenantSettings
+    from canvas_sync_dagster.settings import Settings
     from canvas_sync_dagster.sync.custom_report import DownloadedReport, ReportContext
     from canvas_sync_dagster.sync.fetching import fetch, find_or_fetch, load_objects
     from canvas_sync_dagster.sync.own import InsertionContext
     from canvas_sync_dagster.sync.scope import Term
+    from canvas_sync_dagster.tenants import TenantSettings
 
 __all__ = [
     "Canvas",
@@ -47,7 +48,7 @@ _HOMES = {
     "Model": "catalogue",
     "ReportContext": "sync.custom_report",
     "Settings": "settings",
-    "TenantSettings": "settings",
+    "TenantSettings": "tenants",
     "Term": "sync.scope",
     "fetch": "sync.fetching",
     "find_or_fetch": "sync.fetching",

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
-from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.simulator import SimulatedCanvas

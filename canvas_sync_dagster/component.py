@@ -8,9 +8,10 @@ import dagster as dg
 from pydantic import Field, create_model
 
 from canvas_sync_dagster.project import CanvasSync
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
+from canvas_sync_dagster.tenants import TenantSettings
 
-Scalar = str | int | float | bool | list[str] | None
+Value = str | int | float | bool | list[str] | dict[str, dict[str, Any]] | None
 """What YAML may say; `TenantSettings` judges it, so that a wrong value gets the same message everywhere."""
 
 
@@ -19,7 +20,7 @@ class _Attributes(dg.Model, dg.Resolvable):
 
 
 _FIELDS: dict[str, Any] = {
-    name: (Scalar, Field(None, alias=field.alias, description=field.description))
+    name: (Value, Field(None, alias=field.alias, description=field.description))
     for name, field in TenantSettings.model_fields.items()
     if name != "slug"
 }

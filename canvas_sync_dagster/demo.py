@@ -25,10 +25,11 @@ from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.live_events.serve import receiver, served
 from canvas_sync_dagster.project import CanvasSync
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import deliver
 from canvas_sync_dagster.sync.session import open_session
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.migrate import migrate
 
 SLUG = "canvas"

@@ -17,8 +17,8 @@ from canvas_sync_dagster.assets.merging import merged
 from canvas_sync_dagster.assets.own import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
-from canvas_sync_dagster.assets.specs import GENRE_TAG, TENANT_TAG
-from canvas_sync_dagster.catalogue import Model, RestFeed
+from canvas_sync_dagster.assets.specs import GENRE_TAG, TENANT_TAG, asset_key
+from canvas_sync_dagster.catalogue import BUILT_IN, Model, RestFeed
 from canvas_sync_dagster.catalogue.declared import Declared, as_parameters, declared_table
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.errors import SettingError
@@ -31,7 +31,7 @@ from canvas_sync_dagster.sensors.broken import broken_tenants_sensor
 from canvas_sync_dagster.sensors.failures import failure_sensor
 from canvas_sync_dagster.sensors.live_events import live_event_sensor
 from canvas_sync_dagster.sensors.staleness import staleness_sensor
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.chain import Chain, refuse_cycles
 from canvas_sync_dagster.sync.extensions import (
     ApiOverride,
@@ -44,6 +44,7 @@ from canvas_sync_dagster.sync.extensions import (
 from canvas_sync_dagster.sync.own import CustomReport, Insertion, Processor
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.scope import Term
+from canvas_sync_dagster.tenants import TenantSettings
 
 LOG = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., object])
@@ -445,6 +446,15 @@ class CanvasSync:
         names = [model.name for model in (self.models_of(tenant) if models is None else models)]
         return any(self.chain.is_per_term(name) for name in [*names, *self._own_steps])
 
+    def assets_of(self, tenant: TenantSettings, genre: str, *, per_term: bool) -> list[dg.AssetKey]:
+        """Returns what a sync of a genre materializes, in its root run or in each of its term runs."""
+        chain = self.chain
+        names = [*(model.name for model in self.models_of(tenant)), *self._own_steps]
+        chosen = chain.of_genre(tenant.genres[genre], names) if genre in tenant.genres else names
+        return [
+            asset_key(tenant.slug, each) for each in names if each in chosen and chain.is_per_term(each) is per_term
+        ]
+
     @property
     def chain(self) -> Chain:
         """What runs in which order."""
@@ -475,14 +485,7 @@ class CanvasSync:
         ours = dg.Definitions(
             assets=[asset for tenant in tenants for asset in self._assets(tenant)],
             jobs=[job for tenant in tenants for job in self._jobs(tenant)],
-            schedules=[
-                schedule
-                for tenant in tenants
-                for schedule in (
-                    sync_schedule(tenant, self._batches(location, tenant), self._on_sync),
-                    *nightly_schedules(tenant),
-                )
-            ],
+            schedules=[schedule for tenant in tenants for schedule in self._schedules(location, tenant)],
             sensors=self._sensors(location),
             resources={
                 "code_location": dg.ResourceDefinition.hardcoded_resource(location),
@@ -501,22 +504,39 @@ class CanvasSync:
             if lost := [each for each in override.fields if each not in columns]:
                 allowed = ", ".join(columns)
                 raise SettingError(f"api of {name}", "there is no such column", allowed=allowed, value=lost[0])
+        own = [name for name in self.chain.names if name not in {model.name for model in BUILT_IN}]
+        for tenant in self.settings.tenants:
+            for name, genre in tenant.genres.items():
+                if unknown := [each for each in genre.steps if each not in own]:
+                    where = f"tenants.{tenant.slug}.genres.{name}.steps"
+                    allowed = ", ".join(own) or "nothing: this location has no steps of its own"
+                    raise SettingError(where, "there is no such step", allowed=allowed, value=unknown[0])
+
+    def _schedules(self, location: CodeLocation, tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
+        batches = functools.partial(location.batches, tenant.slug)
+        genres = [
+            sync_schedule(
+                tenant, batches, self._on_sync, genre=genre, assets=self.assets_of(tenant, genre, per_term=False)
+            )
+            for genre in tenant.genres
+        ]
+        return [sync_schedule(tenant, batches, self._on_sync), *genres, *nightly_schedules(tenant)]
 
     def _sensors(self, location: CodeLocation) -> list[dg.SensorDefinition]:
         tenants = self.settings.tenants
-        batches = {tenant.slug: self._batches(location, tenant) for tenant in tenants}
+        batches = {tenant.slug: functools.partial(location.batches, tenant.slug) for tenant in tenants}
         sensors: list[dg.SensorDefinition] = [failure_sensor(batches, self._on_failure)]
         for tenant in tenants:
             per_term = self.is_per_term(tenant)
-            sensors.append(batch_sensor(tenant, batches[tenant.slug], self._on_sync, per_term=per_term))
+            term_assets = {genre: self.assets_of(tenant, genre, per_term=True) for genre in tenant.genres}
+            sensors.append(
+                batch_sensor(tenant, batches[tenant.slug], self._on_sync, per_term=per_term, term_assets=term_assets)
+            )
             sensors.append(staleness_sensor(tenant, batches[tenant.slug]))
             sensors.append(live_event_sensor(tenant, functools.partial(location.session, tenant.slug)))
         if self.settings.broken:
             sensors.append(broken_tenants_sensor(self.settings.broken))
         return sensors
-
-    def _batches(self, location: CodeLocation, tenant: TenantSettings) -> Callable[[], Any]:
-        return functools.partial(location.batches, tenant.slug)
 
     def _assets(self, tenant: TenantSettings) -> list[dg.AssetsDefinition]:
         models, chain = self.models_of(tenant), self.chain
@@ -543,12 +563,10 @@ class CanvasSync:
         return (*(report.asset for report in self._reports), *(step.name for step in self._insertions))
 
     def _jobs(self, tenant: TenantSettings) -> list[Any]:
-        models, chain = self.models_of(tenant), self.chain
-        names = [*(model.name for model in models), *self._own_steps]
+        models = self.models_of(tenant)
         jobs: list[Any] = [live_events_job(tenant), reconcile_job(tenant, models), housekeeping_job(tenant)]
         for suffix, scoped in (("sync_root", False), ("sync_term", True)):
-            keys = [dg.AssetKey([tenant.slug, name]) for name in names if chain.is_per_term(name) is scoped]
-            if keys:
+            if keys := self.assets_of(tenant, tenant.batch_genre, per_term=scoped):
                 jobs.append(
                     dg.define_asset_job(
                         f"{tenant.slug}__{suffix}",

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
-from canvas_sync_dagster.settings import Settings, parse_duration, parse_updated_after
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.options import SyncOptions, parse_legacy_support
+from canvas_sync_dagster.tenants import parse_duration, parse_updated_after
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches
@@ -48,13 +49,20 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
 
     def options(
-        self, *, run_id: str, batch_id: str, mode: str | None = None, updated_after: str | None = None
+        self,
+        *,
+        run_id: str,
+        batch_id: str,
+        genre: str | None = None,
+        mode: str | None = None,
+        updated_after: str | None = None,
     ) -> SyncOptions:
         """Reads the run config.
 
         Args:
             run_id: Which run this is.
             batch_id: Which batch it belongs to.
+            genre: Whose settings it has; the tenant's own if not given.
             mode: What the run's tags ask for; what its config asks for counts more.
             updated_after: The same.
 
@@ -75,6 +83,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             report_max_tries=self.report_max_tries,
             legacy_support=parse_legacy_support(self.legacy_support),
             accept_shrinkage=self.accept_shrinkage,
+            genre=genre,
             batch_id=batch_id,
             run_id=run_id,
         )
@@ -120,18 +129,23 @@ class CodeLocation:
 
         return open_session(self._settings, self._settings.tenant(tenant), self._models, self._extensions)
 
-    def batches(self, tenant: str, scope: TermScope | None = None) -> Batches:
+    def batches(self, tenant: str, genre: str | None = None, scope: TermScope | None = None) -> Batches:
         """Returns a tenant's batches; starts the embedded PostgreSQL where no address is given.
 
         Args:
             tenant: Its slug.
+            genre: Of the batches; the tenant's own if not given.
             scope: In place of the user's function and the setting.
         """
         from canvas_sync_dagster.sync.batch_work import Batches  # noqa: PLC0415 (as above)
         from canvas_sync_dagster.sync.session import database_url  # noqa: PLC0415
 
-        settings = self._settings.tenant(tenant)
-        own = self._extensions.term_scope if self._extensions else None
+        whole = self._settings.tenant(tenant)
+        settings = whole.of_genre(genre or whole.batch_genre)
+        declared = whole.genres.get(settings.batch_genre)
+        # A genre that names its terms means them, whatever function the user has for the others.
+        named = declared is not None and "term_scope" in declared.model_fields_set
+        own = self._extensions.term_scope if self._extensions and not named else None
         return Batches(settings, database_url(self._settings, settings), self._models, scope or own)
 
 

@@ -11,41 +11,51 @@ from canvas_sync_dagster.assets.callbacks import OnSync
 from canvas_sync_dagster.assets.lost import begin_batch
 from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches
 
 
 def sync_schedule(
-    tenant: TenantSettings, batches: Callable[[], Batches], callbacks: Sequence[OnSync] = ()
+    tenant: TenantSettings,
+    batches: Callable[[str], Batches],
+    callbacks: Sequence[OnSync] = (),
+    *,
+    genre: str | None = None,
+    assets: Sequence[dg.AssetKey] | None = None,
 ) -> dg.ScheduleDefinition:
-    """Builds the schedule of a tenant's sync.
+    """Builds the schedule of a tenant's sync, or of one of its genres.
 
     Args:
         tenant: Its settings say when.
-        batches: Gives its batches; called within a tick, for it needs the database.
+        batches: Gives its batches of a genre; called within a tick, for it needs the database.
         callbacks: Functions that hear of a batch that it finds abandoned.
+        genre: One that the settings declare; the tenant's own if None.
+        assets: What of the root job belongs to it; all of it if None.
     """
     slug = tenant.slug
+    name = f"{slug}__sync" if genre is None else f"{slug}__sync__{genre}"
+    tenant = tenant.of_genre(genre or tenant.batch_genre)
 
     @dg.schedule(
-        name=f"{slug}__sync",
+        name=name,
         job_name=f"{slug}__sync_root",
         cron_schedule=tenant.schedule,
         execution_timezone=tenant.timezone,
-        description=f"Syncs {slug}: terms and what belongs to no term first, then each term in scope.",
+        description=f"Syncs {slug} ({tenant.batch_genre}): what belongs to no term first, then each term in scope.",
         tags={TENANT_TAG: slug, GENRE_TAG: tenant.batch_genre},
     )
     def sync(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         key = f"{slug}:{tenant.batch_genre}:{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
         try:
-            batch = begin_batch(context.instance, batches(), key, {"trigger": "schedule"}, callbacks)
+            batch = begin_batch(context.instance, batches(tenant.batch_genre), key, {"trigger": "schedule"}, callbacks)
         except CanvasSyncError as error:
             return dg.SkipReason(str(error))
         if batch is None:
             return dg.SkipReason(f"a sync of {slug} ({tenant.batch_genre}) is still under way; this one is left out")
-        return dg.RunRequest(run_key=key, tags={BATCH_TAG: batch.key, GENRE_TAG: tenant.batch_genre, TENANT_TAG: slug})
+        tags = {BATCH_TAG: batch.key, GENRE_TAG: tenant.batch_genre, TENANT_TAG: slug}
+        return dg.RunRequest(run_key=key, tags=tags, asset_selection=assets)
 
     return sync
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import click
 import yaml
 from picture import entity_picture
+from pydantic.fields import FieldInfo
 
 from canvas_sync_dagster import (
     Canvas,
@@ -29,9 +30,10 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main as canvas_sync
-from canvas_sync_dagster.settings import PREFIX, TenantSettings
+from canvas_sync_dagster.settings import PREFIX
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync import fetching
+from canvas_sync_dagster.tenants import Genre, Policy, TenantSettings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -194,12 +196,12 @@ def settings_page() -> str:
         "| variable | in the file | default | allowed |",
         "|---|---|---|---|",
     ]
-    for name, field in TenantSettings.model_fields.items():
-        key = field.alias or name
-        variable = {"slug": f"`{PREFIX}TENANT`", "schema_name": ""}.get(name, f"`{PREFIX}{name.upper()}`")
-        shown = ", ".join(field.default) if isinstance(field.default, tuple) else field.default
-        allowed = (field.description or "").replace("|", "\\|")
-        lines.append(f"| {variable} | `{key}` | {'' if shown is None else f'`{shown}`'} | {allowed} |")
+    inherited = Policy.model_fields
+    own = [name for name in TenantSettings.model_fields if name not in inherited]
+    for name in (*own, *inherited):
+        variable = {"slug": f"`{PREFIX}TENANT`", "schema_name": "", "genres": ""}.get(name, f"`{PREFIX}{name.upper()}`")
+        field = TenantSettings.model_fields[name]
+        lines.append(f"| {variable} | `{field.alias or name}` | {_default(field)} | {_allowed(field)} |")
     shared = [
         f"| `{PREFIX}HOME` | | `.canvas_sync` | a directory for the embedded PostgreSQL and downloads |",
         f"| `{PREFIX}PG_BIN` | | the wheel's | PostgreSQL's programs, 14 or newer |",
@@ -208,7 +210,27 @@ def settings_page() -> str:
         "| `PRODUCTION_KEY1`, `PRODUCTION_IV1` | | | key and fixed IV of encrypted live events, in hex or base64 |",
         "| `BULK_IMPORTER_BATCH_SIZE` | | by bytes | rows per frame when loading |",
     ]
-    return "\n".join([*lines, *shared, ""])
+    genres = [
+        "",
+        "## Genres",
+        "",
+        "What `genres: {name: {…}}` of a tenant may hold. A schedule is needed; what is left out is as the tenant has it.",
+        "",
+        "| in the file | allowed |",
+        "|---|---|",
+        *(f"| `{name}` | {_allowed(field)} |" for name, field in Genre.model_fields.items()),
+    ]
+    return "\n".join([*lines, *shared, *genres, ""])
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default in (None, (), {}):
+        return ""
+    return f"`{', '.join(field.default) if isinstance(field.default, tuple) else field.default}`"
+
+
+def _allowed(field: FieldInfo) -> str:
+    return (field.description or "").replace("|", "\\|")
 
 
 def main() -> int:

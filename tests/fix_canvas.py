@@ -10,9 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.session import Session, open_session
+from canvas_sync_dagster.tenants import TenantSettings
 
 Sessions = Callable[..., Session]
 

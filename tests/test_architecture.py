@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "canvas_sync_dagster"
 NAME = PACKAGE.name
 
-LEAVES = {"errors", "rhythm", "settings", "embedded"}
+LEAVES = {"errors", "rhythm", "tenants", "settings", "embedded"}
 """Known to everyone; they know the catalogue at most."""
 
 ALLOWED: dict[str, set[str]] = {
@@ -20,7 +20,8 @@ ALLOWED: dict[str, set[str]] = {
     "rhythm": set(),
     "catalogue": {"errors"},
     "embedded": {"errors"},
-    "settings": {"errors", "rhythm", "catalogue"},
+    "tenants": {"rhythm", "catalogue"},
+    "settings": {"errors", "catalogue", "tenants"},
     "canvas": {"errors", "catalogue"},
     "warehouse": {"errors", "catalogue"},
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
@@ -33,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "schedules": {"assets", "sensors", "resources", "sync", "catalogue"} | LEAVES,
     "project": {"live_events", "assets", "sensors", "schedules", "resources", "sync", "catalogue"} | LEAVES,
     "definitions": {"project", "errors"},
-    "component": {"project", "settings"},
+    "component": {"project", "settings", "tenants"},
     "demo": {
         "live_events",
         "instance_storage",
@@ -50,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     | LEAVES,
     "cli": {"commands", "live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
     "testing": {"commands", "embedded", "live_events", "project", "simulator", "sync"},
-    "__init__": {"canvas", "catalogue", "component", "errors", "live_events", "project", "settings", "sync"},
+    "__init__": {"canvas", "catalogue", "component", "errors", "live_events", "project", "settings", "sync", "tenants"},
 }
 DAGSTER = {
     "commands",

@@ -20,7 +20,12 @@ pytestmark = [
 ATTRIBUTES: dict[str, Any] = {
     "tenants": {
         "north": {"base_url": "https://north.example.edu", "token": "${NORTH_TOKEN}", "models": ["terms", "courses"]},
-        "south": {"base_url": "https://south.example.edu", "token": "{{ env.SOUTH_TOKEN }}", "term_concurrency": 2},
+        "south": {
+            "base_url": "https://south.example.edu",
+            "token": "{{ env.SOUTH_TOKEN }}",
+            "term_concurrency": 2,
+            "genres": {"grades": {"schedule": "*/30 * * * *", "models": ["enrollments", "scores"]}},
+        },
     },
     "mappings": {"courses": {"columns": {"long_name": "title"}}},
 }
@@ -48,7 +53,7 @@ def test_yaml_makes_the_tenants_assets() -> None:
     keys = {key.to_user_string() for key in found.resolve_all_asset_keys()}
     assert {key for key in keys if key.startswith("north/")} == {"north/terms", "north/courses"}
     assert "south/enrollments" in keys
-    assert {each.name for each in found.schedules or []} >= {"north__sync", "south__sync"}
+    assert {each.name for each in found.schedules or []} >= {"north__sync", "south__sync", "south__sync__grades"}
     assert "7~" not in repr(found.resources)
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from canvas_sync_dagster.cli import _Lazy, main
-from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.tenants import TenantSettings
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 SCRIPTS = Path(sys.executable).parent

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canvas_sync_dagster.errors import SettingError
-from canvas_sync_dagster.settings import PREFIX, Settings, TenantSettings, parse_duration
+from canvas_sync_dagster.rhythm import FullSyncEvery
+from canvas_sync_dagster.settings import PREFIX, Settings
+from canvas_sync_dagster.tenants import TenantSettings, parse_duration
 
 SECRET = "7~secret-of-ours"
 
@@ -150,6 +152,44 @@ def test_one_tenants_wrong_value_keeps_no_other_from_loading(tmp_path: Path) -> 
     assert "tenant apart has this schema in the same database" in said["same"]
     with pytest.raises(SettingError, match="sometimes"):
         settings.tenant("wrong")
+
+
+@pytest.mark.parametrize(
+    ("genres", "said"),
+    [
+        ("{grades: {schedule: hourly}}", "tenants.canvas.genres.grades.schedule is 'hourly': this is not a cron line"),
+        ("{grades: {models: users}}", "tenants.canvas.genres.grades.schedule: Field required"),
+        (
+            "{grades: {schedule: '@daily', token: secret}}",
+            "tenants.canvas.genres.grades.token: there is no such setting",
+        ),
+        ("{grades: {schedule: '@daily', models: user}}", "tenants.canvas.genres.grades.models is 'user': there is no"),
+        ("{grades: {schedule: '@daily', models: scores}}", "grades has the models scores, which the tenant itself"),
+        ("{default: {schedule: '@daily'}}", "tenants.canvas.genres: default is the tenant's own batch_genre already"),
+        ("{My-Grades: {schedule: '@daily'}}", "tenants.canvas.genres: My-Grades is no name"),
+        ("[grades]", "tenants.canvas.genres"),
+        ("{grades: daily}", "tenants.canvas.genres.grades"),
+    ],
+)
+def test_a_wrong_genre_is_named_with_its_place(tmp_path: Path, genres: str, said: str) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text(f"tenants: {{canvas: {{models: 'users,courses', genres: {genres}}}}}")
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environment({}, directory=tmp_path)
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_genre_has_what_it_names_and_else_what_the_tenant_has(tmp_path: Path) -> None:
+    grades = "{schedule: '*/30 * * * *', models: courses, full_sync_every: 1 day}"
+    tenant = f"{{term_order: lifo, updated_after: 2026-01-02, genres: {{grades: {grades}}}}}"
+    (tmp_path / "canvas_sync.yaml").write_text(f"tenants: {{canvas: {tenant}}}")
+    whole = read(tmp_path)
+    grades = whole.of_genre("grades")
+    assert (grades.schedule, grades.models, grades.batch_genre) == ("*/30 * * * *", ("courses",), "grades")
+    assert (grades.term_order, grades.updated_after) == ("lifo", whole.updated_after)
+    assert whole.rhythm is None, "a date leaves only a rhythm that was asked for"
+    assert grades.rhythm == FullSyncEvery.parse("1 day")
+    assert whole.of_genre("another").model_dump() == whole.model_dump() | {"batch_genre": "another"}
 
 
 def test_a_file_of_which_nothing_is_right_is_an_error(tmp_path: Path) -> None:

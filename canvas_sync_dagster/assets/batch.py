@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from canvas_sync_dagster.assets.lost import begin_batch
-from canvas_sync_dagster.assets.specs import BATCH_TAG, MODE_TAG, UPDATED_AFTER_TAG
+from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, MODE_TAG, UPDATED_AFTER_TAG
 from canvas_sync_dagster.errors import SyncUnderWayError
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
 
@@ -31,6 +31,7 @@ def run_options(
     return sync_options.options(
         run_id=run.run_id,
         batch_id=key,
+        genre=run.tags.get(GENRE_TAG),
         mode=run.tags.get(MODE_TAG),
         updated_after=run.tags.get(UPDATED_AFTER_TAG),
     )
@@ -58,7 +59,7 @@ def batch_key(
     if BATCH_TAG in run.tags or not by_hand or not whole:
         return run.tags.get(BATCH_TAG, run.run_id)
     key = f"{slug}:by hand:{run.root_run_id or run.run_id}"
-    ours = code_location.batches(slug)
+    ours = code_location.batches(slug, run.tags.get(GENRE_TAG))
     details = {"trigger": "launch", "options": _asked(run)}
     if begin_batch(instance, ours, key, details, code_location.on_sync) is None:
         raise SyncUnderWayError(slug, ours.tenant.batch_genre)

@@ -8,7 +8,7 @@ from canvas_sync_dagster.assets.pruning import prune_runs
 from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, failures
-from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.tenants import TenantSettings
 
 
 class ReconcileConfig(dg.Config):

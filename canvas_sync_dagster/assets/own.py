@@ -9,8 +9,8 @@ from canvas_sync_dagster.assets.batch import run_options
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.assets.specs import TENANT_TAG, asset_key
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.own import CustomReport, Insertion, InsertionContext, as_metadata
+from canvas_sync_dagster.tenants import TenantSettings
 
 
 def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier: Sequence[str]) -> dg.AssetsDefinition:

@@ -10,8 +10,8 @@ from canvas_sync_dagster.assets.metadata import materialization
 from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.plan import ReportGroup
+from canvas_sync_dagster.tenants import TenantSettings
 
 
 def report_asset(

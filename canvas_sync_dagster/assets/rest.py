@@ -11,7 +11,7 @@ from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
-from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.tenants import TenantSettings
 
 
 def rest_asset(

@@ -8,7 +8,7 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Column, Model, ProvisioningFeed, ReportFeed
-from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.tenants import TenantSettings
 
 BATCH_TAG = "canvas_sync/batch_id"
 GENRE_TAG = "canvas_sync/genre"

@@ -16,9 +16,9 @@ from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.keys import KeySet
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK
 from canvas_sync_dagster.sync.session import connect_canvas, database_url
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import redacted, transaction
 from canvas_sync_dagster.warehouse.state import missing
 

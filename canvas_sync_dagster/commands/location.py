@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, SettingError
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.catalogue import Model

@@ -6,11 +6,11 @@ import click
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.live_events.inbox import replay as replay_inbox
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.reconciliation import LIMIT
 from canvas_sync_dagster.sync.reconciliation import reconcile as reconcile_model
 from canvas_sync_dagster.sync.rejects import replay_rejects
 from canvas_sync_dagster.sync.session import database_url, open_session
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 

@@ -19,11 +19,11 @@ from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.silence import read_rhythm
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.sync.standing import Standing, standings
-from canvas_sync_dagster.warehouse.batches import latest_batches, open_batches
+from canvas_sync_dagster.tenants import TenantSettings
+from canvas_sync_dagster.warehouse.batches import Batch, latest_batches, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import missing
 
@@ -56,15 +56,32 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
         return {"tenant": tenant.slug, "lacking": lacking}
     found = standings(Batches(tenant, url, location.models, location.extensions.term_scope))
     with transaction(url, "reading the status") as connection:
+        latest = latest_batches(connection, schema)
         return {
             "tenant": tenant.slug,
             "schedule": f"{tenant.schedule} ({tenant.timezone})",
             "models": _models(connection, schema, found),
             "under_way": [_batch(each) for each in open_batches(connection, schema)],
-            "batch": next((_batch(each) for each in latest_batches(connection, schema, 1)), None),
+            "batch": next(map(_batch, latest), None),
+            "genres": [_genre(tenant.of_genre(name), latest) for name in tenant.genres],
             "events": _events(connection, schema, _synced(found, location.models)),
             "rejects": _count(connection, schema, "canvas_sync_rejected_rows"),
         }
+
+
+def _genre(tenant: TenantSettings, latest: Sequence[Batch]) -> dict[str, Any]:
+    """Tells of a genre that has a schedule of its own.
+
+    Args:
+        tenant: With the settings of the genre.
+        latest: The latest batch of each genre.
+    """
+    return {
+        "genre": tenant.batch_genre,
+        "schedule": f"{tenant.schedule} ({tenant.timezone})",
+        "models": tenant.models,
+        "batch": next((_batch(each) for each in latest if each.genre == tenant.batch_genre), None),
+    }
 
 
 def _models(connection: Connection, schema: str, found: list[Standing]) -> list[dict[str, Any]]:
@@ -118,9 +135,10 @@ def _rejected(connection: Connection, schema: str) -> dict[str, int]:
     return {str(model): int(number) for model, number in rows}
 
 
-def _batch(batch: Any) -> dict[str, Any]:
+def _batch(batch: Batch) -> dict[str, Any]:
     return {
         "key": batch.key,
+        "genre": batch.genre,
         "status": batch.status,
         "started_at": batch.started_at,
         "reason": batch.details.get("reason"),
@@ -176,6 +194,10 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
             f"last sync: {escape(batch['key'])} {batch['status']}{': ' + batch['reason'] if batch['reason'] else ''}"
         )
     screen.print(f"schedule: {told['schedule']}")
+    for each in told["genres"]:
+        batch = each["batch"]
+        last = f"; last sync: {batch['key']} {batch['status']}" if batch else ""
+        screen.print(escape(f"genre {each['genre']}: {each['schedule']}, models {', '.join(each['models'])}{last}"))
     events = told["events"]
     screen.print(
         f"rejected rows: {told['rejects']:,}; live events waiting: {events['waiting']:,}, dead: {events['dead']:,}"

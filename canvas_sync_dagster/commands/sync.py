@@ -14,9 +14,9 @@ from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.commands.progress import Teller, teller
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, SyncUnderWayError
-from canvas_sync_dagster.settings import TenantSettings, parse_updated_after
 from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.options import parse_legacy_support
+from canvas_sync_dagster.tenants import TenantSettings, parse_updated_after
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -29,6 +29,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @click.command()
+@click.option("--genre", help="A genre of the settings, with its models, terms and policy.")
 @click.option("--models", help="Comma list; those of the settings if not given.")
 @click.option("--term-scope", help="active, all, or a comma list of term ids.")
 @click.option("--updated-after", help="true, false, or an ISO-8601 date.")
@@ -46,6 +47,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 def sync(
     location: Location,
     *,
+    genre: str | None,
     models: str | None,
     term_scope: str | None,
     updated_after: str | None,
@@ -77,7 +79,7 @@ def sync(
     alone = len(tenants) == 1 and not failed
     for each in tenants:
         try:
-            failed += _Sync(location.whole(), each, options, wanted, log_format).run(scope)
+            failed += _Sync(location.whole(), _of_genre(each, genre), options, wanted, log_format).run(scope)
         except CanvasSyncError as error:
             if alone:
                 raise
@@ -86,6 +88,14 @@ def sync(
     if failed:
         console(stderr=True).print(f"failed: {', '.join(failed)}", style="red", markup=False)
         sys.exit(1)
+
+
+def _of_genre(tenant: TenantSettings, genre: str | None) -> TenantSettings:
+    known = [tenant.batch_genre, *tenant.genres]
+    if genre is not None and genre not in known:
+        problem = f"tenant {tenant.slug} has no such genre"
+        raise SettingError("--genre", problem, allowed=", ".join(known), value=genre)
+    return tenant.of_genre(genre or tenant.batch_genre)
 
 
 def _refuse_unknown(wanted: set[str], location: Location) -> None:
@@ -123,9 +133,13 @@ class _Sync:
         from canvas_sync_dagster.resources import CodeLocation  # noqa: PLC0415
 
         slug, genre = self._tenant.slug, self._tenant.batch_genre
+        if genre in self._tenant.genres and not (self._keys(per_term=False) or self._keys(per_term=True)):
+            raise SettingError(
+                "--models", f"the genre {genre} of {slug} has none of them", allowed="others, or no --genre"
+            )
         key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
         own = self._project.extensions
-        batches = CodeLocation(self._project.settings, self._project.models, own).batches(slug, term_scope)
+        batches = CodeLocation(self._project.settings, self._project.models, own).batches(slug, genre, term_scope)
         with dagster_instance(self._project.settings.home) as instance:
             batch = begin_batch(instance, batches, key, {"trigger": "command"}, own.on_sync)
             if batch is None:
@@ -149,9 +163,9 @@ class _Sync:
         slug = self._tenant.slug
         tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: slug}
         root, term_job = f"{slug}__sync_root", f"{slug}__sync_term"
-        tell.expect(len(self._keys(root)))
+        tell.expect(len(self._keys(per_term=False)))
         failed += self._job(instance, root, None, tags, tell)
-        per_term = self._keys(term_job)
+        per_term = self._keys(per_term=True)
         if per_term and not failed:
             # Only the root run tells which terms there are.
             batches.refuse_unknown_terms()
@@ -178,17 +192,15 @@ class _Sync:
         if batches.close(batch, status, reason, runs):
             tell_of_batch(self._project.extensions.on_sync, batch, status, reason)
 
-    def _keys(self, job: str) -> list[dg.AssetKey]:
-        """Picks the assets of a job that are wanted; none if the tenant has no such job."""
-        if job not in {each.name for each in self._definitions.resolve_all_job_defs()}:
-            return []
-        keys = self._definitions.resolve_job_def(job).asset_layer.executable_asset_keys
+    def _keys(self, *, per_term: bool) -> list[dg.AssetKey]:
+        """Picks the assets that are wanted, of the root run or of each term run."""
+        keys = self._project.assets_of(self._tenant, self._tenant.batch_genre, per_term=per_term)
         return [key for key in keys if self._models is None or key.path[-1] in self._models]
 
     def _job(
         self, instance: dg.DagsterInstance, job: str, term: str | None, tags: dict[str, str], tell: Teller
     ) -> list[str]:
-        keys = self._keys(job)
+        keys = self._keys(per_term=term is not None)
         if not keys:
             return []
         title = f"{self._tenant.slug} {'term ' + term if term else 'root'}"

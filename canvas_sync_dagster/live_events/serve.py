@@ -20,9 +20,10 @@ from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.live_events.provenance import Provenance
 from canvas_sync_dagster.live_events.receiver import Inbox, Receiver, belongs
 from canvas_sync_dagster.live_events.symmetric import SecretKey
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.sync.session import connect_canvas, database_url, open_session
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import connect, transaction
 from canvas_sync_dagster.warehouse.state import remember, remembered
 from canvas_sync_dagster.warehouse.tables import prepare_schema

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from canvas_sync_dagster.assets.callbacks import OnSync, tell_of_batch
 from canvas_sync_dagster.assets.lost import batch_runs, close_abandoned, fail_lost_runs, is_abandoned
 from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG, TERM_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches
@@ -22,15 +22,21 @@ SECONDS = 15
 
 
 def batch_sensor(
-    tenant: TenantSettings, batches: Callable[[], Batches], callbacks: Sequence[OnSync] = (), *, per_term: bool = True
+    tenant: TenantSettings,
+    batches: Callable[[str], Batches],
+    callbacks: Sequence[OnSync] = (),
+    *,
+    per_term: bool = True,
+    term_assets: Mapping[str, Sequence[dg.AssetKey]] | None = None,
 ) -> dg.SensorDefinition:
     """Builds the sensor that looks after a tenant's batches.
 
     Args:
         tenant: Whose.
-        batches: Gives its batches; called within a tick, for it needs the database.
+        batches: Gives its batches of a genre; called within a tick, for it needs the database.
         callbacks: Functions that are called when a batch is over: `success`, or `complete` for any end.
         per_term: Whether the tenant syncs anything per term.
+        term_assets: Genre → what of the term job belongs to it; all of it for a genre that is not declared.
     """
     slug = tenant.slug
 
@@ -43,11 +49,15 @@ def batch_sensor(
     )
     def look_after(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            ours = batches()
+            ours = batches(tenant.batch_genre)
             requests = []
             said = [f"run {run_id} is dead" for run_id in fail_lost_runs(context.instance, ours)]
             for batch in ours.under_way():
-                launched, reason = _go_on(context, tenant, ours, batch, callbacks, per_term=per_term)
+                assets = (term_assets or {}).get(batch.genre)
+                has_terms = per_term if assets is None else bool(assets)
+                launched, reason = _go_on(
+                    context, batches(batch.genre), batch, callbacks, has_terms=has_terms, assets=assets
+                )
                 requests += launched
                 said.append(f"{batch.key}: {reason}")
         except CanvasSyncError as error:
@@ -63,12 +73,12 @@ def batch_sensor(
 
 def _go_on(
     context: dg.SensorEvaluationContext,
-    tenant: TenantSettings,
     ours: Batches,
     batch: Batch,
     callbacks: Sequence[OnSync],
     *,
-    per_term: bool,
+    has_terms: bool,
+    assets: Sequence[dg.AssetKey] | None,
 ) -> tuple[list[dg.RunRequest], str]:
     from canvas_sync_dagster.sync.batches import next_step  # noqa: PLC0415 (the definitions stay light)
 
@@ -78,13 +88,14 @@ def _go_on(
             return [], "a command works on it"
         close_abandoned(context.instance, ours, batch, callbacks)
         return [], "its command is gone"
+    tenant = ours.tenant
     root, runs, ids = batch_runs(context.instance, tenant.slug, batch.key)
     step = next_step(
         age=datetime.now(UTC) - batch.started_at,
         root=root,
         terms=batch.terms,
         runs=runs,
-        scope=ours.terms(batch.key) if per_term and batch.terms is None and root is not None else (),
+        scope=ours.terms(batch.key) if has_terms and batch.terms is None and root is not None else (),
         concurrency=tenant.term_concurrency,
         go_on=tenant.on_failed_term == "continue",
     )
@@ -105,6 +116,7 @@ def _go_on(
             partition_key=term,
             tags={**tags, TERM_TAG: names.get(term) or term},
             run_config=config,
+            asset_selection=assets,
         )
         for term in step.launch
         if term in known

@@ -12,7 +12,7 @@ import dagster as dg
 from canvas_sync_dagster.assets.metadata import event_materializations
 from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.session import Session

@@ -9,7 +9,7 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.checks import staleness_check
 from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.settings import TenantSettings
+from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches

@@ -12,11 +12,11 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.catalogue.built_in.organisation import terms
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.batches import leaving
 from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, ordered, refuse_unknown
 from canvas_sync_dagster.sync.terms import read_terms
-from canvas_sync_dagster.warehouse.batches import Batch, close_batch, latest_batches, note, open_batch, open_batches
+from canvas_sync_dagster.tenants import TenantSettings
+from canvas_sync_dagster.warehouse.batches import Batch, close_batch, last_scope, note, open_batch, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import JobLog, close_lost_jobs, journal_silences
 from canvas_sync_dagster.warehouse.tables import prepare_schema
@@ -61,11 +61,10 @@ class Batches:
         """Returns the terms that a batch covers, in order: those in scope, and those that have just left it."""
         with self.connected("reading terms") as connection:
             known = self._read_terms(connection)
-            earlier = latest_batches(connection, self.tenant.schema_in_database)
+            earlier = last_scope(connection, self.tenant.schema_in_database, self.tenant.batch_genre)
         scope = self._in_scope(known, datetime.now(UTC))
-        done = (each for each in earlier if each.status == "completed" and each.genre == self.tenant.batch_genre)
         # Whoever names terms for once says nothing of the others, neither now nor next time.
-        last = () if self.named else next((each.scope for each in done if each.scope is not None), ())
+        last = () if self.named else earlier
         alive = [term.id for term in known if not term.deleted]
         return ordered([*scope, *leaving(last, scope, alive)], self.tenant.term_order, batch_key)
 

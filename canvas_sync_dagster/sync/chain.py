@@ -5,13 +5,14 @@ A sync has two parts: what belongs to no term runs first, in one run; then every
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.sync.own import CustomReport, Insertion
+from canvas_sync_dagster.tenants import Genre
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,24 @@ class Chain:
         elif name in self.insertions:
             own = self.insertions[name].after
         return (*own, *(step.name for step in self.insertions.values() if name in step.before))
+
+    def of_genre(self, genre: Genre, there: Collection[str]) -> frozenset[str]:
+        """Picks what belongs to a genre: its models and steps, and what is inserted beside them.
+
+        Args:
+            genre: As the settings declare it.
+            there: What the tenant syncs.
+        """
+        if "all" in genre.models:
+            return frozenset(there)
+        chosen = {*genre.models, *genre.steps} & set(there)
+        for name, step in self.insertions.items():
+            if chosen & set(step.neighbours):
+                chosen.add(name)
+        if any(self.is_per_term(name) for name in chosen):
+            # Without terms nobody knows the partitions.
+            chosen.add("terms")
+        return frozenset(chosen)
 
     def refuse_impossible(self) -> None:
         """Checks what the user has put where.

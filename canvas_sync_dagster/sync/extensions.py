@@ -12,7 +12,7 @@ from canvas_sync_dagster.sync.scope import Term
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.canvas.client import Canvas
-    from canvas_sync_dagster.settings import TenantSettings
+    from canvas_sync_dagster.tenants import TenantSettings
 
 Fetch = Callable[["Canvas", Mapping[str, Any]], Any]
 MarkDeleted = Mapping[str, object] | str | Callable[[Mapping[str, Any]], Mapping[str, object]]

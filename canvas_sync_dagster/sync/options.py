@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.policy import Mode
+from canvas_sync_dagster.tenants import TenantSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class SyncOptions:
         report_max_tries: How often it is started.
         legacy_support: Models whose rows go to the user's functions; None is all that have one.
         accept_shrinkage: Whether a scope may shrink suddenly, for a person has looked at the report.
+        genre: Whose settings the run has; the tenant's own if None.
         batch_id: Which batch the run belongs to.
         run_id: Which run this is, for the journal.
     """
@@ -32,6 +33,7 @@ class SyncOptions:
     report_max_tries: int | None = None
     legacy_support: frozenset[str] | None = None
     accept_shrinkage: bool = False
+    genre: str | None = None
     batch_id: str = ""
     run_id: str = ""
 
@@ -43,6 +45,7 @@ class SyncOptions:
             "report_compilation_timeout": self.report_compilation_timeout,
             "report_max_tries": self.report_max_tries,
         }
+        tenant = tenant.of_genre(self.genre or tenant.batch_genre)
         return tenant.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 

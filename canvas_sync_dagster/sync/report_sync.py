@@ -23,13 +23,13 @@ from canvas_sync_dagster.canvas.lifecycle import Limits
 from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile, available_reports
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.errors import CanvasError, DataRejectedError, SettingError
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 from canvas_sync_dagster.sync.plan import ReportGroup, Request, plan_request, refuse_skipped
 from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.absence import (
     GATE,
     Absence,

@@ -11,8 +11,9 @@ from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import SettingError
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 
 EMBEDDED_DATABASE = "canvas_sync"

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model, ReportFeed
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK, ReportGroup, carries, report_groups, rest_models
 from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.staleness import staleness_of
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.state import model_marked
 

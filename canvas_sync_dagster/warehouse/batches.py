@@ -41,11 +41,6 @@ class Batch:
     silence: timedelta
     details: Mapping[str, Any]
 
-    @property
-    def scope(self) -> Sequence[str] | None:
-        """Those of its terms that were in scope by rule; None where a person named them, or nothing is known yet."""
-        return self.details.get("scope")
-
 
 def open_batch(connection: Connection, schema: str, key: str, genre: str, details: Mapping[str, Any]) -> Batch | None:
     """Opens a batch, in the caller's transaction; None if one of the genre is open already.
@@ -74,9 +69,20 @@ def open_batches(connection: Connection, schema: str) -> list[Batch]:
     return _read(connection, schema, sql.SQL("where status = 'processing' order by id"))
 
 
-def latest_batches(connection: Connection, schema: str, number: int = 10) -> list[Batch]:
-    """Reads the latest batches, the newest first."""
-    return _read(connection, schema, sql.SQL("order by id desc limit {}").format(number))
+def latest_batches(connection: Connection, schema: str) -> list[Batch]:
+    """Reads the latest batch of each genre, the newest first."""
+    latest = sql.SQL("where id in (select max(id) from {} group by batch_genre) order by id desc")
+    return _read(connection, schema, latest.format(sql.Identifier(schema, TABLE)))
+
+
+def last_scope(connection: Connection, schema: str, genre: str) -> Sequence[str]:
+    """Reads which terms were in scope when a sync of a genre was completed last; none if there was none."""
+    query = sql.SQL(
+        "select metadata->'scope' from {} where status = 'completed' and batch_genre = %s "
+        "and jsonb_typeof(metadata::jsonb->'scope') = 'array' order by id desc limit 1"
+    ).format(sql.Identifier(schema, TABLE))
+    row = connection.execute(query, (genre,)).fetchone()
+    return row[0] if row else ()
 
 
 def _read(connection: Connection, schema: str, condition: sql.Composable) -> list[Batch]:

@@ -17,8 +17,9 @@ from pydantic import SecretStr
 
 from canvas_sync_dagster import CanvasSync
 from canvas_sync_dagster.catalogue import BUILT_IN
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.tenants import TenantSettings
 from tests.fix_canvas import tenant_of
 
 ROOT = Path(__file__).parents[2]

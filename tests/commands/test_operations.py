@@ -161,3 +161,28 @@ def test_a_model_that_is_not_there_is_named(home: Path, canvas: SimulatedCanvas,
     done = called(home, environment(home, canvas, database_url), "sync", "--models", "users,curses")
     assert done.returncode == 2
     assert "--models is 'curses'" in done.stderr
+
+
+def test_a_genre_is_synced_by_hand_and_told_by_status(home: Path, canvas: SimulatedCanvas, database_url: str) -> None:
+    grades = "{schedule: '*/30 * * * *', models: courses}"
+    (home / "canvas_sync.yaml").write_text(f"tenants: {{canvas: {{genres: {{grades: {grades}}}}}}}")
+    variables = environment(home, canvas, database_url)
+    assert called(home, variables, "sync", "--genre", "grades").returncode == 0
+    assert rows(database_url, "select count(*) from canvas.users") == [(0,)]
+    assert rows(database_url, "select count(*) > 0 from canvas.courses") == [(True,)]
+    (told,) = json.loads(called(home, variables, "status", "--json").stdout)
+    assert [(each["genre"], each["batch"]["status"]) for each in told["genres"]] == [("grades", "completed")]
+    assert "genre grades: */30 * * * * (UTC), models courses" in called(home, variables, "status").stdout
+
+
+def test_a_genre_that_is_not_there_or_has_none_of_the_models_is_refused(
+    home: Path, canvas: SimulatedCanvas, database_url: str
+) -> None:
+    (home / "canvas_sync.yaml").write_text(
+        "tenants: {canvas: {genres: {grades: {schedule: '@daily', models: courses}}}}"
+    )
+    variables = environment(home, canvas, database_url)
+    unknown = called(home, variables, "sync", "--genre", "marks")
+    assert (unknown.returncode, "Allowed: default, grades" in unknown.stderr) == (2, True), unknown.stderr
+    others = called(home, variables, "sync", "--genre", "grades", "--models", "users")
+    assert (others.returncode, "has none of them" in others.stderr) == (2, True), others.stderr

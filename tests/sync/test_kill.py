@@ -22,7 +22,8 @@ WORKER = """
 import json, sys
 from pathlib import Path
 from canvas_sync_dagster.catalogue import BUILT_IN
-from canvas_sync_dagster.settings import Settings, TenantSettings
+from canvas_sync_dagster.settings import Settings
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.sync.session import open_session
 from tests.truth import sync_everything
 tenant = TenantSettings.model_validate(json.loads(sys.stdin.read()))

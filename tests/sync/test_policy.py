@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canvas_sync_dagster.rhythm import FullSyncEvery, draw
-from canvas_sync_dagster.settings import TenantSettings
 from canvas_sync_dagster.sync.policy import OVERLAP, Mark, decide
+from canvas_sync_dagster.tenants import TenantSettings
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)  # a Sunday
 RECENT = Mark(NOW - timedelta(hours=3), NOW - timedelta(days=1))
