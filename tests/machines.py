@@ -138,7 +138,7 @@ class Machine:
             os.environ.update(before)
 
     def assert_settled(self, canvas: SimulatedCanvas) -> None:
-        """Says that nothing is under way or held, that the tables hold what Canvas has, and that no report was made twice."""
+        """Says that nothing is under way or held, that the tables equal Canvas, and that no two like reports ran at once."""
         assert self.query("select job_class, job_id from canvas.canvas_sync_job_logs where status = 'running'") == []
         with self.instance() as instance:
             until(lambda: all(run.is_finished for run in instance.get_runs()), 120, "a run is under way for ever")

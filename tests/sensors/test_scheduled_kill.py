@@ -28,8 +28,7 @@ class Location(Machine):
     """A daemon with a schedule that fires every minute, in processes of its own."""
 
     def __init__(self, canvas: SimulatedCanvas, home: Path, server: EmbeddedPostgres) -> None:
-        every = {"CANVAS_SYNC_SCHEDULE": "* * * * *", "CANVAS_SYNC_FULL_SYNC_EVERY": "50%"}
-        super().__init__(home, canvas, server, **every)
+        super().__init__(home, canvas, server, CANVAS_SYNC_SCHEDULE="* * * * *", CANVAS_SYNC_FULL_SYNC_EVERY="50%")
         self._server = server
         self._daemon: subprocess.Popen[bytes] | None = None
 
