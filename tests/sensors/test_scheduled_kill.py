@@ -5,93 +5,48 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
 import polars as pl
-import psycopg
 import pytest
-import yaml
 
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.simulator import SimulatedCanvas
-from tests.truth import assert_true
+from tests.machines import KINDS, ROOT, Machine, kill, until
 
-ROOT = Path(__file__).parent.parent.parent
-BIN = Path(sys.executable).parent
-KINDS = {"dagster-daemon": "daemon", "dagster api grpc": "code server", "multiprocessing": "run worker"}
 BATCHES = "select status, started_at > %s, metadata->>'reason' from canvas.canvas_sync_sync_batches"
 KILLS = int(os.environ.get("CANVAS_SYNC_TEST_KILLS", "100"))
 RUN_WITHIN = 75
 """Seconds within which a run begins while somebody lives: the schedule fires every minute."""
-Query = list[tuple[object, ...]]
+WORKSPACE = ("-w", str(ROOT / "workspace.yaml"))
 
 
-class Location:
+class Location(Machine):
     """A daemon with a schedule that fires every minute, in processes of its own."""
 
     def __init__(self, canvas: SimulatedCanvas, home: Path, server: EmbeddedPostgres) -> None:
-        self.url = server.database("canvas")
-        self._server, self._home = server, home
-        instance = yaml.safe_load((ROOT / "dagster.yaml").read_text())
-        instance["run_monitoring"] |= {"start_timeout_seconds": 30, "free_slots_after_run_end_seconds": 10}
-        (home / "dagster.yaml").write_text(yaml.safe_dump(instance))
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("CANVAS_", "DAGSTER_"))},
-            "DAGSTER_HOME": str(home),
-            "CANVAS_SYNC_HOME": str(home),
-            "CANVAS_SYNC_BASE_URL": canvas.base_url,
-            "CANVAS_SYNC_TOKEN": canvas.token,
-            "CANVAS_SYNC_DATABASE_URL": self.url,
-            "CANVAS_SYNC_DAGSTER_DATABASE_URL": server.database("dagster"),
-            "CANVAS_SYNC_POLL_SECONDS": "0.1",
-            "CANVAS_SYNC_TERM_SCOPE": "all",
-            "CANVAS_SYNC_SCHEDULE": "* * * * *",
-            "CANVAS_SYNC_FULL_SYNC_EVERY": "50%",
-            "CANVAS_SYNC_LOST_AFTER": "12 seconds",
-        }
+        super().__init__(home, canvas, server, CANVAS_SYNC_SCHEDULE="* * * * *", CANVAS_SYNC_FULL_SYNC_EVERY="50%")
+        self._server = server
         self._daemon: subprocess.Popen[bytes] | None = None
 
-    def dagster(self, *arguments: str) -> None:
-        command = [BIN / "dagster", *arguments, "-w", ROOT / "workspace.yaml"]
-        subprocess.run(command, env=self.environment, cwd=ROOT, check=True, capture_output=True)
+    def schedule(self, verb: str) -> None:
+        self.call("dagster", "schedule", verb, "canvas__sync", *WORKSPACE).check_returncode()
 
     def keep(self) -> None:
         if self._daemon is None or self._daemon.poll() is not None:
-            command = [BIN / "dagster-daemon", "run", "-w", ROOT / "workspace.yaml"]
-            with (self._home / "daemon.log").open("ab") as log:
-                self._daemon = subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=log, stderr=log)
-
-    def processes(self) -> dict[int, str]:
-        """Finds the location's processes, by an environment that nobody else has: process id → kind."""
-        found = {}
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if f"DAGSTER_HOME={self._home}\0".encode() not in (entry / "environ").read_bytes():
-                    continue
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                kind = next((kind for part, kind in KINDS.items() if part in command), None)
-                if kind and "resource_tracker" not in command:
-                    found[int(entry.name)] = kind
-        return found
+            self._daemon = self.start("dagster-daemon", "run", *WORKSPACE)
 
     def kill(self, kind: str) -> int:
         """Kills one of a kind; returns how many there were to choose from."""
         if kind == "PostgreSQL":
-            for pid in self._server._processes():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            kill(self._server._processes())
             self._server.start()
             return 1
         candidates = self._living(kind, RUN_WITHIN if kind == "run worker" else 0)
-        for pid in candidates[:1]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(candidates[:1])
         if kind == "daemon" and self._daemon is not None:
             self._daemon.wait(10)
         self.keep()
@@ -106,37 +61,17 @@ class Location:
                 return found
             time.sleep(0.2)
 
-    def end(self) -> None:
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if self._daemon is not None:
-            self._daemon.wait(10)
-
-    def query(self, query: str, *values: object) -> Query:
-        with psycopg.connect(self.url) as connection:
-            if connection.execute("select to_regclass('canvas.canvas_sync_sync_batches')").fetchone() == (None,):
-                return []
-            return connection.execute(query, values).fetchall()
-
 
 @contextlib.contextmanager
 def scheduled(canvas: SimulatedCanvas, home: Path) -> Iterator[Location]:
     with EmbeddedPostgres(home / "postgres") as server:
         location = Location(canvas, home, server)
         try:
-            location.dagster("schedule", "start", "canvas__sync")
+            location.schedule("start")
             location.keep()
             yield location
         finally:
             location.end()
-
-
-def until(condition: object, seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, what
-        time.sleep(0.5)
 
 
 def rename(canvas: SimulatedCanvas, number: int) -> None:
@@ -163,32 +98,10 @@ def test_scheduled_syncs_survive_the_death_of_everybody(tmp_path: Path, seed: in
             600,
             "no sync is completed after the last kill",
         )
-        location.dagster("schedule", "stop", "canvas__sync")
+        location.schedule("stop")
         until(
             lambda: not location.query("select 1 from canvas.canvas_sync_sync_batches where status = 'processing'"),
             420,
             "a batch stays open",
         )
-        assert (
-            location.query("select job_class, job_id from canvas.canvas_sync_job_logs where status = 'running'") == []
-        )
-        assert_nothing_is_held(location)
-        assert_true(canvas, location.url)
-        assert all(report.twins == 0 for report in canvas.queue.reports.values())
-
-
-def assert_nothing_is_held(location: Location) -> None:
-    before = dict(os.environ)
-    os.environ.update(location.environment)
-    try:
-        with dg.DagsterInstance.get() as instance:
-            until(lambda: all(run.is_finished for run in instance.get_runs()), 120, "a run is under way for ever")
-            pools = instance.event_log_storage
-            until(
-                lambda: not pools.get_concurrency_info("canvas_reports__canvas").active_slot_count,
-                60,
-                "a slot stays taken",
-            )
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+        location.assert_settled(canvas)
