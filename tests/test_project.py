@@ -373,10 +373,10 @@ class TestBatches:
         return CanvasSync(Settings(home=tmp_path, tenants=(tenant,)))
 
     @staticmethod
-    def tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Any:
+    def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, hour: int = 3) -> Any:
         schedule = definitions.resolve_schedule_def("canvas__sync")
         context = dg.build_schedule_context(
-            instance=instance, scheduled_execution_time=datetime(2026, 9, 2, 3, tzinfo=UTC)
+            instance=instance, scheduled_execution_time=datetime(2026, 9, 2, hour, tzinfo=UTC)
         )
         return schedule.evaluate_tick(context)
 
@@ -429,13 +429,26 @@ class TestBatches:
         query = "select status, metadata->>'reason' from canvas.canvas_sync_sync_batches"
         assert rows(database_url, query) == [("failed", "terms 116 failed")]
 
+    def test_another_dagster_instance_leaves_a_batch_to_the_one_that_knows_its_runs(
+        self, whole: CanvasSync, instance: dg.DagsterInstance, database_url: str, tmp_path: Path
+    ) -> None:
+        definitions = whole.definitions()
+        (root,) = self.tick(definitions, instance).run_requests
+        self.execute(definitions, instance, "canvas__sync_root", root)
+        query = "select heartbeat_at, status from canvas.canvas_sync_sync_batches"
+        before = rows(database_url, query)
+        (tmp_path / "other").mkdir()
+        with dg.DagsterInstance.local_temp(str(tmp_path / "other")) as other:
+            assert "its root run is awaited" in self.look(definitions, other).skip_message
+            assert "under way" in self.tick(definitions, other, hour=6).skip_message
+        assert rows(database_url, query) == before
+        assert self.look(definitions, instance).run_requests
+        assert rows(database_url, query) != before
+
     def test_a_second_sync_does_not_start_while_one_runs(self, whole: CanvasSync, instance: dg.DagsterInstance) -> None:
         definitions = whole.definitions()
         assert self.tick(definitions, instance).run_requests
-        context = dg.build_schedule_context(
-            instance=instance, scheduled_execution_time=datetime(2026, 9, 2, 6, tzinfo=UTC)
-        )
-        second = definitions.resolve_schedule_def("canvas__sync").evaluate_tick(context)
+        second = self.tick(definitions, instance, hour=6)
         assert "under way" in second.skip_message
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -91,7 +90,7 @@ def _go_on(
     tenant = ours.tenant
     root, runs, ids = batch_runs(context.instance, tenant.slug, batch.key)
     step = next_step(
-        age=datetime.now(UTC) - batch.started_at,
+        silence=batch.silence,
         root=root,
         terms=batch.terms,
         runs=runs,
@@ -99,10 +98,11 @@ def _go_on(
         concurrency=tenant.term_concurrency,
         go_on=tenant.on_failed_term == "continue",
     )
-    if step.terms is None:
-        ours.note(batch, {})
-    else:
+    if step.terms is not None:
         ours.note_terms(batch, step.terms)
+    elif root is not None:
+        # Another Dagster instance on this warehouse knows none of its runs, and must not answer for it.
+        ours.note(batch, {})
     if step.close and ours.close(batch, step.close, step.reason, ids):
         tell_of_batch(callbacks, batch, step.close, step.reason, context.log)
     known = set(context.instance.get_dynamic_partitions(f"canvas_terms__{tenant.slug}"))

@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import Enum
 
 FORGOTTEN = timedelta(hours=1)
-"""After so long a batch without any run is over: its runs were deleted, or were never launched."""
+"""After such a silence a batch without a root run is over: its runs were deleted, or were never launched."""
 
 
 class RunState(Enum):
@@ -38,7 +38,7 @@ class Step:
 
 def next_step(
     *,
-    age: timedelta,
+    silence: timedelta,
     root: RunState | None,
     terms: Sequence[str] | None,
     runs: Mapping[str, RunState],
@@ -49,7 +49,7 @@ def next_step(
     """Decides what a batch needs.
 
     Args:
-        age: Since it was opened.
+        silence: Since somebody has looked after it who knows its runs.
         root: Its root run; None if it has none.
         terms: Its terms, once they are known, in order.
         runs: Its term runs, by term.
@@ -60,7 +60,7 @@ def next_step(
     if root is None:
         return (
             Step(close="failed", reason="its root run is gone")
-            if age > FORGOTTEN
+            if silence > FORGOTTEN
             else Step(reason="its root run is awaited")
         )
     if root is RunState.ACTIVE:
