@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import polars as pl
 import psycopg
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from canvas_sync_dagster.catalogue.built_in import enrollments, users
 from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model, ReportFeed
 from canvas_sync_dagster.errors import HeaderContractError, RejectThresholdError, ReportContentError, SchemaError
+from canvas_sync_dagster.warehouse import merge
 from canvas_sync_dagster.warehouse.connection import Connection, connect, transaction
 from canvas_sync_dagster.warehouse.load import LoadCounts, RejectLimits, Source, load_csv, load_rows
 from canvas_sync_dagster.warehouse.migrate import migrate
@@ -80,8 +82,16 @@ records = st.tuples(
     reports=st.lists(st.lists(records, max_size=25), min_size=1, max_size=4),
     batch=st.sampled_from([None, 1, 3, 7]),
     ordered=st.booleans(),
+    many=st.sampled_from([1, merge.MANY]),
 )
 def test_a_table_is_what_the_last_record_of_each_key_said(
+    connection: Connection, reports: list[list[tuple[Any, ...]]], batch: int | None, ordered: bool, many: int
+) -> None:
+    with mock.patch.object(merge, "MANY", many):
+        compared_with_a_dictionary(connection, reports, batch, ordered)
+
+
+def compared_with_a_dictionary(
     connection: Connection, reports: list[list[tuple[Any, ...]]], batch: int | None, ordered: bool
 ) -> None:
     connection.execute("truncate canvas.things")
@@ -195,6 +205,22 @@ def test_a_row_that_was_observed_later_is_superseded(connection: Connection) -> 
     assert table(connection, "canvas_id, name") == [(1, "by api")]
     counts = load(connection, written([["1", "b", "", "", ""]]), at=T0 + timedelta(hours=3))
     assert counts.updated == 1
+
+
+def test_a_large_merge_counts_each_row_once(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merge, "MANY", 1)
+    connection.execute("set enable_hashjoin = off")
+    load(connection, written([[str(key), "old", "", "", ""] for key in range(1, 6)]), at=T0)
+    later: list[dict[str, object]] = [{"canvas_id": 1, "name": "by api"}, {"canvas_id": 2, "name": "new"}]
+    load_rows(connection, "canvas", THINGS, later, Source("", T0 + timedelta(hours=1), "api"))
+    connection.execute("update canvas.things set row_hash = null where canvas_id = 5")
+    connection.commit()
+    content = written([[str(key), "new", "", "", ""] for key in (1, 2, 3, 4, 6, 7)] + [["5", "old", "", "", ""]])
+    counts = load(connection, content, at=T0 + timedelta(minutes=30))
+    assert (counts.inserted, counts.updated, counts.unchanged, counts.superseded) == (2, 2, 2, 1)
+    expected = [(1, "by api"), (2, "new"), (3, "new"), (4, "new"), (5, "old"), (6, "new"), (7, "new")]
+    assert table(connection, "canvas_id, name") == expected
+    assert connection.execute("show enable_hashjoin").fetchone() == ("off",)
 
 
 def test_a_report_older_than_the_watermark_changes_nothing(connection: Connection) -> None:
