@@ -62,7 +62,7 @@ def test_a_missing_key_says_which_header_was_expected_and_what_was_found() -> No
     [
         "catalogue.headers",
         "rhythm",
-        "settings",
+        "tenants",
         "canvas.reports",
         "warehouse.connection",
         "sync.mapping",
