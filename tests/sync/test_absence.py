@@ -19,12 +19,18 @@ from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse import absence
 from canvas_sync_dagster.warehouse.single import read_suspects
 from tests.truth import FULL
 
 TERM = "118"
 MODELS = {model.name: model for model in BUILT_IN}
 GROUPS = {group.name: group for group in report_groups(BUILT_IN)}
+
+
+@pytest.fixture(params=[3, absence.KEYS_AT_ONCE])
+def _in_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(absence, "KEYS_AT_ONCE", request.param)
 
 
 def sync(session: Session, options: SyncOptions = FULL) -> SyncOutcome:
@@ -53,6 +59,7 @@ def vanish(canvas: SimulatedCanvas, number: int) -> None:
     canvas.university.set("enrollments", pl.col("id") == number, state="deleted", by_sis=False)
 
 
+@pytest.mark.usefixtures("_in_pieces")
 def test_a_row_that_vanishes_is_a_suspect_until_canvas_says_it_is_deleted(
     canvas: SimulatedCanvas, session: Session
 ) -> None:
@@ -112,6 +119,7 @@ def test_a_token_that_expires_deletes_nothing(canvas: SimulatedCanvas, session: 
     assert suspects(session, "enrollments") == [4_000_002]
 
 
+@pytest.mark.usefixtures("_in_pieces")
 def test_a_sudden_drop_publishes_nothing_until_a_person_says_it_is_right(
     canvas: SimulatedCanvas, session: Session
 ) -> None:
@@ -254,6 +262,7 @@ def test_a_table_that_was_there_before_needs_none_of_our_columns(canvas: Simulat
     assert state(session, "courses", 2003) == "deleted"
 
 
+@pytest.mark.usefixtures("_in_pieces")
 def test_rows_whose_term_no_table_tells_are_missed_in_the_report_that_listed_them(
     canvas: SimulatedCanvas, session: Session
 ) -> None:

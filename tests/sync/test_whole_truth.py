@@ -23,6 +23,7 @@ from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse import absence, merge
 from canvas_sync_dagster.warehouse.connection import connect
 from tests.fix_canvas import session_of
 from tests.truth import sync_everything
@@ -31,6 +32,12 @@ from tests.witness import assert_whole_truth
 STEPS = 8
 SHRINKING = SyncOptions(mode="full", accept_shrinkage=True)
 """A small university may lose a fifth of a term by chance."""
+
+
+@pytest.fixture(autouse=True)
+def _as_if_it_were_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(absence, "KEYS_AT_ONCE", 20)
+    monkeypatch.setattr(merge, "MANY", 20)
 
 
 def test_a_first_sync_makes_every_column_of_every_table_true(canvas: SimulatedCanvas, session: Session) -> None:
