@@ -36,6 +36,8 @@ SLUG = "canvas"
 INSTANCE = """\
 telemetry:
   enabled: false
+nux:
+  enabled: false
 storage:
   custom:
     module: canvas_sync_dagster.instance_storage
