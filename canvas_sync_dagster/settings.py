@@ -249,7 +249,8 @@ def _tenant(slug: str, values: Mapping[str, Any], overrides: Mapping[str, str], 
         return TenantSettings.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        place = tuple(map(str, first["loc"]))
+        # What is below a setting, such as the number of a list's item, is no name that a person has written.
+        place = tuple(map(str, first["loc"][: 3 if first["loc"][0] == "genres" else 1]))
         variable = PREFIX + ("TENANT" if place == ("slug",) else place[0].upper())
         in_environment = place[0] in overrides or (place == ("slug",) and not file.is_file())
         setting = variable if in_environment else f"{file.name}: tenants.{slug}.{'.'.join(place)}"

@@ -167,6 +167,7 @@ def test_one_tenants_wrong_value_keeps_no_other_from_loading(tmp_path: Path) -> 
         ("{grades: {schedule: '@daily', models: scores}}", "grades has the models scores, which the tenant itself"),
         ("{default: {schedule: '@daily'}}", "tenants.canvas.genres: default is the tenant's own batch_genre already"),
         ("{My-Grades: {schedule: '@daily'}}", "tenants.canvas.genres: My-Grades is no name"),
+        ("{grades: {schedule: '@daily', models: [users, 5]}}", "genres.grades.models is ['users', 5]: "),
         ("[grades]", "tenants.canvas.genres"),
         ("{grades: daily}", "tenants.canvas.genres.grades"),
     ],
@@ -177,6 +178,12 @@ def test_a_wrong_genre_is_named_with_its_place(tmp_path: Path, genres: str, said
         Settings.from_environment({}, directory=tmp_path)
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_wrong_item_of_a_list_is_told_with_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text("tenants: {canvas: {models: [users, 5]}}")
+    with pytest.raises(SettingError, match=r"tenants\.canvas\.models is \['users', 5\]: .* Allowed: all, or a list of"):
+        Settings.from_environment({}, directory=tmp_path)
 
 
 def test_a_genre_has_what_it_names_and_else_what_the_tenant_has(tmp_path: Path) -> None:
