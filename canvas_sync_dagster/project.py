@@ -504,7 +504,11 @@ class CanvasSync:
             if lost := [each for each in override.fields if each not in columns]:
                 allowed = ", ".join(columns)
                 raise SettingError(f"api of {name}", "there is no such column", allowed=allowed, value=lost[0])
-        own = [name for name in self.chain.names if name not in {model.name for model in BUILT_IN}]
+        self._refuse_unknown_steps()
+
+    def _refuse_unknown_steps(self) -> None:
+        built_in = {model.name for model in BUILT_IN}
+        own = [name for name in self.chain.names if name not in built_in]
         for tenant in self.settings.tenants:
             for name, genre in tenant.genres.items():
                 if unknown := [each for each in genre.steps if each not in own]:

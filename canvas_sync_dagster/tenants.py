@@ -15,6 +15,7 @@ from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.rhythm import FullSyncEvery
 
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
+SLUG_RULE = "a letter, then up to 30 small letters, digits or underscores"
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 
 
@@ -136,7 +137,7 @@ class Genre(Policy):
 class TenantSettings(Policy):
     """One Canvas, where its copy lives, and how it is synced."""
 
-    slug: str = Field("canvas", description="a letter, then up to 30 small letters, digits or underscores")
+    slug: str = Field("canvas", description=SLUG_RULE)
     base_url: str | None = Field(None, description="a URL such as https://school.instructure.com")
     token: SecretStr | None = Field(None, description="a Canvas access token")
     account_id: str = Field("self", description="self, digits, or sis_account_id:…")
@@ -202,7 +203,7 @@ class TenantSettings(Policy):
         own = {"terms", *info.data.get("models", ("all",))}
         for name, genre in value.items():
             if not SLUG.fullmatch(name):
-                raise ValueError(f"{name} is no name: a letter, then up to 30 small letters, digits or underscores")
+                raise ValueError(f"{name} is no name: {SLUG_RULE}")
             if name == info.data.get("batch_genre"):
                 raise ValueError(f"{name} is the tenant's own batch_genre already")
             if "all" not in own and (lost := [each for each in genre.models if each not in {"all", *own}]):

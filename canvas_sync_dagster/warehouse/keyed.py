@@ -20,6 +20,8 @@ from canvas_sync_dagster.warehouse.records import Block
 DIGEST = "row_hash"
 MOST_DIGITS = 18
 """Of a number that is a bigint, whatever its digits."""
+GATHERED = 1 << 20
+"""Bytes of records that are parsed together, at least: what a parse costs in any case, 5 ms, is spared block by block."""
 PREFER = "_prefer"
 """Stands for the header that decides between records of one key."""
 
@@ -164,10 +166,6 @@ def joined(one: KeyedBlock, other: KeyedBlock) -> KeyedBlock:
     shifted = other.frame.with_columns((pl.col(ROW) + len(one.records)).cast(pl.UInt32))
     frame = pl.concat([one.frame, shifted])
     return KeyedBlock(pl.concat([one.records, other.records]), [*one.lines, *other.lines], frame)
-
-
-GATHERED = 1 << 20
-"""Bytes of records that are parsed together, at least: what a parse costs in any case, 5 ms, is spared block by block."""
 
 
 def only(block: KeyedBlock, keys: pl.DataFrame, key: Sequence[str]) -> KeyedBlock:

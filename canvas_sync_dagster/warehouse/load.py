@@ -31,7 +31,7 @@ from canvas_sync_dagster.warehouse.keyed import (
     whole_keys,
     winners,
 )
-from canvas_sync_dagster.warehouse.known import is_known, known_digests, known_keys
+from canvas_sync_dagster.warehouse.known import KEYS_AT_ONCE, is_known, known_digests, known_keys
 from canvas_sync_dagster.warehouse.merge import Merged, Stage
 from canvas_sync_dagster.warehouse.rejects import write_rejects
 from canvas_sync_dagster.warehouse.report_csv import Opener, ReportCsv
@@ -45,9 +45,6 @@ from canvas_sync_dagster.warehouse.target import Target, inspect_target
 __all__ = ["LoadCounts", "Opener", "RejectLimits", "Source", "enrich_csv", "load_csv", "load_rows"]
 
 B = TypeVar("B", DigestedBlock | KeyedBlock, KeyedBlock)
-
-KEYS_AT_ONCE = 500_000
-"""Keys of which the old digests are read in one piece: 8 MB per column and copy, however many keys are compared."""
 
 
 def load_csv(

@@ -116,16 +116,17 @@ class Stage:
             observed_at: How fresh the rows are.
             sorted_by_key: Whether they were added in the order of the key.
         """
+        if not self.rows:
+            return NOTHING
+        self._analyze()
         # Where digests have picked the rows, a join that drops equal ones costs more than it spares.
         filtered = not self._target.has_digests
         digest = sql.SQL("excluded.row_hash")
         touched = [] if filtered else [sql.SQL("t.row_hash is distinct from excluded.row_hash")]
-        if self.rows >= MANY and not filtered:
-            done = self._updated(observed_at, digest, touched)
-            # Rows that were just written are equal now, and an upsert would lock them again.
-            filtered = done.rows > 0
-        else:
-            done = Merged()
+        is_large = self.rows >= MANY and self._target.has_digests
+        done = self._updated(observed_at, digest, touched) if is_large else NOTHING
+        # Rows that were just written are equal now, and an upsert would lock them again.
+        filtered = filtered or done.rows > 0
         return self._upserted(observed_at, filtered, sorted_by_key and not filtered, digest, touched, done)
 
     def merge_rows(self, observed_at: datetime, *, refresh: bool) -> Merged:
@@ -136,6 +137,9 @@ class Stage:
             refresh: Whether it is written of equal rows, too, that they were seen now. Needed where no watermark tells
                 it: else an older report that comes later would bring its older content back.
         """
+        if not self.rows:
+            return NOTHING
+        self._analyze()
         digest = sql.SQL("case when {} then null else t.row_hash end").format(self._differs("t", "excluded"))
         refresh = refresh and "observed_at" in self._target.system
         touched = [sql.SQL("t.observed_at is distinct from excluded.observed_at")] if refresh else []
@@ -144,7 +148,7 @@ class Stage:
     def update_existing(self, observed_at: datetime) -> Merged:
         """Sets the columns on the rows that the target has, and leaves their digests; absent ones are superseded."""
         if not self.rows:
-            return Merged()
+            return NOTHING
         self._analyze()
         known = self._count(sql.SQL(""))
         sets, condition = self._assignments(None, [])
@@ -182,7 +186,6 @@ class Stage:
     ) -> Merged:
         if done.rows == self.rows:
             return done
-        self._analyze()
         row = self._connection.execute(
             self._upsert(filtered, is_ordered, digest, touched), {"observed_at": observed_at}
         ).fetchone()
@@ -197,7 +200,6 @@ class Stage:
 
         When all of a million rows change it takes 11.0 s, an upsert 12.5 s. Where few change the upsert is quicker.
         """
-        self._analyze()
         sets, condition = self._assignments(digest, touched)
         statement = sql.SQL(
             "with written as (update {target} t set {sets} from (select s.*, {observed} as observed_at from {stage} s "

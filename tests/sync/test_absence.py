@@ -20,6 +20,7 @@ from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse import absence
+from canvas_sync_dagster.warehouse.known import KEYS_AT_ONCE
 from canvas_sync_dagster.warehouse.single import read_suspects
 from tests.truth import FULL
 
@@ -28,7 +29,7 @@ MODELS = {model.name: model for model in BUILT_IN}
 GROUPS = {group.name: group for group in report_groups(BUILT_IN)}
 
 
-@pytest.fixture(params=[3, absence.KEYS_AT_ONCE])
+@pytest.fixture(params=[3, KEYS_AT_ONCE])
 def _in_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(absence, "KEYS_AT_ONCE", request.param)
 
