@@ -1,43 +1,53 @@
-"""Short words for declaring columns: one line says how each source spells it."""
+"""`column(…)`: declare one column of a built-in model and its name in each source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from canvas_sync_dagster.catalogue.model import NOTHING, Column, ColumnType
 
-Declare = Callable[..., Column]
+BIGINT = ColumnType.BIGINT
+BIGINT_ARRAY = ColumnType.BIGINT_ARRAY
+BOOLEAN = ColumnType.BOOLEAN
+JSON = ColumnType.JSON
+NUMERIC = ColumnType.NUMERIC
+TEXT = ColumnType.TEXT
+TIMESTAMP = ColumnType.TIMESTAMP
+
+Names = str | tuple[str, ...]
+"""One name, or several that are tried in order."""
 
 
-def _declare(kind: ColumnType) -> Declare:
-    def column(
-        name: str,
-        report: str | None = None,
-        api: str | None = None,
-        event: str | None = None,
-        *,
-        folds: Mapping[str, str] = NOTHING,
-        comment: str = "",
-        indexed: bool = False,
-        optional: bool = False,
-    ) -> Column:
-        spelled, in_events = _spellings(report), _spellings(event)
-        return Column(name, kind, spelled, api, in_events, folds, comment, indexed, optional=optional)
+def column(
+    name: str,
+    type: ColumnType,
+    *,
+    report: Names = (),
+    api: str | None = None,
+    event: Names = (),
+    folds: Mapping[str, str] = NOTHING,
+    comment: str = "",
+    indexed: bool = False,
+    optional: bool = False,
+) -> Column:
+    """Return the declaration of a column.
 
-    return column
+    Args:
+        name: Column in the table.
+        type: PostgreSQL type.
+        report: Header in the report. Empty if no report has the column.
+        api: Key in the REST object, dotted for a nested one (`account.id`). None if REST does not return it.
+        event: Key in the body of live events. Empty if no event carries the column.
+        folds: Value in REST and events → value in reports, where the two differ.
+        comment: Meaning of the column; it becomes the comment in PostgreSQL and the description in Dagster.
+        indexed: Whether the table gets a secondary index on the column.
+        optional: Whether some kinds of the report omit the header, so that its absence is no schema drift.
+
+    >>> column("canvas_course_id", BIGINT, report="canvas_course_id", api="course_id").report
+    ('canvas_course_id',)
+    """
+    return Column(name, type, _tuple(report), api, _tuple(event), folds, comment, indexed, optional=optional)
 
 
-def _spellings(text: str | None) -> tuple[str, ...]:
-    return tuple(text.split("|")) if text else ()
-
-
-text = _declare(ColumnType.TEXT)
-bigint = _declare(ColumnType.BIGINT)
-"""An id or another whole number."""
-time = _declare(ColumnType.TIMESTAMP)
-"""A moment, with time zone."""
-numeric = _declare(ColumnType.NUMERIC)
-"""A score or another exact number."""
-boolean = _declare(ColumnType.BOOLEAN)
-json = _declare(ColumnType.JSON)
-bigints = _declare(ColumnType.BIGINT_ARRAY)
+def _tuple(names: Names) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names

@@ -51,7 +51,7 @@ def match_header(
     *,
     required: Sequence[str],
     where: str,
-    beside: Sequence[str] = (),
+    ignored: Sequence[str] = (),
     optional: Collection[str] = (),
 ) -> HeaderMatch:
     """Finds the wanted columns in a header.
@@ -61,7 +61,7 @@ def match_header(
         wanted: Column → spellings, the preferred one first.
         required: Columns without which nothing can be loaded: the key.
         where: What file this is, for messages (`provisioning_csv users.csv of report 17`).
-        beside: Names that nobody wants, and that are expected all the same.
+        ignored: Names that nobody wants, and that are expected all the same.
         optional: Columns that not every kind of the report tells, so that nobody misses them.
 
     Raises:
@@ -86,7 +86,7 @@ def match_header(
             f"{where}: no column for the key ({expected}). Its header is: {shorten(', '.join(clean), SHOWN) or '(empty)'}. "
             "Canvas may have renamed or translated it: map it with link_column, or set the token's user to English."
         )
-    known = {normalize(spelling) for spellings in (*wanted.values(), beside) for spelling in spellings}
+    known = {normalize(spelling) for spellings in (*wanted.values(), ignored) for spelling in spellings}
     unknown = tuple(name for name in clean if normalize(name) not in known)
     missed = tuple(column for column in missing if column not in optional)
     return HeaderMatch(clean, positions, missed, unknown, tuple(duplicated))

@@ -86,14 +86,14 @@ class ProvisioningFeed:
         stock: Whether Canvas's stock `provisioning_csv` carries it, too.
         enrichments: Tables that are asked for together with it.
         prefer: Header that decides between rows of one key: the first row that fills it wins, else the last row.
-        beside: Headers that Canvas is known to tell beside those that the table keeps; any other is a drift.
+        ignored: Headers that Canvas is known to tell beside those that the table keeps; any other is a drift.
     """
 
     table: str
     stock: bool = True
     enrichments: tuple[Enrichment, ...] = ()
     prefer: str | None = None
-    beside: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class ReportFeed:
         takes_updated_after: Whether it can be limited to what changed since a time.
         assumed_header: Whether its header is assumed, for want of public documentation.
         prefer: As for `ProvisioningFeed`.
-        beside: As for `ProvisioningFeed`.
+        ignored: As for `ProvisioningFeed`.
     """
 
     report: str
@@ -114,7 +114,7 @@ class ReportFeed:
     takes_updated_after: bool = True
     assumed_header: bool = False
     prefer: str | None = None
-    beside: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +238,11 @@ class Model:
         return (column for column in self.columns if column.event)
 
     @property
-    def beside(self) -> tuple[str, ...]:
+    def ignored(self) -> tuple[str, ...]:
         """Headers that are expected in a report though the table does not keep them."""
         if isinstance(self.feed, RestFeed):
             return ()
-        return (*self.feed.beside, *([self.feed.prefer] if self.feed.prefer else []))
+        return (*self.feed.ignored, *([self.feed.prefer] if self.feed.prefer else []))
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:

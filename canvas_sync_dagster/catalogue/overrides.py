@@ -128,7 +128,7 @@ def _expecting(model: Model, old: Model) -> Model:
     if isinstance(model.feed, RestFeed):
         return model
     told = (spelling for column in old.report_columns() for spelling in column.report)
-    return replace(model, feed=replace(model.feed, beside=tuple(dict.fromkeys([*model.feed.beside, *told]))))
+    return replace(model, feed=replace(model.feed, ignored=tuple(dict.fromkeys([*model.feed.ignored, *told]))))
 
 
 def _linked(model: Model, report: str, name: str, kind: ColumnType | None, transform: Transform | None) -> Model:

@@ -56,7 +56,7 @@ class ReportCsv:
         wanted = {column.name: column.report for column in model.report_columns()}
         optional = {column.name for column in model.columns if column.optional}
         match = match_header(
-            head.names, wanted, required=model.key, beside=model.beside, optional=optional, where=where
+            head.names, wanted, required=model.key, ignored=model.ignored, optional=optional, where=where
         )
         columns = [(column, match.positions[column.name]) for column in model.columns if column.name in match.positions]
         preferred = match_header(head.names, {PREFER: (prefer or "",)}, required=(), where=where).positions

@@ -1,6 +1,6 @@
 """What courses hold, where it came from, and how far students are in it."""
 
-from canvas_sync_dagster.catalogue.columns import bigint, numeric, text, time
+from canvas_sync_dagster.catalogue.columns import BIGINT, NUMERIC, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed
 
 context_modules = Model(
@@ -13,22 +13,25 @@ context_modules = Model(
     single="/courses/{canvas_context_id}/modules/{canvas_id}",
     events=Events(("module_created", "module_updated")),
     columns=(
-        bigint(
+        column(
             "canvas_id",
-            "canvas_context_module_id|context_module_id",
-            "id",
-            "module_id",
+            BIGINT,
+            report=("canvas_context_module_id", "context_module_id"),
+            api="id",
+            event="module_id",
             comment="Canvas id of the module.",
         ),
-        bigint("canvas_context_id", "canvas_context_id|context_id", None, "context_id", indexed=True),
-        text("canvas_context_type", "canvas_context_type|context_type", None, "context_type"),
-        bigint("position", "position", "position", "position"),
-        text("name", "name", "name", "name"),
-        text("workflow_state", "workflow_state", None, "workflow_state"),
-        time("deleted_at", "deleted_at"),
-        time("unlock_at", "unlock_at", "unlock_at"),
-        text("completion_requirements", "completion_requirements"),
-        text("prerequisites", "prerequisites"),
+        column(
+            "canvas_context_id", BIGINT, report=("canvas_context_id", "context_id"), event="context_id", indexed=True
+        ),
+        column("canvas_context_type", TEXT, report=("canvas_context_type", "context_type"), event="context_type"),
+        column("position", BIGINT, report="position", api="position", event="position"),
+        column("name", TEXT, report="name", api="name", event="name"),
+        column("workflow_state", TEXT, report="workflow_state", event="workflow_state"),
+        column("deleted_at", TIMESTAMP, report="deleted_at"),
+        column("unlock_at", TIMESTAMP, report="unlock_at", api="unlock_at"),
+        column("completion_requirements", TEXT, report="completion_requirements"),
+        column("prerequisites", TEXT, report="prerequisites"),
     ),
 )
 
@@ -41,25 +44,27 @@ context_module_items = Model(
     term_by=("canvas_context_module_id", "context_modules"),
     events=Events(("module_item_created", "module_item_updated")),
     columns=(
-        bigint(
+        column(
             "canvas_id",
-            "canvas_context_module_item_id|context_module_item_id",
-            "id",
-            "module_item_id",
+            BIGINT,
+            report=("canvas_context_module_item_id", "context_module_item_id"),
+            api="id",
+            event="module_item_id",
             comment="Canvas id of the item.",
         ),
-        bigint(
+        column(
             "canvas_context_module_id",
-            "canvas_context_module_id|context_module_id",
-            "module_id",
-            "module_id",
+            BIGINT,
+            report=("canvas_context_module_id", "context_module_id"),
+            api="module_id",
+            event="module_id",
             indexed=True,
         ),
-        bigint("position", "position", "position", "position"),
-        bigint("canvas_content_id", "canvas_content_id|content_id", "content_id"),
-        text("canvas_content_type", "canvas_content_type|content_type"),
-        bigint("canvas_assignment_id", "canvas_assignment_id|assignment_id"),
-        text("workflow_state", "workflow_state", None, "workflow_state"),
+        column("position", BIGINT, report="position", api="position", event="position"),
+        column("canvas_content_id", BIGINT, report=("canvas_content_id", "content_id"), api="content_id"),
+        column("canvas_content_type", TEXT, report=("canvas_content_type", "content_type")),
+        column("canvas_assignment_id", BIGINT, report=("canvas_assignment_id", "assignment_id")),
+        column("workflow_state", TEXT, report="workflow_state", event="workflow_state"),
     ),
 )
 
@@ -68,18 +73,25 @@ content_migrations = Model(
     comment="Copies and imports of content.",
     feed=ReportFeed("proserv_content_migrations_csv", assumed_header=True),
     columns=(
-        bigint("canvas_id", "canvas_content_migration_id|content_migration_id", comment="Canvas id of the migration."),
-        bigint("canvas_context_id", "canvas_context_id|context_id", indexed=True),
-        text("canvas_context_type", "canvas_context_type|context_type"),
-        text("workflow_state", "workflow_state"),
-        text("migration_settings", "migration_settings"),
-        time("started_at", "started_at"),
-        time("finished_at", "finished_at"),
-        numeric("progress", "progress"),
-        bigint("canvas_source_course_id", "canvas_source_course_id|source_course_id"),
-        text("migration_type", "migration_type"),
-        bigint("canvas_child_subscription_id", "canvas_child_subscription_id|child_subscription_id"),
-        bigint("canvas_root_account_id", "canvas_root_account_id|root_account_id"),
+        column(
+            "canvas_id",
+            BIGINT,
+            report=("canvas_content_migration_id", "content_migration_id"),
+            comment="Canvas id of the migration.",
+        ),
+        column("canvas_context_id", BIGINT, report=("canvas_context_id", "context_id"), indexed=True),
+        column("canvas_context_type", TEXT, report=("canvas_context_type", "context_type")),
+        column("workflow_state", TEXT, report="workflow_state"),
+        column("migration_settings", TEXT, report="migration_settings"),
+        column("started_at", TIMESTAMP, report="started_at"),
+        column("finished_at", TIMESTAMP, report="finished_at"),
+        column("progress", NUMERIC, report="progress"),
+        column("canvas_source_course_id", BIGINT, report=("canvas_source_course_id", "source_course_id")),
+        column("migration_type", TEXT, report="migration_type"),
+        column(
+            "canvas_child_subscription_id", BIGINT, report=("canvas_child_subscription_id", "child_subscription_id")
+        ),
+        column("canvas_root_account_id", BIGINT, report=("canvas_root_account_id", "root_account_id")),
     ),
 )
 
@@ -92,10 +104,21 @@ course_progresses = Model(
     term_by=("canvas_course_id", "courses"),
     key=("canvas_user_id", "canvas_course_id"),
     columns=(
-        bigint("canvas_course_id", "canvas_course_id|course_id", comment="Canvas id of the course.", indexed=True),
-        bigint("canvas_user_id", "canvas_user_id|user_id", comment="Canvas id of the user."),
-        bigint("requirement_count", "requirement_count", "requirement_count"),
-        bigint("requirement_completed_count", "requirement_completed_count", "requirement_completed_count"),
-        time("completion_date", "completion_date|completed_at", "completed_at"),
+        column(
+            "canvas_course_id",
+            BIGINT,
+            report=("canvas_course_id", "course_id"),
+            comment="Canvas id of the course.",
+            indexed=True,
+        ),
+        column("canvas_user_id", BIGINT, report=("canvas_user_id", "user_id"), comment="Canvas id of the user."),
+        column("requirement_count", BIGINT, report="requirement_count", api="requirement_count"),
+        column(
+            "requirement_completed_count",
+            BIGINT,
+            report="requirement_completed_count",
+            api="requirement_completed_count",
+        ),
+        column("completion_date", TIMESTAMP, report=("completion_date", "completed_at"), api="completed_at"),
     ),
 )

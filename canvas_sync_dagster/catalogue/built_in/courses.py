@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from canvas_sync_dagster.catalogue.columns import bigint, text, time
+from canvas_sync_dagster.catalogue.columns import BIGINT, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.model import Enrichment, Events, Model, ProvisioningFeed, RestFeed, Suffices
 
 COURSE_STATES = MappingProxyType(
@@ -25,7 +25,7 @@ courses = Model(
     comment="Courses of a term.",
     feed=ProvisioningFeed(
         "courses",
-        beside=(
+        ignored=(
             "integration_id",
             "account_id",
             "term_id",
@@ -40,23 +40,33 @@ courses = Model(
     single="/courses/{canvas_id}",
     events=Events(("course_created", "course_updated")),
     columns=(
-        bigint("canvas_id", "canvas_course_id", "id", "course_id", comment="Canvas id of the course."),
-        text("sis_id", "course_id", "sis_course_id"),
-        text("course_code", "short_name", "course_code"),
-        text("name", "long_name", "name", "name"),
-        text(
+        column(
+            "canvas_id",
+            BIGINT,
+            report="canvas_course_id",
+            api="id",
+            event="course_id",
+            comment="Canvas id of the course.",
+        ),
+        column("sis_id", TEXT, report="course_id", api="sis_course_id"),
+        column("course_code", TEXT, report="short_name", api="course_code"),
+        column("name", TEXT, report="long_name", api="name", event="name"),
+        column(
             "workflow_state",
-            "status",
-            "workflow_state",
-            "workflow_state",
+            TEXT,
+            report="status",
+            api="workflow_state",
+            event="workflow_state",
             folds=COURSE_STATES,
             comment="unpublished, active, concluded or deleted, as reports spell it.",
         ),
-        bigint("canvas_account_id", "canvas_account_id", "account_id", "account_id", indexed=True),
-        bigint("canvas_term_id", "canvas_term_id", "enrollment_term_id", indexed=True),
-        time("start_at", "start_date", "start_at"),
-        time("end_at", "end_date", "end_at"),
-        bigint("grading_standard_id", "grading_standard_id", "grading_standard_id", optional=True),
+        column(
+            "canvas_account_id", BIGINT, report="canvas_account_id", api="account_id", event="account_id", indexed=True
+        ),
+        column("canvas_term_id", BIGINT, report="canvas_term_id", api="enrollment_term_id", indexed=True),
+        column("start_at", TIMESTAMP, report="start_date", api="start_at"),
+        column("end_at", TIMESTAMP, report="end_date", api="end_at"),
+        column("grading_standard_id", BIGINT, report="grading_standard_id", api="grading_standard_id", optional=True),
     ),
 )
 
@@ -67,10 +77,10 @@ course_nicknames = Model(
     feed=RestFeed("/users/self/course_nicknames", per="self", inject="canvas_user_id"),
     key=("canvas_user_id", "canvas_course_id"),
     columns=(
-        bigint("canvas_user_id", comment="Canvas id of the user."),
-        bigint("canvas_course_id", api="course_id", comment="Canvas id of the course."),
-        text("name", api="name"),
-        text("nickname", api="nickname"),
+        column("canvas_user_id", BIGINT, comment="Canvas id of the user."),
+        column("canvas_course_id", BIGINT, api="course_id", comment="Canvas id of the course."),
+        column("name", TEXT, api="name"),
+        column("nickname", TEXT, api="nickname"),
     ),
 )
 
@@ -87,7 +97,7 @@ sections = Model(
                 columns=MappingProxyType({"canvas_nonxlist_course_id": "canvas_nonxlist_course_id"}),
             ),
         ),
-        beside=("course_id", "integration_id", "canvas_account_id", "account_id", "created_by_sis"),
+        ignored=("course_id", "integration_id", "canvas_account_id", "account_id", "created_by_sis"),
     ),
     term_scoped=True,
     term_by=("canvas_course_id", "courses"),
@@ -95,20 +105,27 @@ sections = Model(
     events=Events(("course_section_created", "course_section_updated"), Suffices.FOR_KNOWN_ROWS),
     carries=(("enrollments", "canvas_section_id", "canvas_course_id"),),
     columns=(
-        bigint("canvas_id", "canvas_section_id", "id", "course_section_id", comment="Canvas id of the section."),
-        text("sis_id", "section_id", "sis_section_id", "sis_source_id"),
-        bigint("canvas_course_id", "canvas_course_id", "course_id", "course_id", indexed=True),
-        bigint(
+        column(
+            "canvas_id",
+            BIGINT,
+            report="canvas_section_id",
+            api="id",
+            event="course_section_id",
+            comment="Canvas id of the section.",
+        ),
+        column("sis_id", TEXT, report="section_id", api="sis_section_id", event="sis_source_id"),
+        column("canvas_course_id", BIGINT, report="canvas_course_id", api="course_id", event="course_id", indexed=True),
+        column(
             "canvas_nonxlist_course_id",
-            None,
-            "nonxlist_course_id",
-            "nonxlist_course_id",
+            BIGINT,
+            api="nonxlist_course_id",
+            event="nonxlist_course_id",
             comment="Course that a cross-listed section was made in; null when it is not cross-listed.",
         ),
-        text("name", "name", "name", "name"),
-        text("workflow_state", "status", None, "workflow_state"),
-        time("start_at", "start_date", "start_at", "start_at"),
-        time("end_at", "end_date", "end_at", "end_at"),
+        column("name", TEXT, report="name", api="name", event="name"),
+        column("workflow_state", TEXT, report="status", event="workflow_state"),
+        column("start_at", TIMESTAMP, report="start_date", api="start_at", event="start_at"),
+        column("end_at", TIMESTAMP, report="end_date", api="end_at", event="end_at"),
     ),
 )
 
@@ -118,7 +135,7 @@ enrollments = Model(
     comment="Who takes part in which section, as what.",
     feed=ProvisioningFeed(
         "enrollments",
-        beside=(
+        ignored=(
             "section_id",
             "canvas_associated_user_id",
             "associated_user_id",
@@ -134,16 +151,37 @@ enrollments = Model(
     single="/accounts/{account_id}/enrollments/{canvas_id}",
     events=Events(("enrollment_created", "enrollment_updated"), Suffices.FOR_KNOWN_ROWS),
     columns=(
-        bigint("canvas_id", "canvas_enrollment_id", "id", "enrollment_id", comment="Canvas id of the enrollment."),
-        bigint("canvas_course_id", "canvas_course_id", "course_id", "course_id", indexed=True),
-        text("course_sis_id", "course_id", "sis_course_id"),
-        bigint("canvas_user_id", "canvas_user_id", "user_id", "user_id", indexed=True),
-        text("user_sis_id", "user_id", "sis_user_id"),
-        text("role", "role", "role", folds=ROLES),
-        bigint("canvas_role_id", "role_id", "role_id"),
-        bigint("canvas_section_id", "canvas_section_id", "course_section_id", "course_section_id", indexed=True),
-        text("workflow_state", "status", "enrollment_state", "workflow_state", folds=ENROLLMENT_STATES),
-        text("base_role_type", "base_role_type", "type", "type"),
+        column(
+            "canvas_id",
+            BIGINT,
+            report="canvas_enrollment_id",
+            api="id",
+            event="enrollment_id",
+            comment="Canvas id of the enrollment.",
+        ),
+        column("canvas_course_id", BIGINT, report="canvas_course_id", api="course_id", event="course_id", indexed=True),
+        column("course_sis_id", TEXT, report="course_id", api="sis_course_id"),
+        column("canvas_user_id", BIGINT, report="canvas_user_id", api="user_id", event="user_id", indexed=True),
+        column("user_sis_id", TEXT, report="user_id", api="sis_user_id"),
+        column("role", TEXT, report="role", api="role", folds=ROLES),
+        column("canvas_role_id", BIGINT, report="role_id", api="role_id"),
+        column(
+            "canvas_section_id",
+            BIGINT,
+            report="canvas_section_id",
+            api="course_section_id",
+            event="course_section_id",
+            indexed=True,
+        ),
+        column(
+            "workflow_state",
+            TEXT,
+            report="status",
+            api="enrollment_state",
+            event="workflow_state",
+            folds=ENROLLMENT_STATES,
+        ),
+        column("base_role_type", TEXT, report="base_role_type", api="type", event="type"),
     ),
 )
 
@@ -154,16 +192,23 @@ group_categories = Model(
     single="/group_categories/{canvas_id}",
     events=Events(("group_category_created", "group_category_updated")),
     columns=(
-        bigint("canvas_id", "canvas_group_category_id", "id", "group_category_id", comment="Canvas id of the set."),
-        text("sis_id", "group_category_id", "sis_group_category_id"),
-        bigint("context_id", "context_id", None, "context_id"),
-        text("context_type", "context_type", "context_type", "context_type"),
-        text("name", "name", "name", "group_category_name"),
-        text("role", "role", "role"),
-        text("self_signup", "self_signup", "self_signup"),
-        bigint("group_limit", "group_limit", "group_limit", "group_limit"),
-        text("auto_leader", "auto_leader", "auto_leader"),
-        text("workflow_state", "status"),
+        column(
+            "canvas_id",
+            BIGINT,
+            report="canvas_group_category_id",
+            api="id",
+            event="group_category_id",
+            comment="Canvas id of the set.",
+        ),
+        column("sis_id", TEXT, report="group_category_id", api="sis_group_category_id"),
+        column("context_id", BIGINT, report="context_id", event="context_id"),
+        column("context_type", TEXT, report="context_type", api="context_type", event="context_type"),
+        column("name", TEXT, report="name", api="name", event="group_category_name"),
+        column("role", TEXT, report="role", api="role"),
+        column("self_signup", TEXT, report="self_signup", api="self_signup"),
+        column("group_limit", BIGINT, report="group_limit", api="group_limit", event="group_limit"),
+        column("auto_leader", TEXT, report="auto_leader", api="auto_leader"),
+        column("workflow_state", TEXT, report="status"),
     ),
 )
 
@@ -171,21 +216,29 @@ groups = Model(
     name="groups",
     parents=("group_categories",),
     comment="Groups of accounts and courses.",
-    feed=ProvisioningFeed("groups", beside=("account_id", "course_id", "created_by_sis")),
+    feed=ProvisioningFeed("groups", ignored=("account_id", "course_id", "created_by_sis")),
     single="/groups/{canvas_id}",
     events=Events(("group_created", "group_updated"), Suffices.FOR_KNOWN_ROWS),
     columns=(
-        bigint("canvas_id", "canvas_group_id", "id", "group_id", comment="Canvas id of the group."),
-        text("sis_id", "group_id", "sis_group_id"),
-        bigint("canvas_group_category_id", "canvas_group_category_id", "group_category_id", "group_category_id"),
-        text("group_category_sis_id", "group_category_id"),
-        bigint("canvas_account_id", "canvas_account_id", "account_id", indexed=True),
-        bigint("canvas_course_id", "canvas_course_id", "course_id", indexed=True),
-        text("name", "name", "name", "group_name"),
-        text("workflow_state", "status", None, "workflow_state"),
-        bigint("context_id", "context_id", None, "context_id"),
-        text("context_type", "context_type", "context_type", "context_type"),
-        bigint("max_membership", "max_membership", "max_membership", "max_membership"),
+        column(
+            "canvas_id", BIGINT, report="canvas_group_id", api="id", event="group_id", comment="Canvas id of the group."
+        ),
+        column("sis_id", TEXT, report="group_id", api="sis_group_id"),
+        column(
+            "canvas_group_category_id",
+            BIGINT,
+            report="canvas_group_category_id",
+            api="group_category_id",
+            event="group_category_id",
+        ),
+        column("group_category_sis_id", TEXT, report="group_category_id"),
+        column("canvas_account_id", BIGINT, report="canvas_account_id", api="account_id", indexed=True),
+        column("canvas_course_id", BIGINT, report="canvas_course_id", api="course_id", indexed=True),
+        column("name", TEXT, report="name", api="name", event="group_name"),
+        column("workflow_state", TEXT, report="status", event="workflow_state"),
+        column("context_id", BIGINT, report="context_id", event="context_id"),
+        column("context_type", TEXT, report="context_type", api="context_type", event="context_type"),
+        column("max_membership", BIGINT, report="max_membership", api="max_membership", event="max_membership"),
     ),
 )
 
@@ -193,26 +246,40 @@ group_memberships = Model(
     name="group_memberships",
     parents=("groups", "users"),
     comment="Who is in which group. The stock report tells no id of a membership, so that the pair is the key.",
-    feed=ProvisioningFeed("group_membership", beside=("created_by_sis",)),
+    feed=ProvisioningFeed("group_membership", ignored=("created_by_sis",)),
     key=("canvas_group_id", "canvas_user_id"),
     single="/groups/{canvas_group_id}/users/{canvas_user_id}",
     events=Events(("group_membership_created", "group_membership_updated"), Suffices.ALWAYS),
     columns=(
-        bigint(
+        column(
             "canvas_id",
-            "canvas_group_membership_id",
-            "id",
-            "group_membership_id",
+            BIGINT,
+            report="canvas_group_membership_id",
+            api="id",
+            event="group_membership_id",
             comment="Canvas id of the membership; null where only the stock report spoke of it.",
             indexed=True,
             optional=True,
         ),
-        bigint("canvas_group_id", "canvas_group_id", "group_id", "group_id", comment="Canvas id of the group."),
-        text("group_sis_id", "group_id"),
-        bigint(
-            "canvas_user_id", "canvas_user_id", "user_id", "user_id", comment="Canvas id of the user.", indexed=True
+        column(
+            "canvas_group_id",
+            BIGINT,
+            report="canvas_group_id",
+            api="group_id",
+            event="group_id",
+            comment="Canvas id of the group.",
         ),
-        text("user_sis_id", "user_id"),
-        text("workflow_state", "status", "workflow_state", "workflow_state"),
+        column("group_sis_id", TEXT, report="group_id"),
+        column(
+            "canvas_user_id",
+            BIGINT,
+            report="canvas_user_id",
+            api="user_id",
+            event="user_id",
+            comment="Canvas id of the user.",
+            indexed=True,
+        ),
+        column("user_sis_id", TEXT, report="user_id"),
+        column("workflow_state", TEXT, report="status", api="workflow_state", event="workflow_state"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from canvas_sync_dagster.catalogue.columns import bigint, bigints, boolean, numeric, text, time
+from canvas_sync_dagster.catalogue.columns import BIGINT, BIGINT_ARRAY, BOOLEAN, NUMERIC, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed, Suffices
 
 assignment_groups = Model(
@@ -15,21 +15,22 @@ assignment_groups = Model(
     single="/courses/{canvas_course_id}/assignment_groups/{canvas_id}",
     events=Events(("assignment_group_created", "assignment_group_updated"), Suffices.FOR_KNOWN_ROWS),
     columns=(
-        bigint(
+        column(
             "canvas_id",
-            "canvas_assignment_group_id|assignment_group_id",
-            "id",
-            "assignment_group_id",
+            BIGINT,
+            report=("canvas_assignment_group_id", "assignment_group_id"),
+            api="id",
+            event="assignment_group_id",
             comment="Canvas id of the group.",
         ),
-        bigint("canvas_course_id", "canvas_course_id|course_id", None, "context_id", indexed=True),
-        text("name", "name", "name", "name"),
-        text("rules", "rules", None, "rules"),
-        bigint("position", "position", "position", "position"),
-        numeric("group_weight", "group_weight", "group_weight", "group_weight"),
-        text("workflow_state", "workflow_state|status", None, "workflow_state"),
-        time("canvas_created_at", "created_at|canvas_created_at"),
-        time("canvas_updated_at", "updated_at|canvas_updated_at"),
+        column("canvas_course_id", BIGINT, report=("canvas_course_id", "course_id"), event="context_id", indexed=True),
+        column("name", TEXT, report="name", api="name", event="name"),
+        column("rules", TEXT, report="rules", event="rules"),
+        column("position", BIGINT, report="position", api="position", event="position"),
+        column("group_weight", NUMERIC, report="group_weight", api="group_weight", event="group_weight"),
+        column("workflow_state", TEXT, report=("workflow_state", "status"), event="workflow_state"),
+        column("canvas_created_at", TIMESTAMP, report=("created_at", "canvas_created_at")),
+        column("canvas_updated_at", TIMESTAMP, report=("updated_at", "canvas_updated_at")),
     ),
 )
 
@@ -43,32 +44,44 @@ assignments = Model(
     single="/courses/{canvas_context_id}/assignments/{canvas_id}",
     events=Events(("assignment_created", "assignment_updated")),
     columns=(
-        bigint(
+        column(
             "canvas_id",
-            "canvas_assignment_id|assignment_id",
-            "id",
-            "assignment_id",
+            BIGINT,
+            report=("canvas_assignment_id", "assignment_id"),
+            api="id",
+            event="assignment_id",
             comment="Canvas id of the assignment.",
         ),
-        text("title", "title|assignment_name", "name", "title"),
-        text("description", "description", "description"),
-        time("due_at", "due_at", "due_at", "due_at"),
-        time("unlock_at", "unlock_at", "unlock_at", "unlock_at"),
-        time("lock_at", "lock_at", "lock_at", "lock_at"),
-        numeric("points_possible", "points_possible", "points_possible", "points_possible"),
-        numeric("min_score", "min_score"),
-        numeric("max_score", "max_score"),
-        numeric("mastery_score", "mastery_score"),
-        text("grading_type", "grading_type", "grading_type"),
-        text("submission_types", "submission_types", None, "submission_types"),
-        text("workflow_state", "workflow_state", "workflow_state", "workflow_state"),
-        bigint("canvas_context_id", "canvas_context_id|canvas_course_id", "course_id", "context_id", indexed=True),
-        text("canvas_context_type", "canvas_context_type", None, "context_type"),
-        bigint(
-            "canvas_assignment_group_id", "canvas_assignment_group_id", "assignment_group_id", "assignment_group_id"
+        column("title", TEXT, report=("title", "assignment_name"), api="name", event="title"),
+        column("description", TEXT, report="description", api="description"),
+        column("due_at", TIMESTAMP, report="due_at", api="due_at", event="due_at"),
+        column("unlock_at", TIMESTAMP, report="unlock_at", api="unlock_at", event="unlock_at"),
+        column("lock_at", TIMESTAMP, report="lock_at", api="lock_at", event="lock_at"),
+        column("points_possible", NUMERIC, report="points_possible", api="points_possible", event="points_possible"),
+        column("min_score", NUMERIC, report="min_score"),
+        column("max_score", NUMERIC, report="max_score"),
+        column("mastery_score", NUMERIC, report="mastery_score"),
+        column("grading_type", TEXT, report="grading_type", api="grading_type"),
+        column("submission_types", TEXT, report="submission_types", event="submission_types"),
+        column("workflow_state", TEXT, report="workflow_state", api="workflow_state", event="workflow_state"),
+        column(
+            "canvas_context_id",
+            BIGINT,
+            report=("canvas_context_id", "canvas_course_id"),
+            api="course_id",
+            event="context_id",
+            indexed=True,
         ),
-        bigint("canvas_grading_scheme_id", "canvas_grading_scheme_id"),
-        bigint("canvas_grading_standard_id", "canvas_grading_standard_id", "grading_standard_id"),
+        column("canvas_context_type", TEXT, report="canvas_context_type", event="context_type"),
+        column(
+            "canvas_assignment_group_id",
+            BIGINT,
+            report="canvas_assignment_group_id",
+            api="assignment_group_id",
+            event="assignment_group_id",
+        ),
+        column("canvas_grading_scheme_id", BIGINT, report="canvas_grading_scheme_id"),
+        column("canvas_grading_standard_id", BIGINT, report="canvas_grading_standard_id", api="grading_standard_id"),
     ),
 )
 
@@ -82,27 +95,35 @@ assignment_overrides = Model(
     single="/courses/{canvas_course_id}/assignments/{canvas_assignment_id}/overrides/{canvas_id}",
     events=Events(("assignment_override_created", "assignment_override_updated")),
     columns=(
-        bigint(
+        column(
             "canvas_id",
-            "canvas_assignment_override_id|assignment_override_id",
-            "id",
-            "assignment_override_id",
+            BIGINT,
+            report=("canvas_assignment_override_id", "assignment_override_id"),
+            api="id",
+            event="assignment_override_id",
             comment="Canvas id of the override.",
         ),
-        bigint(
-            "canvas_assignment_id", "canvas_assignment_id|assignment_id", "assignment_id", "assignment_id", indexed=True
+        column(
+            "canvas_assignment_id",
+            BIGINT,
+            report=("canvas_assignment_id", "assignment_id"),
+            api="assignment_id",
+            event="assignment_id",
+            indexed=True,
         ),
-        bigint("canvas_group_id", "canvas_group_id", "group_id", "group_id"),
-        bigint("canvas_course_id", "canvas_course_id", "course_id", indexed=True),
-        bigint("canvas_section_id", "canvas_section_id", "course_section_id", "course_section_id"),
-        bigints("student_ids", "student_ids", "student_ids"),
-        time("due_at", "due_at", "due_at", "due_at"),
-        boolean("all_day", "all_day", "all_day", "all_day"),
-        time("all_day_date", "all_day_date", "all_day_date", "all_day_date"),
-        time("unlock_at", "unlock_at", "unlock_at", "unlock_at"),
-        time("lock_at", "lock_at", "lock_at", "lock_at"),
-        text("title", "title", "title"),
-        text("workflow_state", "workflow_state", None, "workflow_state"),
+        column("canvas_group_id", BIGINT, report="canvas_group_id", api="group_id", event="group_id"),
+        column("canvas_course_id", BIGINT, report="canvas_course_id", api="course_id", indexed=True),
+        column(
+            "canvas_section_id", BIGINT, report="canvas_section_id", api="course_section_id", event="course_section_id"
+        ),
+        column("student_ids", BIGINT_ARRAY, report="student_ids", api="student_ids"),
+        column("due_at", TIMESTAMP, report="due_at", api="due_at", event="due_at"),
+        column("all_day", BOOLEAN, report="all_day", api="all_day", event="all_day"),
+        column("all_day_date", TIMESTAMP, report="all_day_date", api="all_day_date", event="all_day_date"),
+        column("unlock_at", TIMESTAMP, report="unlock_at", api="unlock_at", event="unlock_at"),
+        column("lock_at", TIMESTAMP, report="lock_at", api="lock_at", event="lock_at"),
+        column("title", TEXT, report="title", api="title"),
+        column("workflow_state", TEXT, report="workflow_state", event="workflow_state"),
     ),
 )
 
@@ -114,7 +135,7 @@ submissions = Model(
         "proserv_student_submissions_csv",
         MappingProxyType({"include_all": "true"}),
         assumed_header=True,
-        beside=(
+        ignored=(
             "sis_user_id",
             "user_name",
             "sis_course_id",
@@ -133,25 +154,37 @@ submissions = Model(
     single="/courses/{canvas_course_id}/assignments/{canvas_assignment_id}/submissions/{canvas_user_id}",
     events=Events(("submission_created", "submission_updated", "grade_change")),
     columns=(
-        bigint(
+        column(
             "canvas_id",
-            "submission_id|canvas_submission_id",
-            "id",
-            "submission_id",
+            BIGINT,
+            report=("submission_id", "canvas_submission_id"),
+            api="id",
+            event="submission_id",
             comment="Canvas id of the submission.",
         ),
-        bigint("canvas_course_id", "canvas_course_id", "course_id", indexed=True),
-        bigint(
-            "canvas_assignment_id", "assignment_id|canvas_assignment_id", "assignment_id", "assignment_id", indexed=True
+        column("canvas_course_id", BIGINT, report="canvas_course_id", api="course_id", indexed=True),
+        column(
+            "canvas_assignment_id",
+            BIGINT,
+            report=("assignment_id", "canvas_assignment_id"),
+            api="assignment_id",
+            event="assignment_id",
+            indexed=True,
         ),
-        bigint("canvas_user_id", "canvas_user_id", "user_id", "user_id", indexed=True),
-        time("submitted_at", "submission_date|submitted_at", "submitted_at", "submitted_at"),
-        time("due_at", "due_at", "cached_due_date"),
-        time("graded_at", "graded_date|graded_at", "graded_at", "graded_at"),
-        numeric("score", "score", "score", "score"),
-        numeric("points_possible", "points_possible"),
-        boolean("excused", "excused", "excused"),
-        text("workflow_state", "workflow_state", "workflow_state", "workflow_state"),
+        column("canvas_user_id", BIGINT, report="canvas_user_id", api="user_id", event="user_id", indexed=True),
+        column(
+            "submitted_at",
+            TIMESTAMP,
+            report=("submission_date", "submitted_at"),
+            api="submitted_at",
+            event="submitted_at",
+        ),
+        column("due_at", TIMESTAMP, report="due_at", api="cached_due_date"),
+        column("graded_at", TIMESTAMP, report=("graded_date", "graded_at"), api="graded_at", event="graded_at"),
+        column("score", NUMERIC, report="score", api="score", event="score"),
+        column("points_possible", NUMERIC, report="points_possible"),
+        column("excused", BOOLEAN, report="excused", api="excused"),
+        column("workflow_state", TEXT, report="workflow_state", api="workflow_state", event="workflow_state"),
     ),
 )
 
@@ -163,16 +196,16 @@ scores = Model(
     term_scoped=True,
     term_by=("canvas_enrollment_id", "enrollments"),
     columns=(
-        bigint("canvas_id", "canvas_score_id|score_id", comment="Canvas id of the score."),
-        bigint("canvas_enrollment_id", "canvas_enrollment_id|enrollment_id", indexed=True),
-        bigint("canvas_grading_period_id", "canvas_grading_period_id|grading_period_id"),
-        bigint("canvas_assignment_group_id", "canvas_assignment_group_id|assignment_group_id"),
-        boolean("course_score", "course_score"),
-        numeric("current_score", "current_score"),
-        numeric("final_score", "final_score"),
-        numeric("unposted_current_score", "unposted_current_score"),
-        numeric("unposted_final_score", "unposted_final_score"),
-        numeric("override_score", "override_score"),
-        text("workflow_state", "workflow_state"),
+        column("canvas_id", BIGINT, report=("canvas_score_id", "score_id"), comment="Canvas id of the score."),
+        column("canvas_enrollment_id", BIGINT, report=("canvas_enrollment_id", "enrollment_id"), indexed=True),
+        column("canvas_grading_period_id", BIGINT, report=("canvas_grading_period_id", "grading_period_id")),
+        column("canvas_assignment_group_id", BIGINT, report=("canvas_assignment_group_id", "assignment_group_id")),
+        column("course_score", BOOLEAN, report="course_score"),
+        column("current_score", NUMERIC, report="current_score"),
+        column("final_score", NUMERIC, report="final_score"),
+        column("unposted_current_score", NUMERIC, report="unposted_current_score"),
+        column("unposted_final_score", NUMERIC, report="unposted_final_score"),
+        column("override_score", NUMERIC, report="override_score"),
+        column("workflow_state", TEXT, report="workflow_state"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from canvas_sync_dagster.catalogue.columns import bigint, boolean, json, numeric, text, time
+from canvas_sync_dagster.catalogue.columns import BIGINT, BOOLEAN, JSON, NUMERIC, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.model import Events, Model, ProvisioningFeed, RestFeed
 
 INACTIVE = MappingProxyType({"workflow_state": "inactive"})
@@ -13,13 +13,13 @@ terms = Model(
     feed=RestFeed("/accounts/{account_id}/terms", (("workflow_state[]", "all"),), envelope="enrollment_terms"),
     single="/accounts/{account_id}/terms/{canvas_id}",
     columns=(
-        bigint("canvas_id", api="id", comment="Canvas id of the term."),
-        text("name", api="name"),
-        time("start_at", api="start_at"),
-        time("end_at", api="end_at"),
-        text("workflow_state", api="workflow_state", comment="active or deleted."),
-        bigint("grading_period_group_id", api="grading_period_group_id"),
-        text("sis_id", api="sis_term_id"),
+        column("canvas_id", BIGINT, api="id", comment="Canvas id of the term."),
+        column("name", TEXT, api="name"),
+        column("start_at", TIMESTAMP, api="start_at"),
+        column("end_at", TIMESTAMP, api="end_at"),
+        column("workflow_state", TEXT, api="workflow_state", comment="active or deleted."),
+        column("grading_period_group_id", BIGINT, api="grading_period_group_id"),
+        column("sis_id", TEXT, api="sis_term_id"),
     ),
 )
 
@@ -30,12 +30,26 @@ accounts = Model(
     single="/accounts/{canvas_id}",
     events=Events(("account_created", "account_updated")),
     columns=(
-        bigint("canvas_id", "canvas_account_id", "id", "account_id", comment="Canvas id of the account."),
-        text("sis_id", "account_id", "sis_account_id"),
-        bigint("canvas_parent_account_id", "canvas_parent_id", "parent_account_id", "parent_account_id", indexed=True),
-        text("sis_parent_account_id", "parent_account_id"),
-        text("name", "name", "name", "name"),
-        text("workflow_state", "status", "workflow_state", "workflow_state"),
+        column(
+            "canvas_id",
+            BIGINT,
+            report="canvas_account_id",
+            api="id",
+            event="account_id",
+            comment="Canvas id of the account.",
+        ),
+        column("sis_id", TEXT, report="account_id", api="sis_account_id"),
+        column(
+            "canvas_parent_account_id",
+            BIGINT,
+            report="canvas_parent_id",
+            api="parent_account_id",
+            event="parent_account_id",
+            indexed=True,
+        ),
+        column("sis_parent_account_id", TEXT, report="parent_account_id"),
+        column("name", TEXT, report="name", api="name", event="name"),
+        column("workflow_state", TEXT, report="status", api="workflow_state", event="workflow_state"),
     ),
 )
 
@@ -53,12 +67,12 @@ roles = Model(
     ),
     gone=INACTIVE,
     columns=(
-        bigint("canvas_id", api="id", comment="Canvas id of the role."),
-        text("label", api="label"),
-        text("base_role_type", api="base_role_type"),
-        bigint("canvas_account_id", api="account.id", indexed=True),
-        text("workflow_state", api="workflow_state", comment="built_in, active or inactive."),
-        json("permissions", api="permissions"),
+        column("canvas_id", BIGINT, api="id", comment="Canvas id of the role."),
+        column("label", TEXT, api="label"),
+        column("base_role_type", TEXT, api="base_role_type"),
+        column("canvas_account_id", BIGINT, api="account.id", indexed=True),
+        column("workflow_state", TEXT, api="workflow_state", comment="built_in, active or inactive."),
+        column("permissions", JSON, api="permissions"),
     ),
 )
 
@@ -75,12 +89,12 @@ admins = Model(
     ),
     gone=INACTIVE,
     columns=(
-        bigint("canvas_id", api="id", comment="Canvas id of the account user."),
-        text("role_name", api="role"),
-        bigint("canvas_account_id", api="account_id", indexed=True),
-        bigint("canvas_role_id", api="role_id", indexed=True),
-        bigint("canvas_user_id", api="user.id", indexed=True),
-        text("workflow_state", api="workflow_state"),
+        column("canvas_id", BIGINT, api="id", comment="Canvas id of the account user."),
+        column("role_name", TEXT, api="role"),
+        column("canvas_account_id", BIGINT, api="account_id", indexed=True),
+        column("canvas_role_id", BIGINT, api="role_id", indexed=True),
+        column("canvas_user_id", BIGINT, api="user.id", indexed=True),
+        column("workflow_state", TEXT, api="workflow_state"),
     ),
 )
 
@@ -89,11 +103,16 @@ grading_period_groups = Model(
     comment="Sets of grading periods.",
     feed=ProvisioningFeed("grading_period_groups", stock=False),
     columns=(
-        bigint("canvas_id", "canvas_grading_period_group_id|grading_period_group_id", comment="Canvas id of the set."),
-        text("title", "title"),
-        boolean("weighted", "weighted"),
-        boolean("display_totals_for_all_grading_periods", "display_totals_for_all_grading_periods"),
-        text("workflow_state", "workflow_state|status"),
+        column(
+            "canvas_id",
+            BIGINT,
+            report=("canvas_grading_period_group_id", "grading_period_group_id"),
+            comment="Canvas id of the set.",
+        ),
+        column("title", TEXT, report="title"),
+        column("weighted", BOOLEAN, report="weighted"),
+        column("display_totals_for_all_grading_periods", BOOLEAN, report="display_totals_for_all_grading_periods"),
+        column("workflow_state", TEXT, report=("workflow_state", "status")),
     ),
 )
 
@@ -103,15 +122,23 @@ grading_periods = Model(
     comment="Grading periods.",
     feed=ProvisioningFeed("grading_periods", stock=False),
     columns=(
-        bigint("canvas_id", "canvas_grading_period_id|grading_period_id", comment="Canvas id of the grading period."),
-        text("title", "title"),
-        numeric("weight", "weight"),
-        time("start_date", "start_date"),
-        time("end_date", "end_date"),
-        time("close_date", "close_date"),
-        bigint(
-            "canvas_grading_period_group_id", "canvas_grading_period_group_id|grading_period_group_id", indexed=True
+        column(
+            "canvas_id",
+            BIGINT,
+            report=("canvas_grading_period_id", "grading_period_id"),
+            comment="Canvas id of the grading period.",
         ),
-        text("workflow_state", "workflow_state|status"),
+        column("title", TEXT, report="title"),
+        column("weight", NUMERIC, report="weight"),
+        column("start_date", TIMESTAMP, report="start_date"),
+        column("end_date", TIMESTAMP, report="end_date"),
+        column("close_date", TIMESTAMP, report="close_date"),
+        column(
+            "canvas_grading_period_group_id",
+            BIGINT,
+            report=("canvas_grading_period_group_id", "grading_period_group_id"),
+            indexed=True,
+        ),
+        column("workflow_state", TEXT, report=("workflow_state", "status")),
     ),
 )

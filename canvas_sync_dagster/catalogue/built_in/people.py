@@ -1,6 +1,6 @@
 """People and their logins."""
 
-from canvas_sync_dagster.catalogue.columns import bigint, text
+from canvas_sync_dagster.catalogue.columns import BIGINT, TEXT, column
 from canvas_sync_dagster.catalogue.model import Events, Model, ProvisioningFeed
 
 users = Model(
@@ -9,7 +9,7 @@ users = Model(
     feed=ProvisioningFeed(
         "users",
         prefer="user_id",
-        beside=(
+        ignored=(
             "integration_id",
             "authentication_provider_id",
             "short_name",
@@ -20,18 +20,21 @@ users = Model(
     single="/users/{canvas_id}?include[]=email",
     events=Events(("user_created", "user_updated")),
     columns=(
-        bigint("canvas_id", "canvas_user_id", "id", "user_id", comment="Canvas id of the user."),
-        text("email", "email", "email"),
-        text("first_name", "first_name"),
-        text("last_name", "last_name"),
-        text(
+        column(
+            "canvas_id", BIGINT, report="canvas_user_id", api="id", event="user_id", comment="Canvas id of the user."
+        ),
+        column("email", TEXT, report="email", api="email"),
+        column("first_name", TEXT, report="first_name"),
+        column("last_name", TEXT, report="last_name"),
+        column(
             "workflow_state",
-            "status",
+            TEXT,
+            report="status",
             comment="State of the login that speaks for the user: active, deleted, suspended.",
         ),
-        text("login_id", "login_id", "login_id"),
-        text("name", "full_name", "name"),
-        text("sortable_name", "sortable_name", "sortable_name"),
+        column("login_id", TEXT, report="login_id", api="login_id"),
+        column("name", TEXT, report="full_name", api="name"),
+        column("sortable_name", TEXT, report="sortable_name", api="sortable_name"),
     ),
 )
 
@@ -40,14 +43,14 @@ pseudonyms = Model(
     parents=("users",),
     comment="Logins; a user may have several.",
     feed=ProvisioningFeed(
-        "pseudonyms", stock=False, beside=("integration_id", "authentication_provider_id", "created_by_sis")
+        "pseudonyms", stock=False, ignored=("integration_id", "authentication_provider_id", "created_by_sis")
     ),
     columns=(
-        bigint("canvas_id", "canvas_pseudonym_id", "id", comment="Canvas id of the login."),
-        bigint("canvas_user_id", "canvas_user_id", "user_id", indexed=True),
-        text("sis_id", "user_id", "sis_user_id"),
-        text("unique_id", "unique_id|login_id", "unique_id"),
-        text("workflow_state", "status", "workflow_state"),
+        column("canvas_id", BIGINT, report="canvas_pseudonym_id", api="id", comment="Canvas id of the login."),
+        column("canvas_user_id", BIGINT, report="canvas_user_id", api="user_id", indexed=True),
+        column("sis_id", TEXT, report="user_id", api="sis_user_id"),
+        column("unique_id", TEXT, report=("unique_id", "login_id"), api="unique_id"),
+        column("workflow_state", TEXT, report="status", api="workflow_state"),
     ),
 )
 
@@ -55,12 +58,18 @@ user_observers = Model(
     name="user_observers",
     parents=("users",),
     comment="Who observes whom. Canvas tells no id, so that the pair is the key.",
-    feed=ProvisioningFeed("user_observers", beside=("observer_id", "student_id", "created_by_sis")),
+    feed=ProvisioningFeed("user_observers", ignored=("observer_id", "student_id", "created_by_sis")),
     key=("observing_user_id", "observed_user_id"),
     single="/users/{observing_user_id}/observees/{observed_user_id}",
     columns=(
-        bigint("observing_user_id", "canvas_observer_id", comment="Canvas id of who observes."),
-        bigint("observed_user_id", "canvas_student_id", comment="Canvas id of who is observed.", indexed=True),
-        text("workflow_state", "status"),
+        column("observing_user_id", BIGINT, report="canvas_observer_id", comment="Canvas id of who observes."),
+        column(
+            "observed_user_id",
+            BIGINT,
+            report="canvas_student_id",
+            comment="Canvas id of who is observed.",
+            indexed=True,
+        ),
+        column("workflow_state", TEXT, report="status"),
     ),
 )
