@@ -232,7 +232,7 @@ main.add_command(
     _Lazy(
         "doctor",
         "canvas_sync_dagster.commands.doctor:doctor",
-        "Check token, permissions, reports, clock, database and live-event keys.",
+        "Check settings, token, reports, clock, database and live-event keys.",
     )
 )
 main.add_command(_Lazy("sync", "canvas_sync_dagster.commands.sync:sync", "Sync now, on the Dagster instance."))

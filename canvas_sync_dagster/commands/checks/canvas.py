@@ -1,0 +1,70 @@
+"""Checks of a tenant's Canvas: token, reports, clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+
+from canvas_sync_dagster.canvas.client import Canvas
+from canvas_sync_dagster.canvas.reports import available_reports
+from canvas_sync_dagster.catalogue import ReportFeed
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, note, ok
+from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK
+from canvas_sync_dagster.sync.session import connect_canvas
+
+NOTED_SKEW = 10.0
+"""Seconds between our clock and Canvas's that NTP does not explain."""
+SKEW = 120.0
+"""Seconds between the clocks that make doctor fail: signatures of live events allow five minutes."""
+
+
+def run(checked: Checked) -> Iterator[Finding]:
+    """Run all checks of this subject on one client; if Canvas rejects the token, only that is reported."""
+    try:
+        with connect_canvas(checked.tenant, checked.location.extensions) as canvas:
+            account = canvas.get("/accounts/{account_id}")
+            yield ok(f"Canvas at {canvas.base_url} accepts the token; the account is {account.get('name')!r}")
+            for check in CHECKS:
+                yield from guarded(partial(check, checked, canvas))
+    except CanvasSyncError as error:
+        yield failed(error)
+
+
+def reports(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
+    """The reports that feed the tenant's models."""
+    offered = available_reports(canvas)
+    kinds = [name for name in (PROPRIETARY, STOCK) if name in offered]
+    if kinds:
+        yield ok(f"provisioning report: {kinds[0]}")
+    else:
+        yield fail(
+            "this Canvas offers no provisioning report to the token",
+            "Give the token's user the permission to run reports of the account",
+        )
+    tenant = checked.tenant
+    feeds = {m.name: m.feed.report for m in checked.location.models if isinstance(m.feed, ReportFeed)}
+    lacking = {model: report for model, report in feeds.items() if tenant.wants(model) and report not in offered}
+    for model in [model for model in lacking if model in tenant.models]:
+        yield fail(
+            f"this Canvas has no report {lacking[model]}, which feeds {model}", f"Remove {model} from the models"
+        )
+    skipped = [model for model in lacking if model not in tenant.models]
+    if skipped:
+        yield note(
+            f"skipped, because this Canvas lacks the report that feeds them: {', '.join(skipped)}",
+            "List the models that you need, without these, to silence this note",
+        )
+
+
+def clock(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
+    """Canvas's clock against ours."""
+    skew = abs((canvas.now() - datetime.now(UTC)).total_seconds())
+    message = f"the clocks of this host and of Canvas differ by {skew:,.0f} s"
+    remedy = "Synchronize this host's clock (NTP); signatures of live events are valid within five minutes"
+    yield ok(message) if skew < NOTED_SKEW else note(message, remedy) if skew < SKEW else fail(message, remedy)
+
+
+CHECKS: tuple[Callable[[Checked, Canvas], Iterator[Finding]], ...] = (reports, clock)
+"""Each is given the tenant and the client, whose token works; add yours here."""

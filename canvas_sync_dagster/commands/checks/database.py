@@ -1,0 +1,67 @@
+"""Checks of a tenant's database: server, rights, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, ok
+from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.warehouse.connection import Connection, redacted, transaction
+from canvas_sync_dagster.warehouse.state import missing
+
+SHOWN = 10
+"""Missing tables and columns that one line names."""
+
+
+def run(checked: Checked) -> Iterator[Finding]:
+    """Run all checks of this subject; if the database cannot be reached, only that is reported.
+
+    Each check has a transaction of its own, so that an error of one does not abort the next.
+    """
+    try:
+        with transaction(checked.url, "checking the database") as connection:
+            yield ok(f"PostgreSQL {connection.info.server_version // 10000}, {redacted(checked.url)}")
+    except CanvasSyncError as error:
+        yield failed(error)
+        return
+    for check in CHECKS:
+        yield from guarded(partial(_in_transaction, check, checked))
+
+
+def _in_transaction(check: Check, checked: Checked) -> Iterator[Finding]:
+    with transaction(checked.url, "checking the database") as connection:
+        yield from check(checked, connection)
+
+
+def writable(checked: Checked, connection: Connection) -> Iterator[Finding]:
+    """A replica cannot be loaded."""
+    row = connection.execute("select pg_is_in_recovery()").fetchone()
+    if row and row[0]:
+        yield fail("the database is a read-only replica", "Point CANVAS_SYNC_DATABASE_URL to the primary")
+    else:
+        yield ok("the database can be written")
+
+
+def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
+    """Schema, tables and columns."""
+    schema = checked.schema
+    exists = connection.execute("select to_regnamespace(quote_ident(%s))", (schema,)).fetchone()
+    if exists is None or exists[0] is None:
+        creates = connection.execute("select has_database_privilege(current_database(), 'CREATE')").fetchone()
+        if creates and creates[0]:
+            yield ok(f"schema {schema} will be created by the first sync")
+        else:
+            yield fail(f"schema {schema} is missing, and the role may not create it", "Grant create on the database")
+        return
+    lacking = missing(connection, schema, checked.location.models)
+    if lacking:
+        more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
+        yield fail(f"missing: {', '.join(lacking[:SHOWN])}{more}", "Run `canvas-sync migrate`")
+    else:
+        yield ok("all tables and columns are there")
+
+
+Check = Callable[[Checked, Connection], Iterator[Finding]]
+CHECKS: tuple[Check, ...] = (writable, tables)
+"""Each is given the tenant and a connection in a transaction; add yours here."""

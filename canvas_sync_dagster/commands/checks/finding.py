@@ -1,0 +1,91 @@
+"""One result of a check of `canvas-sync doctor`, and what checks are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from canvas_sync_dagster.commands.location import Location
+from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
+from canvas_sync_dagster.sync.session import database_url
+from canvas_sync_dagster.tenants import TenantSettings
+
+
+class Level(Enum):
+    """How serious a finding is. The value is what people read."""
+
+    OK = "ok"
+    NOTE = "note"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One result of a check.
+
+    Attributes:
+        level: `ok`: as it must be. `note`: works, but a person should know. `FAIL`: something does not work.
+        message: What was found, and where.
+        remedy: What to do, in the imperative; empty only for `ok`.
+        misconfigured: True if a setting is wrong, which decides between the exit codes 2 and 1.
+    """
+
+    level: Level
+    message: str
+    remedy: str = ""
+    misconfigured: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.remedy}" if self.remedy else self.message
+
+
+def ok(message: str) -> Finding:
+    """Return a finding that needs no action."""
+    return Finding(Level.OK, message)
+
+
+def note(message: str, remedy: str) -> Finding:
+    """Return a finding that a person should know; the exit code stays 0."""
+    return Finding(Level.NOTE, message, remedy)
+
+
+def fail(message: str, remedy: str) -> Finding:
+    """Return a finding that makes `doctor` exit with 1."""
+    return Finding(Level.FAIL, message, remedy)
+
+
+def failed(error: CanvasSyncError) -> Finding:
+    """Return the failure that an exception stands for; its message already includes the remedy."""
+    return Finding(Level.FAIL, str(error), misconfigured=isinstance(error, MisconfiguredError))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is checked.
+
+    Attributes:
+        location: The code location, with settings, models and extensions.
+        tenant: The tenant.
+    """
+
+    location: Location
+    tenant: TenantSettings
+
+    @property
+    def url(self) -> str:
+        """URL of the tenant's database; holds a password."""
+        return database_url(self.location.settings, self.tenant)
+
+    @property
+    def schema(self) -> str:
+        """The tenant's schema."""
+        return self.tenant.schema_in_database
+
+
+def guarded(check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield the findings of a check; an exception of ours becomes its last one."""
+    try:
+        yield from check()
+    except CanvasSyncError as error:
+        yield failed(error)

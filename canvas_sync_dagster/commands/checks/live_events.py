@@ -1,0 +1,46 @@
+"""Checks of what live events need: the key set."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, guarded, note, ok
+from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError
+from canvas_sync_dagster.live_events.inbox import depth
+from canvas_sync_dagster.live_events.keys import KeySet
+from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.state import missing
+
+
+def run(checked: Checked) -> Iterator[Finding]:
+    """Run all checks of this subject."""
+    for check in CHECKS:
+        yield from guarded(partial(check, checked))
+
+
+def keys(checked: Checked) -> Iterator[Finding]:
+    """Signed events need the key set; a tenant that has never received an event may do without it."""
+    key_set = KeySet(checked.location.settings.jwk_url)
+    with contextlib.suppress(ComeAgainError):
+        asyncio.run(key_set.get("doctor"))
+    if key_set.size:
+        yield ok(f"{key_set.size} keys of live events at {key_set.url}")
+        return
+    message = f"no keys of live events at {key_set.url}; without them no signed event is accepted"
+    remedy = "Allow this host to reach that address, or set DATASERVICES_JWK_URL"
+    yield fail(message, remedy) if _receives_events(checked) else note(message, remedy)
+
+
+def _receives_events(checked: Checked) -> bool:
+    """Return whether live events have arrived; a database that is away is reported by its own checks."""
+    with contextlib.suppress(CanvasSyncError), transaction(checked.url, "looking for live events") as connection:
+        if "canvas_sync_live_events" not in missing(connection, checked.schema, ()):
+            return depth(connection, checked.schema).latest is not None
+    return False
+
+
+CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (keys,)
+"""Each is given the tenant; add yours here."""

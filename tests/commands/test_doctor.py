@@ -1,0 +1,91 @@
+"""`doctor`: three levels, remedies, exit codes."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from canvas_sync_dagster.cli import main
+from canvas_sync_dagster.commands.checks.finding import Finding, fail, failed, note, ok
+from canvas_sync_dagster.commands.doctor import exit_code
+from canvas_sync_dagster.errors import CanvasUnauthorizedError, MisconfiguredError
+from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.simulator.available import REPORTS
+
+WRONG = failed(MisconfiguredError("a setting is wrong"))
+REFUSED = failed(CanvasUnauthorizedError("the token is not accepted"))
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("CANVAS_SYNC_")]:
+        monkeypatch.delenv(name)
+
+
+def called(canvas: SimulatedCanvas, url: str, **variables: str) -> Result:
+    given = {
+        "CANVAS_SYNC_BASE_URL": canvas.base_url,
+        "CANVAS_SYNC_TOKEN": canvas.token,
+        "CANVAS_SYNC_DATABASE_URL": url,
+        "DATASERVICES_JWK_URL": canvas.jwk_url,
+    }
+    return CliRunner().invoke(main, ["doctor"], env=given | variables)
+
+
+def lines(result: Result, level: str) -> str:
+    return "\n".join(line for line in result.output.splitlines() if line.startswith(f"  {level:<4}  "))
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        ([ok("fine"), note("http", "use https")], 0),
+        ([ok("fine"), fail("clock", "set it")], 1),
+        ([ok("fine"), REFUSED], 1),
+        ([note("http", "use https"), WRONG], 2),
+        ([WRONG, REFUSED], 1),
+    ],
+)
+def test_the_exit_code_is_2_only_if_nothing_but_settings_is_wrong(found: list[Finding], code: int) -> None:
+    assert exit_code(found) == code
+
+
+def test_what_works_but_should_be_known_is_a_note_and_no_failure(migrated_url: str) -> None:
+    canvas = SimulatedCanvas(reports=frozenset({"provisioning_csv", "rubrics_csv"}))
+    canvas.university.now = datetime.now(UTC)
+    with canvas.serve():
+        done = called(
+            canvas, migrated_url, DATASERVICES_JWK_URL="http://127.0.0.1:9/", CANVAS_SYNC_UNSIGNED_EVENTS="true"
+        )
+    assert done.exit_code == 0, done.output
+    assert "accepts the token" in lines(done, "ok")
+    assert "all tables and columns are there" in lines(done, "ok")
+    notes = lines(done, "note")
+    for words in ("is not encrypted", "unsigned live events", "no keys of live events", "submissions"):
+        assert words in notes
+    assert lines(done, "FAIL") == ""
+
+
+def test_clocks_apart_missing_tables_and_reports_asked_for_by_name_fail(database_url: str) -> None:
+    with SimulatedCanvas(reports=frozenset(REPORTS) - {"rubrics_csv"}).serve() as canvas:
+        done = called(canvas, database_url, CANVAS_SYNC_MODELS="users,rubrics")
+    assert done.exit_code == 1
+    failures = lines(done, "FAIL")
+    assert "clocks of this host and of Canvas differ" in failures
+    assert "no report rubrics_csv" in failures
+    assert "schema canvas will be created" in lines(done, "ok")
+
+
+def test_a_rejected_token_is_one_failure_and_a_missing_one_is_configuration(
+    canvas: SimulatedCanvas, migrated_url: str
+) -> None:
+    refused = called(canvas, migrated_url, CANVAS_SYNC_TOKEN="revoked")
+    assert refused.exit_code == 1
+    assert len(lines(refused, "FAIL").splitlines()) == 1
+    assert "revoked" not in refused.output
+    assert called(canvas, migrated_url, CANVAS_SYNC_BASE_URL="").exit_code == 2
