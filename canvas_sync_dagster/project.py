@@ -48,6 +48,7 @@ from canvas_sync_dagster.tenants import TenantSettings
 
 LOG = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 Names = str | Sequence[str]
 
 
@@ -290,7 +291,8 @@ class CanvasSync:
                 raise SettingError(
                     "row_by_row", "no report tells of it, it is read over REST", allowed=allowed, value=name
                 )
-            self._row_by_row[name] = function
+            taken: RowFunction = function
+            _register(self._row_by_row, name, taken, "row_by_row")
         return function
 
     def api(
@@ -309,7 +311,9 @@ class CanvasSync:
             fields: Column → key of the object, or function of it; beside those of the model.
             mark_deleted: What a 404 means: values, a `workflow_state`, or a function of the row that returns values.
         """
-        self._api[self._known_model(model, "api")] = ApiOverride(fetch, dict(fields or {}), mark_deleted)
+        _register(
+            self._api, self._known_model(model, "api"), ApiOverride(fetch, dict(fields or {}), mark_deleted), "api"
+        )
 
     # Live events
 
@@ -325,42 +329,57 @@ class CanvasSync:
         return register
 
     def live_event_handler(self, event: str) -> Callable[[Handler], Handler]:
-        """Calls a function for a live event in place of everything else: subscribers, and the change of the tables."""
+        """Register the function that replaces everything else for a live event: subscribers, hooks, and the tables.
+
+        Raises:
+            SettingError: The event has a handler already, or its name is a typing error.
+        """
         self._open("live_event_handler")
         refuse_typing_errors(event)
 
         def register(function: Handler) -> Handler:
-            self._handlers[event] = function
+            _register(self._handlers, event, function, "live_event_handler")
             return function
 
         return register
 
     def process_live_event(self, model: str) -> Callable[[ModelHandler], ModelHandler]:
-        """Calls a function for a model's live events in place of the default, which it gets as its second argument."""
+        """Register the function that applies a model's live events; it gets the event and the default.
+
+        Raises:
+            SettingError: The model has such a function already, or there is no such model.
+        """
         self._known_model(model, "process_live_event")
 
         def register(function: ModelHandler) -> ModelHandler:
-            self._model_handlers[model] = function
+            _register(self._model_handlers, model, function, "process_live_event")
             return function
 
         return register
 
     def before_live_event(self, function: Handler) -> Handler:
-        """Calls a function before each live event is applied."""
+        """Register a function that is called before a live event is applied to the tables.
+
+        If it raises, the event is not applied and is tried again later. It is not called for an event that a
+        `live_event_handler` replaces, nor for one that belongs to no model.
+        """
         self._open("before_live_event")
         self._before.append(function)
         return function
 
     def after_live_event(self, function: Handler) -> Handler:
-        """Calls a function after each live event was applied."""
+        """Register a function that is called once, after a live event was applied to the tables.
+
+        It is not called for an event that a `live_event_handler` replaces, nor for one that belongs to no model.
+        """
         self._open("after_live_event")
         self._after.append(function)
         return function
 
     def accepts_event(self, function: Callable[..., bool]) -> Callable[..., bool]:
-        """Decides whether a live event belongs to a tenant, in place of the comparison of root accounts."""
+        """Register the function that decides whether a live event belongs to a tenant, in place of comparing accounts."""
         self._open("accepts_event")
-        self._accepts_event = function
+        self._accepts_event = _only(self._accepts_event, function, "accepts_event")
         return function
 
     # What is told, and who is asked
@@ -386,13 +405,13 @@ class CanvasSync:
     def client(self, function: ClientFactory) -> ClientFactory:
         """Makes the client or gives the token of a tenant and account at run time."""
         self._open("client")
-        self._client = function
+        self._client = _only(self._client, function, "client")
         return function
 
     def term_scope(self, function: Callable[[Term], bool]) -> Callable[[Term], bool]:
         """Says of each term whether it is in scope, in place of the setting."""
         self._open("term_scope")
-        self._term_scope = function
+        self._term_scope = _only(self._term_scope, function, "term_scope")
         return function
 
     def redirect(self, *, base_url: str, token: str, database_url: str, home: Path) -> None:
@@ -610,6 +629,19 @@ class CanvasSync:
         if name in self.chain.names:
             raise SettingError(name, "there is a model or step of this name already", allowed="another name")
         return name
+
+
+def _register(registry: dict[str, T], name: str, value: T, where: str) -> None:
+    """Add an entry to a registry that holds one per name: a second one would silently replace the first."""
+    if name in registry:
+        raise SettingError(where, "a function is registered for it already", allowed="one function", value=name)
+    registry[name] = value
+
+
+def _only(registered: T | None, function: T, where: str) -> T:
+    if registered is not None:
+        raise SettingError(where, "a function is registered already", allowed="one function")
+    return function
 
 
 def _names(given: Names) -> Sequence[str]:

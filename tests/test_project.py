@@ -316,6 +316,24 @@ def test_a_wrong_name_says_which_names_exist(sync: CanvasSync, wrong: Any, says:
         wrong(sync)
 
 
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda sync: sync.live_event_handler("user_updated")(print),
+        lambda sync: sync.process_live_event("users")(print),
+        lambda sync: sync.row_by_row("users", print),
+        lambda sync: sync.api("users", mark_deleted="gone"),
+        lambda sync: sync.accepts_event(print),
+        lambda sync: sync.client(print),
+        lambda sync: sync.term_scope(print),
+    ],
+)
+def test_a_second_function_in_one_place_is_refused(sync: CanvasSync, register: Any) -> None:
+    register(sync)
+    with pytest.raises(SettingError, match="already"):
+        register(sync)
+
+
 def test_what_is_registered_too_late_is_refused(sync: CanvasSync) -> None:
     sync.definitions()
     sync.definitions()

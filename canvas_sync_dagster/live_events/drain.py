@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -16,7 +16,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, DataRejectedError
-from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, named
+from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, Step
 from canvas_sync_dagster.live_events.inbox import TABLE, Row, claim, ensure_partitions, fail, postpone, settle
 from canvas_sync_dagster.live_events.plan import planned
 from canvas_sync_dagster.live_events.silence import listen
@@ -176,7 +176,7 @@ class _Batch:
         self._done.events += ended + Counter({state: len(ids) for state, ids in states.items()})
 
     def _through_functions(self, row: Row) -> None:
-        """Gives an event to the user's functions, each once however often it is tried, then to the default."""
+        """Call the steps of an event; those that succeeded are not repeated when the event is tried again."""
         finished = list(row.done)
         problems: list[str] = []
         try:
@@ -185,11 +185,11 @@ class _Batch:
             self._fail(row, _told(error), finished)
             return
         steps = self._steps(row)
-        for name, function in steps:
-            if name in finished:
+        for step in steps:
+            if step.name in finished or not set(step.needs) <= set(finished):
                 continue
             try:
-                function(event)
+                step.call(event)
             except _AwayError as away:
                 # It costs the event no try.
                 self._postpone(row, finished)
@@ -197,37 +197,34 @@ class _Batch:
                     raise away.reason from None
                 return
             except Exception as error:
-                problems.append(f"{name}: {_told(error)}")
+                problems.append(f"{step.name}: {_told(error)}")
             else:
-                finished.append(name)
+                finished.append(step.name)
         if problems:
             self._fail(row, "; ".join(problems), finished)
         else:
             self._settle(row, "applied" if steps else "ignored")
 
-    def _steps(self, row: Row) -> list[tuple[str, Callable[[LiveEvent], object]]]:
-        functions, model = self._functions, self._models.get(row.name)
-        first = [*functions.before, *functions.chosen(row.name)]
-        steps: list[tuple[str, Callable[[LiveEvent], object]]] = list(named([*first, *functions.after]))
-        if model is not None and functions.has_default(row.name):
-            steps.insert(len(first), ("default", self._default_of(model, row)))
-        return steps
+    def _steps(self, row: Row) -> list[Step]:
+        model = self._models.get(row.name)
 
-    def _default_of(self, model: Model, row: Row) -> Callable[[LiveEvent], object]:
-        def default(_: LiveEvent) -> None:
-            try:
-                plan = planned(self._session, model, [row], self._until)
-                with self._session.transaction("applying a live event") as connection:
-                    self._done.tables[model.name] += plan.write(connection, self._session)
-            except Exception as error:
-                raise (error if _lies_in_events(error) else _AwayError(error)) from error
-            for _row, problem in plan.failures():
-                raise DataRejectedError(problem)
-            if not any(plan.states().values()):
-                raise _AwayError
+        def default(event: LiveEvent) -> None:
+            if model is not None:
+                self._apply_one(model, row)
 
-        own = self._functions.models.get(model.name)
-        return default if own is None else lambda event: own(event, default)
+        return self._functions.steps(row.name, model, default)
+
+    def _apply_one(self, model: Model, row: Row) -> None:
+        try:
+            plan = planned(self._session, model, [row], self._until)
+            with self._session.transaction("applying a live event") as connection:
+                self._done.tables[model.name] += plan.write(connection, self._session)
+        except Exception as error:
+            raise (error if _lies_in_events(error) else _AwayError(error)) from error
+        for _row, problem in plan.failures():
+            raise DataRejectedError(problem)
+        if not any(plan.states().values()):
+            raise _AwayError
 
     def _settle(self, row: Row, state: str) -> None:
         with self._session.transaction("settling a live event") as connection:

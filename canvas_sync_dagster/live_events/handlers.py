@@ -1,4 +1,9 @@
-"""The user's functions for events, and which of them have their say: a handler replaces all else for its event."""
+"""The user's functions for live events, and the steps that an event goes through, in the order of the gem.
+
+A handler replaces everything else for its event. Otherwise the subscribers are called, each independent of the others,
+and then the event is applied to the tables of its model: `before` hooks, the default or the function of the model, and
+`after` hooks. An event that belongs to no model has nothing to apply, and so no hooks.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +45,24 @@ class LiveEvent:
 
 
 Handler = Callable[[LiveEvent], object]
-ModelHandler = Callable[[LiveEvent, Callable[[LiveEvent], None]], object]
+ModelHandler = Callable[[LiveEvent, Handler], object]
+DEFAULT = "default"
+"""Name of the step that applies an event to the tables, as the inbox remembers it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One function that an event goes to.
+
+    Attributes:
+        name: What the inbox remembers once the step has succeeded, so that a further try does not repeat it.
+        call: Gets the event.
+        needs: Names of steps that must have succeeded before this one is called.
+    """
+
+    name: str
+    call: Handler
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +73,8 @@ class EventHandlers:
         handlers: Event → function that replaces everything else for it.
         subscribers: Functions with the events that they want; none means all.
         models: Model → function that is called in place of the default, and may call it.
-        before: Functions that are called before each applied event.
-        after: Functions that are called after it.
+        before: Functions that are called before an event is applied; one that raises stops it.
+        after: Functions that are called once an event was applied.
     """
 
     handlers: Mapping[str, Handler] = field(default_factory=dict)
@@ -67,14 +89,41 @@ class EventHandlers:
             return [self.handlers[event]]
         return [function for names, function in self.subscribers if not names or event in names]
 
-    def has_default(self, event: str) -> bool:
-        """Says whether the tables are to be changed by an event, too."""
-        return event not in self.handlers
+    def applies(self, event: str, model: Model | None) -> bool:
+        """Return whether an event changes the tables: it belongs to a model, and no handler replaces that."""
+        return model is not None and event not in self.handlers
 
     def concerns(self, event: str, model: Model | None) -> bool:
-        """Says whether any function of the user's is to be called for an event."""
-        own_model = model is not None and model.name in self.models
-        return bool(self.chosen(event) or self.before or self.after or own_model)
+        """Return whether any of the user's functions is to be called for an event."""
+        if self.chosen(event):
+            return True
+        return self.applies(event, model) and bool(
+            self.before or self.after or (model is not None and model.name in self.models)
+        )
+
+    def steps(self, event: str, model: Model | None, default: Handler) -> list[Step]:
+        """Return the steps of an event, in their order.
+
+        Args:
+            event: Name of the event.
+            model: Model that it belongs to; None if to none.
+            default: Applies the event to the tables.
+        """
+        chosen, hooks = self.chosen(event), self.applies(event, model)
+        before, after = (list(self.before), list(self.after)) if hooks else ([], [])
+        names = iter(named([*chosen, *before, *after]))
+        steps = [Step(*next(names)) for _ in chosen]
+        guards: list[str] = []
+        for _ in before:
+            steps.append(Step(*next(names), needs=tuple(guards)))
+            guards.append(steps[-1].name)
+        if hooks and model is not None:
+            steps.append(Step(DEFAULT, self._applying(model, default), needs=tuple(guards)))
+        return [*steps, *(Step(*each, needs=(DEFAULT,)) for each in names)]
+
+    def _applying(self, model: Model, default: Handler) -> Handler:
+        own = self.models.get(model.name)
+        return default if own is None else lambda event: own(event, default)
 
 
 def named(functions: Iterable[Handler]) -> list[tuple[str, Handler]]:

@@ -280,3 +280,109 @@ def test_the_users_functions_have_their_say_each_once(
     due(own)
     assert drain(own).events == {"applied": 1}
     assert seen[3:] == [("failing", "course_updated")]
+
+
+class TestHooks:
+    """`before_live_event` and `after_live_event` surround the application of an event, as the gem's callbacks do."""
+
+    @staticmethod
+    def own(session: Session, handlers: EventHandlers) -> Session:
+        return replace(session, extensions=Extensions(events=handlers))
+
+    @staticmethod
+    def renamed(canvas: SimulatedCanvas) -> dict[str, Any]:
+        canvas.take_events()
+        canvas.advance(hours=1)
+        canvas.university.set("courses", pl.col("id") == 2003, name="Renamed")
+        (told,) = canvas.take_events()
+        return told
+
+    @staticmethod
+    def name(session: Session) -> object:
+        """Return the name of the course in its table, which begins empty; None until an event has filled it."""
+        return actual(session.database_url, "courses").get(2003, {}).get("name")
+
+    def test_a_before_hook_that_raises_stops_the_default_until_it_succeeds(
+        self, canvas: SimulatedCanvas, session: Session
+    ) -> None:
+        seen: list[str] = []
+        trouble = [RuntimeError("not yet")]
+
+        def guard(_: LiveEvent) -> None:
+            if trouble:
+                raise trouble.pop()
+            seen.append("before")
+
+        handlers = EventHandlers(
+            subscribers=[(frozenset(), lambda _: seen.append("subscriber"))],
+            before=[guard],
+            after=[lambda _: seen.append("after")],
+        )
+        own = self.own(session, handlers)
+        put(own, [self.renamed(canvas)], canvas)
+        assert drain(own).events == {"failed": 1}
+        assert seen == ["subscriber"]
+        assert self.name(own) is None
+        due(own)
+        assert drain(own).events == {"applied": 1}
+        assert seen == ["subscriber", "before", "after"]
+        assert self.name(own) == "Renamed"
+
+    def test_an_after_hook_is_called_once_after_the_try_that_succeeded(
+        self, canvas: SimulatedCanvas, session: Session
+    ) -> None:
+        seen: list[str] = []
+        trouble = [RuntimeError("not yet")]
+
+        def of_courses(event: LiveEvent, super_: Any) -> None:
+            if trouble:
+                raise trouble.pop()
+            super_(event)
+
+        def after(_: LiveEvent) -> None:
+            seen.append(self.name(session))
+
+        own = self.own(session, EventHandlers(models={"courses": of_courses}, after=[after]))
+        put(own, [self.renamed(canvas)], canvas)
+        assert drain(own).events == {"failed": 1}
+        assert seen == []
+        due(own)
+        assert drain(own).events == {"applied": 1}
+        assert seen == ["Renamed"]
+
+    def test_an_after_hook_that_raises_is_repeated_alone(self, canvas: SimulatedCanvas, session: Session) -> None:
+        seen: list[str] = []
+        trouble = [RuntimeError("not yet")]
+
+        def first(_: LiveEvent) -> None:
+            if trouble:
+                raise trouble.pop()
+            seen.append("first")
+
+        handlers = EventHandlers(before=[lambda _: seen.append("before")], after=[first, lambda _: seen.append("last")])
+        own = self.own(session, handlers)
+        put(own, [self.renamed(canvas)], canvas)
+        assert drain(own).events == {"failed": 1}
+        assert (seen, self.name(own)) == (["before", "last"], "Renamed")
+        due(own)
+        assert drain(own).events == {"applied": 1}
+        assert seen == ["before", "last", "first"]
+
+    def test_there_are_no_hooks_for_a_replaced_event_nor_for_one_of_no_model(
+        self, canvas: SimulatedCanvas, session: Session
+    ) -> None:
+        seen: list[str] = []
+        handlers = EventHandlers(
+            {"course_updated": lambda _: seen.append("handler")},
+            [(frozenset(), lambda _: seen.append("subscriber"))],
+            before=[lambda _: seen.append("before")],
+            after=[lambda _: seen.append("after")],
+        )
+        own = self.own(session, handlers)
+        put(own, [self.renamed(canvas), event("quizzes_next_cloned", {"x": 1}, canvas.now)], canvas)
+        assert drain(own).events == {"applied": 2}
+        assert sorted(seen) == ["handler", "subscriber"]
+        assert self.name(own) is None
+        silent = self.own(session, replace(handlers, subscribers=()))
+        put(silent, [event("quizzes_next_cloned", {"x": 2}, canvas.now)], canvas)
+        assert drain(silent).events == {"ignored": 1}
