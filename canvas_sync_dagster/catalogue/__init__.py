@@ -1,4 +1,4 @@
-"""What exists in Canvas, as pure data."""
+"""The models of Canvas, as pure data."""
 
 from canvas_sync_dagster.catalogue.built_in import BUILT_IN
 from canvas_sync_dagster.catalogue.headers import HeaderMatch, match_header, normalize

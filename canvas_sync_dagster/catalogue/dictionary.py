@@ -1,4 +1,4 @@
-"""The data dictionary: what stands in which column, and where it comes from, as Markdown."""
+"""The data dictionary in Markdown: the meaning and the source of each column."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from canvas_sync_dagster.catalogue.model import SYSTEM_COLUMNS, Column, Model, P
 
 
 def data_dictionary(models: Iterable[Model]) -> str:
-    """Writes one section per model."""
+    """Return the dictionary: one section per model."""
     chosen = sorted(models, key=lambda model: model.name)
     head = [
         "# Tables",
         "",
-        "Generated from the catalogue; `make docs` writes it again. One schema per tenant holds these tables.",
+        "This page is for people who write SQL: it lists each table, with the meaning and the source of each column. It is generated from the catalogue (`make docs`). Each tenant has one schema with these tables.",
         "",
-        "Beside its own columns every table has:",
+        "Every table also has these columns:",
         "",
         *_table(("column", "type", "meaning"), [(f"`{c.name}`", c.type.value, c.comment) for c in SYSTEM_COLUMNS]),
         "",
-        "Which table points to which, by Canvas's ids (there are no foreign keys: reports come in any order):",
+        "References between the tables, by Canvas ids. There are no foreign keys, because reports arrive in any order:",
         "",
-        "![Which table points to which](images/tables.svg)",
+        "![References between the tables](images/tables.svg)",
         "",
     ]
     return "\n".join(head + [line for model in chosen for line in _section(model)])
 
 
 def dbt_source(tenant: str, schema: str, models: Iterable[Model]) -> dict[str, object]:
-    """Describes a tenant's tables as a source of dbt."""
+    """Return a tenant's tables as a dbt source."""
     return {
         "name": tenant,
         "schema": schema,
-        "description": f"The copy of Canvas that canvas_sync_dagster keeps for {tenant}.",
+        "description": f"Copy of Canvas, kept by canvas_sync_dagster, of tenant {tenant}.",
         "tables": [
             {
                 "name": model.name,

@@ -1,7 +1,7 @@
-"""The header contract: which column of a report stands where, and what differs from what was expected.
+"""The header contract: the position of each column in a report, and the differences from the expected header.
 
-Reports changed their columns many times and some institutions have reports of their own, so columns are found by
-name, in any order, and spelling is forgiven (`canvas user id` is `canvas_user_id`). Only a missing key is fatal.
+Reports changed their columns many times and some institutions have custom reports, so columns are found by name, in
+any order, and spelling is normalized (`canvas user id` is `canvas_user_id`). Only a missing key column is an error.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from textwrap import shorten
 from canvas_sync_dagster.errors import HeaderContractError
 
 SHOWN = 1000
-"""Characters of a header that a message repeats; the longest of Canvas's own has half of it."""
+"""Maximum characters of a header in a message; the longest header of Canvas has half as many."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderMatch:
-    """Where the wanted columns stand in an actual header.
+    """Positions of the wanted columns in an actual header.
 
     Attributes:
-        header: The header as it came, cleaned of a byte order mark.
-        positions: Wanted column → index in the header. What is missing is not in it.
+        header: The header as received, without byte order mark.
+        positions: Wanted column → index in the header; missing columns are left out.
         missing: Wanted columns that the header lacks.
-        unknown: Names in the header that nobody wanted or expected.
-        duplicated: Names that stand in the header more than once; the first one counts.
+        unknown: Names in the header that are neither wanted nor expected.
+        duplicated: Names that occur more than once in the header; the first occurrence counts.
     """
 
     header: tuple[str, ...]
@@ -37,7 +37,7 @@ class HeaderMatch:
 
 
 def normalize(name: str) -> str:
-    """Folds a header to the spelling by which it is compared.
+    """Return the normalized spelling by which headers are compared.
 
     >>> normalize("\\ufeffCanvas User ID ")
     'canvas_user_id'
@@ -54,15 +54,15 @@ def match_header(
     ignored: Sequence[str] = (),
     optional: Collection[str] = (),
 ) -> HeaderMatch:
-    """Finds the wanted columns in a header.
+    """Find the wanted columns in a header.
 
     Args:
-        header: Names as they stand in the first record of the file.
+        header: Names in the first record of the file.
         wanted: Column → spellings, the preferred one first.
-        required: Columns without which nothing can be loaded: the key.
-        where: What file this is, for messages (`provisioning_csv users.csv of report 17`).
-        ignored: Names that nobody wants, and that are expected all the same.
-        optional: Columns that not every kind of the report tells, so that nobody misses them.
+        required: Columns without which rows cannot be loaded: the key.
+        where: Name of the file for messages (`provisioning_csv users.csv of report 17`).
+        ignored: Names that are expected but not wanted.
+        optional: Columns that some kinds of the report omit; their absence is not reported.
 
     Raises:
         HeaderContractError: A required column is missing.

@@ -1,7 +1,7 @@
-"""What a Canvas thing is: one frozen declaration per model, from which everything else is derived.
+"""Declarations of Canvas models: one frozen value per model, from which everything else is derived.
 
-A declaration names the table, its key and its columns, how each source spells every column, and the feed that fills
-it. It holds data only; nothing here reads, writes or waits.
+A declaration names the table, its key, its columns, the name of each column in every source, and the feed that fills
+the table. It holds data only: nothing here reads, writes or waits.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ class ColumnType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table and how each source spells it.
+    """One column of a table and its name in each source.
 
     Args:
         name: Column in the table.
         type: Its PostgreSQL type.
-        report: Header in reports; several spellings are tried in order. Empty: no report tells it.
-        api: Key in the REST object, dotted for a nested one (`account.id`). None: REST does not tell it.
-        event: Keys in the bodies of live events; several spellings are tried in order. Empty: no event tells it.
-        folds: Value as REST and events spell it → as reports do, where they differ (`completed` → `concluded`).
-        comment: What it means; becomes the comment on the column.
-        indexed: Whether a secondary index helps the joins that people write.
-        transform: Called with the value, as text, and the whole record, header → text; returns what is stored.
-        optional: Whether only some kinds of the report tell it, so that its absence from a header is no drift.
+        report: Headers in the report, tried in order. Empty if no report has the column.
+        api: Key in the REST object, dotted for a nested one (`account.id`). None if REST does not return it.
+        event: Keys in the body of live events, tried in order. Empty if no event carries the column.
+        folds: Value in REST and events → value in reports, where the two differ (`completed` → `concluded`).
+        comment: Meaning: unit, values, and what it points to. It becomes the comment in PostgreSQL and the description
+            in Dagster, dbt and the data dictionary.
+        indexed: Whether the table gets a secondary index on the column.
+        transform: Function of the value (text) and the whole record (header → text) that returns the stored value.
+        optional: Whether some kinds of the report omit the header, so that its absence is no schema drift.
         keeps_empty_text: Whether a quoted empty string stays one instead of becoming null.
     """
 
@@ -62,9 +63,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Enrichment:
-    """A second table of a report that knows more about rows of the first.
+    """A second table of a report that adds columns to rows of the first.
 
-    The rows of `table` never insert; they set `columns` on rows that are there.
+    Rows of `table` never insert; they update `columns` of existing rows.
 
     Args:
         table: Name of the table in the report (`xlist`).
@@ -79,14 +80,14 @@ class Enrichment:
 
 @dataclass(frozen=True, slots=True)
 class ProvisioningFeed:
-    """One table of the provisioning report, which carries many.
+    """One table of the provisioning report, which has many.
 
     Args:
         table: The report's parameter and the name of its CSV (`courses`).
-        stock: Whether Canvas's stock `provisioning_csv` carries it, too.
-        enrichments: Tables that are asked for together with it.
-        prefer: Header that decides between rows of one key: the first row that fills it wins, else the last row.
-        ignored: Headers that Canvas is known to tell beside those that the table keeps; any other is a drift.
+        stock: Whether Canvas's stock `provisioning_csv` has it as well.
+        enrichments: Tables that are requested together with it.
+        prefer: Header that decides between rows of one key: the first row with a value in it wins, else the last row.
+        ignored: Headers that Canvas is known to send and the table does not keep; any other one is schema drift.
     """
 
     table: str
@@ -98,13 +99,13 @@ class ProvisioningFeed:
 
 @dataclass(frozen=True, slots=True)
 class ReportFeed:
-    """A report of its own.
+    """A report with one table.
 
     Args:
-        report: Canvas's name of it (`proserv_assignment_export_csv`).
-        parameters: What is asked of it beside term and `updated_after`.
-        takes_updated_after: Whether it can be limited to what changed since a time.
-        assumed_header: Whether its header is assumed, for want of public documentation.
+        report: Canvas's name of the report (`proserv_assignment_export_csv`).
+        parameters: Parameters of the report in addition to the term and `updated_after`.
+        takes_updated_after: Whether the report accepts `updated_after`.
+        assumed_header: Whether its header is an assumption, because there is no public documentation.
         prefer: As for `ProvisioningFeed`.
         ignored: As for `ProvisioningFeed`.
     """
@@ -119,17 +120,20 @@ class ReportFeed:
 
 @dataclass(frozen=True, slots=True)
 class RestFeed:
-    """A walk over REST lists; complete or nothing.
+    """A walk over REST lists, published as a whole or not at all.
 
     Args:
         path: Path below `/api/v1`, with `{account_id}` for the tenant's account and `{parent}` for each parent.
         parameters: Query of the first page.
-        envelope: Key under which the list stands, where it is not the whole answer.
-        first: Path of a single object that the list leaves out (the root account).
-        per: Model whose live rows are the parents, each with a list of its own; `self` is the token's user.
-        inject: Column that takes the parent's id, where the objects do not tell it.
-        item: Key under which each element holds the object.
-        absent: What a complete walk writes to rows that it did not see; they become suspects if it is empty.
+        envelope: Key of the list in the response. None if the response is the list.
+        first: Path of a single object that the list omits (the root account).
+        per: Model whose active rows are the parents; each has a list. `self` is the token's user.
+        inject: Column that gets the parent's id, where the objects do not contain it.
+        item: Key of the object in each element of the list. None if the element is the object.
+        absent: Values that a complete walk writes to rows that it did not list. If empty, they become suspects.
+        holder: Column with the id of the parent whose list a row belongs to. Rows of a parent that Canvas did not answer
+            for are left alone.
+        among: Column and value of the rows that the walk can list at all. Other rows are never marked as missing.
     """
 
     path: str
@@ -148,7 +152,7 @@ Feed = ProvisioningFeed | ReportFeed | RestFeed
 
 
 class Suffices(StrEnum):
-    """When an event's body says enough to be applied without asking Canvas again."""
+    """When the body of an event is enough to apply the event without reading the object from Canvas."""
 
     NEVER = "never"
     FOR_KNOWN_ROWS = "for known rows"
@@ -157,11 +161,11 @@ class Suffices(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The live events that speak of a model.
+    """The live events about a model.
 
     Args:
-        names: As Canvas sends them.
-        suffices: When the body is enough. It is not where a column may change that the body does not tell.
+        names: Names of the events in Canvas.
+        suffices: When the body is enough. It is not enough where a column that the body omits may have changed.
     """
 
     names: tuple[str, ...]
@@ -170,22 +174,22 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A Canvas thing that has a table.
+    """A Canvas model that has a table.
 
     Args:
         name: Name of model, asset and table (`courses`).
         columns: All columns but the system's, in the order in which the table gets them.
-        feed: What fills it in bulk.
+        feed: Source that fills the table in bulk.
         key: Columns of the natural key, which is the primary key.
-        term_scoped: Whether its feed is asked term by term.
-        parents: Models that its rows point to; they are drawn, and loaded, before it.
-        comment: What a row is; becomes the comment on the table.
-        term_by: How a row's term is found: a column that holds it, or a column and the model that it points to.
-        single: Path of one object, with `{account_id}` and names of columns in braces. None: Canvas shows none.
-        gone: What is written to a row that Canvas says is gone.
-        events: Live events that speak of it.
-        carries: Models whose rows follow a row of this one: child, its column that points here, the column they share.
-        alterations: Functions that each row of a report goes through, column → value; None leaves the row out.
+        term_scoped: Whether its feed is requested term by term.
+        parents: Models that its rows point to. They are loaded before it and are its upstream assets.
+        comment: Meaning of a row. It becomes the comment on the table.
+        term_by: How to find a row's term: a column with the term's id, or a column and the model that it points to.
+        single: Path of one object, with `{account_id}` and column names in braces. None if Canvas has no such path.
+        gone: Values that mark a row as deleted.
+        events: Live events about it.
+        carries: Models whose rows change with a row of this one: (child, its column that points here, shared column).
+        alterations: Functions that change each row of a report (column → value). A function returns None to omit the row.
     """
 
     name: str
@@ -216,15 +220,15 @@ class Model:
         raise KeyError(f"model {self.name} has no column {name!r}; it has {', '.join(c.name for c in self.columns)}")
 
     def report_columns(self) -> Iterator[Column]:
-        """Yields the columns that a report tells."""
+        """Yield the columns that a report has."""
         return (column for column in self.columns if column.report)
 
     def api_columns(self) -> Iterator[Column]:
-        """Yields the columns that REST tells."""
+        """Yield the columns that REST returns."""
         return (column for column in self.columns if column.api)
 
     def references(self, models: Mapping[str, Model]) -> Iterator[tuple[str, Model]]:
-        """Yields the columns that hold a parent's Canvas id, with the parent: `canvas_user_id` points to users."""
+        """Yield each column that holds a parent's Canvas id, with the parent: `canvas_user_id` points to users."""
         for name in self.parents:
             column = f"canvas_{singular(name)}_id"
             parent = models.get(name)
@@ -234,46 +238,58 @@ class Model:
                 yield column, parent
 
     def event_columns(self) -> Iterator[Column]:
-        """Yields the columns that live events tell."""
+        """Yield the columns that live events carry."""
         return (column for column in self.columns if column.event)
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Headers that are expected in a report though the table does not keep them."""
+        """Return the headers that are expected in a report although the table does not keep them."""
         if isinstance(self.feed, RestFeed):
             return ()
         return (*self.feed.ignored, *([self.feed.prefer] if self.feed.prefer else []))
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
-        """Returns the user's functions that rows of a report go through."""
+        """Return the user's functions that rows of a report go through."""
         transforms = (column.transform for column in self.report_columns() if column.transform is not None)
         return (*transforms, *self.alterations)
 
     @property
     def deleted_values(self) -> dict[str, str]:
-        """What marks a row as deleted, as far as the table has columns for it."""
+        """Return the values that mark a row as deleted, for the columns that the table has."""
         return {name: value for name, value in self.gone.items() if any(column.name == name for column in self.columns)}
 
     def with_columns(self, *columns: Column) -> Model:
-        """Returns a copy that has these columns in place of its own of the same name, and the new ones at the end."""
+        """Return a copy in which these columns replace those of the same name; new ones are appended."""
         new = {column.name: column for column in columns}
         kept = tuple(new.pop(column.name, column) for column in self.columns)
         return replace(self, columns=kept + tuple(new.values()))
 
 
 SYSTEM_COLUMNS = (
-    Column("created_at", ColumnType.TIMESTAMP, comment="When this copy gained the row."),
-    Column("updated_at", ColumnType.TIMESTAMP, comment="When this copy gained the row or its content last changed."),
-    Column("observed_at", ColumnType.TIMESTAMP, comment="Canvas's content is known to be at least this fresh."),
-    Column("missing_since", ColumnType.TIMESTAMP, comment="Since when complete reports no longer list the row."),
-    Column("row_hash", ColumnType.BIGINT, comment="Digest of the report record that the row was last loaded from."),
+    Column("created_at", ColumnType.TIMESTAMP, comment="When the row was inserted here."),
+    Column("updated_at", ColumnType.TIMESTAMP, comment="When the row was inserted here or its content last changed."),
+    Column(
+        "observed_at",
+        ColumnType.TIMESTAMP,
+        comment="Time of the newest report, read or event that confirmed the content.",
+    ),
+    Column(
+        "missing_since",
+        ColumnType.TIMESTAMP,
+        comment="Time since which complete reports no longer list the row; null if they do.",
+    ),
+    Column(
+        "row_hash",
+        ColumnType.BIGINT,
+        comment="Digest of the report record that the row was last loaded from; null if another source wrote it last.",
+    ),
 )
-"""What every data table carries beside its model's columns."""
+"""Columns that every data table has in addition to its model's columns."""
 
 
 def singular(name: str) -> str:
-    """Returns the singular of a model's name.
+    """Return the singular of a model's name.
 
     >>> [singular(name) for name in ("users", "group_categories", "course_progresses")]
     ['user', 'group_category', 'course_progress']

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def test_no_model_is_declared_twice_and_parents_come_first() -> None:
         seen.add(model.name)
 
 
+@pytest.mark.parametrize("model", BUILT_IN, ids=lambda model: model.name)
+def test_every_column_has_a_meaning_that_points_to_keys_that_exist(model: Model) -> None:
+    keys = {f"{each.name}.{name}" for each in BUILT_IN for name in each.key}
+    for column in model.columns:
+        assert column.comment.endswith((".", "…")), f"{model.name}.{column.name} has no meaning"
+        assert set(re.findall(r"points? to (\w+\.\w+)", column.comment)) <= keys
+    referenced = {name: parent.name for name, parent in model.references({each.name: each for each in BUILT_IN})}
+    for name, parent in referenced.items():
+        if not model[name].comment.startswith("Canvas id"):
+            assert f"{parent}.canvas_id" in model[name].comment, f"{model.name}.{name} points to {parent}"
+
+
 def test_a_declaration_that_contradicts_itself_is_refused() -> None:
     column = Column("a", ColumnType.TEXT)
     with pytest.raises(ValueError, match="twice"):
@@ -39,7 +52,7 @@ def test_the_stock_reports_headers_are_understood() -> None:
         if isinstance(model.feed, ProvisioningFeed) and model.feed.stock:
             wanted = {column.name: column.report for column in model.report_columns()}
             header = stock[model.feed.table]
-            match = match_header(header, wanted, required=model.key, beside=model.beside, where=model.name)
+            match = match_header(header, wanted, required=model.key, ignored=model.ignored, where=model.name)
             assert match.unknown == (), model.name
             only_proprietary = {"grading_standard_id"} | ({"canvas_id"} if model.name == "group_memberships" else set())
             assert set(match.missing) <= only_proprietary, model.name

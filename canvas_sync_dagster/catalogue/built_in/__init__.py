@@ -1,7 +1,7 @@
-"""The built-in models: what Canvas things there are, each declared once.
+"""The built-in models, each declared once.
 
-Headers of the provisioning report are those of Canvas's source. Those marked assumed belong to proprietary reports
-whose documentation is not public; spelling is forgiven, and a mapping can name others.
+Headers of the provisioning report come from Canvas's source code. Headers marked as assumed belong to proprietary
+reports without public documentation; spelling is normalized, and a mapping can name other headers.
 """
 
 from canvas_sync_dagster.catalogue.built_in.content import (

@@ -14,18 +14,23 @@ terms = Model(
     single="/accounts/{account_id}/terms/{canvas_id}",
     columns=(
         column("canvas_id", BIGINT, api="id", comment="Canvas id of the term."),
-        column("name", TEXT, api="name"),
-        column("start_at", TIMESTAMP, api="start_at"),
-        column("end_at", TIMESTAMP, api="end_at"),
+        column("name", TEXT, api="name", comment="Name of the term."),
+        column("start_at", TIMESTAMP, api="start_at", comment="Start of the term; null if it has no start."),
+        column("end_at", TIMESTAMP, api="end_at", comment="End of the term; null if it has no end."),
         column("workflow_state", TEXT, api="workflow_state", comment="active or deleted."),
-        column("grading_period_group_id", BIGINT, api="grading_period_group_id"),
-        column("sis_id", TEXT, api="sis_term_id"),
+        column(
+            "grading_period_group_id",
+            BIGINT,
+            api="grading_period_group_id",
+            comment="Set of grading periods of the term; points to grading_period_groups.canvas_id.",
+        ),
+        column("sis_id", TEXT, api="sis_term_id", comment="SIS id of the term."),
     ),
 )
 
 accounts = Model(
     name="accounts",
-    comment="Accounts, the root one included, which no report lists.",
+    comment="Accounts, including the root account, which reports omit.",
     feed=RestFeed("/accounts/{account_id}/sub_accounts", (("recursive", "true"),), first="/accounts/{account_id}"),
     single="/accounts/{canvas_id}",
     events=Events(("account_created", "account_updated")),
@@ -38,7 +43,7 @@ accounts = Model(
             event="account_id",
             comment="Canvas id of the account.",
         ),
-        column("sis_id", TEXT, report="account_id", api="sis_account_id"),
+        column("sis_id", TEXT, report="account_id", api="sis_account_id", comment="SIS id of the account."),
         column(
             "canvas_parent_account_id",
             BIGINT,
@@ -46,17 +51,25 @@ accounts = Model(
             api="parent_account_id",
             event="parent_account_id",
             indexed=True,
+            comment="Parent account; points to accounts.canvas_id. Null for the root account.",
         ),
-        column("sis_parent_account_id", TEXT, report="parent_account_id"),
-        column("name", TEXT, report="name", api="name", event="name"),
-        column("workflow_state", TEXT, report="status", api="workflow_state", event="workflow_state"),
+        column("sis_parent_account_id", TEXT, report="parent_account_id", comment="SIS id of the parent account."),
+        column("name", TEXT, report="name", api="name", event="name", comment="Name of the account."),
+        column(
+            "workflow_state",
+            TEXT,
+            report="status",
+            api="workflow_state",
+            event="workflow_state",
+            comment="active or deleted.",
+        ),
     ),
 )
 
 roles = Model(
     name="roles",
     parents=("accounts",),
-    comment="Roles of accounts; those that Canvas no longer lists are inactive.",
+    comment="Roles of accounts. A role that Canvas no longer lists is inactive.",
     feed=RestFeed(
         "/accounts/{parent}/roles",
         (("state[]", "active"), ("state[]", "inactive")),
@@ -68,18 +81,34 @@ roles = Model(
     gone=INACTIVE,
     columns=(
         column("canvas_id", BIGINT, api="id", comment="Canvas id of the role."),
-        column("label", TEXT, api="label"),
-        column("base_role_type", TEXT, api="base_role_type"),
-        column("canvas_account_id", BIGINT, api="account.id", indexed=True),
+        column("label", TEXT, api="label", comment="Name of the role."),
+        column(
+            "base_role_type",
+            TEXT,
+            api="base_role_type",
+            comment="Built-in role that this role is based on, such as StudentEnrollment or AccountMembership.",
+        ),
+        column(
+            "canvas_account_id",
+            BIGINT,
+            api="account.id",
+            indexed=True,
+            comment="Account that defines the role; points to accounts.canvas_id.",
+        ),
         column("workflow_state", TEXT, api="workflow_state", comment="built_in, active or inactive."),
-        column("permissions", JSON, api="permissions"),
+        column(
+            "permissions",
+            JSON,
+            api="permissions",
+            comment="Permission → its settings (enabled, locked, explicit …), as Canvas returns them.",
+        ),
     ),
 )
 
 admins = Model(
     name="admins",
     parents=("accounts", "users"),
-    comment="Who administers which account; those that Canvas no longer lists are inactive.",
+    comment="Administrators of accounts. An administrator whom Canvas no longer lists is inactive.",
     feed=RestFeed(
         "/accounts/{parent}/admins",
         per="accounts",
@@ -89,12 +118,26 @@ admins = Model(
     ),
     gone=INACTIVE,
     columns=(
-        column("canvas_id", BIGINT, api="id", comment="Canvas id of the account user."),
-        column("role_name", TEXT, api="role"),
-        column("canvas_account_id", BIGINT, api="account_id", indexed=True),
-        column("canvas_role_id", BIGINT, api="role_id", indexed=True),
-        column("canvas_user_id", BIGINT, api="user.id", indexed=True),
-        column("workflow_state", TEXT, api="workflow_state"),
+        column("canvas_id", BIGINT, api="id", comment="Canvas id of the account user (user, account and role)."),
+        column("role_name", TEXT, api="role", comment="Name of the role."),
+        column(
+            "canvas_account_id",
+            BIGINT,
+            api="account_id",
+            indexed=True,
+            comment="Account that the user administers; points to accounts.canvas_id.",
+        ),
+        column(
+            "canvas_role_id",
+            BIGINT,
+            api="role_id",
+            indexed=True,
+            comment="Role in the account; points to roles.canvas_id.",
+        ),
+        column(
+            "canvas_user_id", BIGINT, api="user.id", indexed=True, comment="Administrator; points to users.canvas_id."
+        ),
+        column("workflow_state", TEXT, api="workflow_state", comment="active or inactive."),
     ),
 )
 
@@ -109,10 +152,20 @@ grading_period_groups = Model(
             report=("canvas_grading_period_group_id", "grading_period_group_id"),
             comment="Canvas id of the set.",
         ),
-        column("title", TEXT, report="title"),
-        column("weighted", BOOLEAN, report="weighted"),
-        column("display_totals_for_all_grading_periods", BOOLEAN, report="display_totals_for_all_grading_periods"),
-        column("workflow_state", TEXT, report=("workflow_state", "status")),
+        column("title", TEXT, report="title", comment="Title of the set."),
+        column(
+            "weighted",
+            BOOLEAN,
+            report="weighted",
+            comment="Whether the periods' weights count towards the course grade.",
+        ),
+        column(
+            "display_totals_for_all_grading_periods",
+            BOOLEAN,
+            report="display_totals_for_all_grading_periods",
+            comment="Whether Canvas shows a total over all periods.",
+        ),
+        column("workflow_state", TEXT, report=("workflow_state", "status"), comment="active or deleted."),
     ),
 )
 
@@ -128,17 +181,28 @@ grading_periods = Model(
             report=("canvas_grading_period_id", "grading_period_id"),
             comment="Canvas id of the grading period.",
         ),
-        column("title", TEXT, report="title"),
-        column("weight", NUMERIC, report="weight"),
-        column("start_date", TIMESTAMP, report="start_date"),
-        column("end_date", TIMESTAMP, report="end_date"),
-        column("close_date", TIMESTAMP, report="close_date"),
+        column("title", TEXT, report="title", comment="Title of the period."),
+        column(
+            "weight",
+            NUMERIC,
+            report="weight",
+            comment="Weight in the course grade, in percent; null if the set is not weighted.",
+        ),
+        column("start_date", TIMESTAMP, report="start_date", comment="Start of the period."),
+        column("end_date", TIMESTAMP, report="end_date", comment="End of the period."),
+        column(
+            "close_date",
+            TIMESTAMP,
+            report="close_date",
+            comment="Time after which grades of the period can no longer be changed.",
+        ),
         column(
             "canvas_grading_period_group_id",
             BIGINT,
             report=("canvas_grading_period_group_id", "grading_period_group_id"),
             indexed=True,
+            comment="Set of the period; points to grading_period_groups.canvas_id.",
         ),
-        column("workflow_state", TEXT, report=("workflow_state", "status")),
+        column("workflow_state", TEXT, report=("workflow_state", "status"), comment="active or deleted."),
     ),
 )

@@ -5,7 +5,7 @@ from canvas_sync_dagster.catalogue.model import Events, Model, ProvisioningFeed
 
 users = Model(
     name="users",
-    comment="People with a login. One row per person, however many logins; SIS ids stand on pseudonyms.",
+    comment="People with a login: one row per person, however many logins. SIS ids are on pseudonyms.",
     feed=ProvisioningFeed(
         "users",
         prefer="user_id",
@@ -23,53 +23,84 @@ users = Model(
         column(
             "canvas_id", BIGINT, report="canvas_user_id", api="id", event="user_id", comment="Canvas id of the user."
         ),
-        column("email", TEXT, report="email", api="email"),
-        column("first_name", TEXT, report="first_name"),
-        column("last_name", TEXT, report="last_name"),
+        column("email", TEXT, report="email", api="email", comment="Default e-mail address."),
+        column(
+            "first_name", TEXT, report="first_name", comment="First name, as Canvas derives it from the sortable name."
+        ),
+        column(
+            "last_name", TEXT, report="last_name", comment="Last name, as Canvas derives it from the sortable name."
+        ),
         column(
             "workflow_state",
             TEXT,
             report="status",
-            comment="State of the login that speaks for the user: active, deleted, suspended.",
+            comment="State of the login that represents the user: active, suspended or deleted.",
         ),
-        column("login_id", TEXT, report="login_id", api="login_id"),
-        column("name", TEXT, report="full_name", api="name"),
-        column("sortable_name", TEXT, report="sortable_name", api="sortable_name"),
+        column(
+            "login_id",
+            TEXT,
+            report="login_id",
+            api="login_id",
+            comment="Login name of the login that represents the user.",
+        ),
+        column("name", TEXT, report="full_name", api="name", comment="Full name."),
+        column(
+            "sortable_name",
+            TEXT,
+            report="sortable_name",
+            api="sortable_name",
+            comment="Name by which lists are sorted, usually `last, first`.",
+        ),
     ),
 )
 
 pseudonyms = Model(
     name="pseudonyms",
     parents=("users",),
-    comment="Logins; a user may have several.",
+    comment="Logins; a user can have several.",
     feed=ProvisioningFeed(
         "pseudonyms", stock=False, ignored=("integration_id", "authentication_provider_id", "created_by_sis")
     ),
     columns=(
         column("canvas_id", BIGINT, report="canvas_pseudonym_id", api="id", comment="Canvas id of the login."),
-        column("canvas_user_id", BIGINT, report="canvas_user_id", api="user_id", indexed=True),
-        column("sis_id", TEXT, report="user_id", api="sis_user_id"),
-        column("unique_id", TEXT, report=("unique_id", "login_id"), api="unique_id"),
-        column("workflow_state", TEXT, report="status", api="workflow_state"),
+        column(
+            "canvas_user_id",
+            BIGINT,
+            report="canvas_user_id",
+            api="user_id",
+            indexed=True,
+            comment="Owner of the login; points to users.canvas_id.",
+        ),
+        column(
+            "sis_id",
+            TEXT,
+            report="user_id",
+            api="sis_user_id",
+            comment="SIS id of the user, which Canvas keeps on the login.",
+        ),
+        column("unique_id", TEXT, report=("unique_id", "login_id"), api="unique_id", comment="Login name."),
+        column("workflow_state", TEXT, report="status", api="workflow_state", comment="active, suspended or deleted."),
     ),
 )
 
 user_observers = Model(
     name="user_observers",
     parents=("users",),
-    comment="Who observes whom. Canvas tells no id, so that the pair is the key.",
+    comment="Pairs of observer and observed student. Canvas has no id for a pair, so the pair is the key.",
     feed=ProvisioningFeed("user_observers", ignored=("observer_id", "student_id", "created_by_sis")),
     key=("observing_user_id", "observed_user_id"),
     single="/users/{observing_user_id}/observees/{observed_user_id}",
     columns=(
-        column("observing_user_id", BIGINT, report="canvas_observer_id", comment="Canvas id of who observes."),
+        column(
+            "observing_user_id", BIGINT, report="canvas_observer_id", comment="Observer; points to users.canvas_id."
+        ),
         column(
             "observed_user_id",
             BIGINT,
             report="canvas_student_id",
-            comment="Canvas id of who is observed.",
+            comment="Observed student; points to users.canvas_id.",
             indexed=True,
         ),
-        column("workflow_state", TEXT, report="status"),
+        column("workflow_state", TEXT, report="status", comment="active or deleted."),
     ),
 )
