@@ -157,7 +157,9 @@ class TenantSettings(Policy):
         timedelta(minutes=2), description="a duration such as 2 minutes of silence, after which a run counts as dead"
     )
     unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are believed")
-    poll_seconds: float = Field(30.0, gt=0, le=3600, description="seconds, more than 0, up to 3600")
+    poll_seconds: float = Field(
+        30.0, gt=0, le=3600, description="longest pause between two looks at a report: seconds, more than 0, up to 3600"
+    )
 
     @property
     def schema_in_database(self) -> str:

@@ -16,6 +16,11 @@ from typing import Any, Protocol
 FAILED = frozenset({"error", "aborted", "deleted"})
 ATTACHMENT_GRACE = timedelta(minutes=5)
 """How long a complete report may be without its attachment: Canvas writes the two within seconds of each other."""
+FIRST_PAUSE = timedelta(seconds=0.5)
+"""Pause after the first look at a report. Canvas compiles a small one within a second."""
+PAUSE_PER_AGE = 0.25
+"""Pause as a share of the time since the report's state last changed. A finished report is found after at most a quarter
+of the time that Canvas took for it, and a pause of 30 seconds is reached after 22 requests and two minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class Limits:
         compilation: From the moment that Canvas works on it.
         queue: From a request until Canvas begins; jobs of an account wait for each other, possibly for hours.
         tries: How often a report is started.
-        poll: How often it is asked after.
+        poll: Longest pause between two requests for its status.
     """
 
     total: timedelta
@@ -163,7 +168,27 @@ def next_step(attempt: Try, seen: Seen, now: datetime, limits: Limits) -> Step:
         return GiveUp(f"it was not finished within {limits.total}")
     if reason := _why_failed(attempt, seen, now, limits):
         return StartAgain(reason) if attempt.tries < limits.tries else GiveUp(reason)
-    return Wait(min(limits.poll, left).total_seconds())
+    age = timedelta.max if isinstance(seen, Trouble) else now - _last_change(attempt)
+    return Wait(min(pause(age, limits.poll), left).total_seconds())
+
+
+def pause(age: timedelta, longest: timedelta) -> timedelta:
+    """Return how long to wait before the next request for a report's status: short for a young one, then longer.
+
+    Args:
+        age: Time since the report was requested, or since its state changed.
+        longest: Upper bound, the setting `poll_seconds`.
+
+    >>> pause(timedelta(seconds=8), timedelta(seconds=30))
+    datetime.timedelta(seconds=2)
+    """
+    return min(longest, max(FIRST_PAUSE, age * PAUSE_PER_AGE))
+
+
+def _last_change(attempt: Try) -> datetime:
+    """Return when the report was requested, began or was complete: one that waited in the queue is young when it begins."""
+    known = (attempt.requested_at, attempt.running_since, attempt.completed_at)
+    return max(moment for moment in known if moment is not None)
 
 
 def _why_failed(attempt: Try, seen: Seen, now: datetime, limits: Limits) -> str | None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from canvas_sync_dagster.canvas.lifecycle import (
     ATTACHMENT_GRACE,
+    FIRST_PAUSE,
     Attachment,
     Fetch,
     GiveUp,
@@ -22,6 +23,7 @@ from canvas_sync_dagster.canvas.lifecycle import (
     Trouble,
     Wait,
     next_step,
+    pause,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,7 +52,32 @@ class Memory:
     ],
 )
 def test_what_looks_strange_and_is_ordinary_is_waited_for(seen: Seen) -> None:
-    assert next_step(Memory(), seen, NOW, LIMITS) == Wait(30)
+    later = NOW + timedelta(minutes=2)
+    memory = Memory(completed_at=NOW)
+    assert next_step(memory, seen, later, LIMITS) == Wait(30)
+
+
+def test_a_young_report_is_asked_after_quickly_then_more_slowly() -> None:
+    age, pauses = timedelta(0), []
+    while not pauses or pauses[-1] < LIMITS.poll:
+        pauses.append(pause(age, LIMITS.poll))
+        age += pauses[-1]
+    assert pauses[0] == FIRST_PAUSE
+    assert pauses == sorted(pauses)
+    assert len(pauses) < 25
+    assert pause(timedelta(days=1), LIMITS.poll) == pause(timedelta.max, LIMITS.poll) == LIMITS.poll
+    assert pause(timedelta(0), timedelta(milliseconds=10)) == timedelta(milliseconds=10)
+
+
+def test_a_report_that_begins_after_hours_in_the_queue_is_young_again() -> None:
+    began = NOW + timedelta(hours=1)
+    waiting, running = Status(1, "created"), Status(1, "running")
+    assert next_step(Memory(), waiting, began, LIMITS) == Wait(30)
+    assert next_step(Memory(running_since=began), running, began, LIMITS) == Wait(FIRST_PAUSE.total_seconds())
+
+
+def test_a_canvas_in_trouble_is_not_asked_quickly() -> None:
+    assert next_step(Memory(), Trouble("502"), NOW, LIMITS) == Wait(30)
 
 
 def test_a_complete_report_is_fetched_even_without_its_end() -> None:
