@@ -114,6 +114,22 @@ class Committer:
             self._committed()
 
     async def _insert(self, events: list[Event]) -> None:
+        """Insert events; a connection that had been open before is replaced once when it turns out to be lost.
+
+        Servers, poolers and firewalls close idle connections, which shows only at the next statement. Inserting twice
+        is safe: copies of what is stored are dropped.
+        """
+        was_open = self._connection is not None
+        try:
+            await self._insert_once(events)
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction):
+            # A server that became read-only is no longer the primary, which a new connection may reach.
+            if not was_open:
+                raise
+            await self._forget()
+            await self._insert_once(events)
+
+    async def _insert_once(self, events: list[Event]) -> None:
         connection = await self._connected()
         try:
             await connection.execute(self._statement, insert_values(events, datetime.now(UTC)))

@@ -75,8 +75,10 @@ def read_event(claims: object, now: datetime) -> Event:
     name = metadata.get("event_name")
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_.:\-]{1,100}", name, re.IGNORECASE):
         raise EventError("the metadata has no event_name")
-    text = document({"metadata": metadata, "body": body}, canonical=True)
-    text = redacted(text)
+    try:
+        text = redacted(document({"metadata": metadata, "body": body}, canonical=True))
+    except RecursionError:
+        raise EventError("the event is nested too deeply") from None
     if not is_document(text):
         raise EventError("the event holds what no JSON document may hold")
     digest = hashlib.blake2b(text.encode(), digest_size=16).digest()

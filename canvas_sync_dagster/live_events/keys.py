@@ -18,7 +18,7 @@ LOG = logging.getLogger(__name__)
 LIFETIME = 3600.0
 """Seconds that a set is used before it is asked for again. Keys rotate monthly, and the next one stands in the set before."""
 COOL_DOWN = 30.0
-"""Seconds between two questions because of an unknown key: whoever sends rubbish must not make us flood the key server."""
+"""Seconds between two fetches that unknown keys cause; limits the requests that invalid tokens make us send."""
 AWAY_PAUSE = 3.0
 """Seconds until a key server that did not answer is asked again."""
 LARGEST_SET = 1 << 20
@@ -60,27 +60,37 @@ class KeySet:
     async def get(self, kid: str) -> RSAPublicKey | None:
         """Returns a key, or None if the set does not hold it.
 
-        An old set is fetched anew while its keys go on being used, also when the key server is away. For an unknown key
-        the set is fetched once, and everybody who asks meanwhile waits for it.
+        An old set is refreshed in the background while its keys are still used, also when the key server does not
+        answer. An unknown key causes a fetch, at most one per cool-down. Only a set that was requested after the event
+        arrived shows that a key does not exist: during the cool-down, or with a fetch that was already under way, the
+        key may have been published since.
 
         Raises:
-            ComeAgainError: The key is unknown and the key server away, so that nobody can tell.
+            ComeAgainError: The key is unknown, and the set could not be fetched for this event.
         """
         if kid in self._keys:
             if self.age is None or self.age > LIFETIME:
                 self._refresh()
             return self._keys[kid]
-        refresh = self._refresh()
+        under_way = self._under_way()
+        refresh = under_way or self._refresh()
         if refresh is not None:
             await asyncio.shield(refresh)
-        if kid not in self._keys and self._away:
-            raise ComeAgainError("the key server is away, and the event is signed with a key that is not known yet")
-        return self._keys.get(kid)
+        if kid in self._keys:
+            return self._keys[kid]
+        if self._away:
+            raise ComeAgainError("the event is signed with an unknown key, and the key server does not answer")
+        if refresh is None or under_way is not None:
+            raise ComeAgainError("the event is signed with a key that is not known yet")
+        return None
+
+    def _under_way(self) -> asyncio.Task[None] | None:
+        return self._fetching if self._fetching is not None and not self._fetching.done() else None
 
     def _refresh(self) -> asyncio.Task[None] | None:
-        """Returns the fetch that is under way, or begins one unless it is too soon for that."""
-        if self._fetching is not None and not self._fetching.done():
-            return self._fetching
+        """Return the fetch that is under way, or start one unless the last one is too recent."""
+        if (under_way := self._under_way()) is not None:
+            return under_way
         pause = AWAY_PAUSE if self._away else COOL_DOWN
         if self._asked_at is not None and self._clock() - self._asked_at < pause:
             return None

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import time
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,8 @@ DEADLINE = 12.0
 
 LEARN_PAUSE = 10.0
 """Seconds between two questions for a root account's uuid that Canvas does not answer."""
+LONGEST_LOG = 4_000
+"""Characters of a traceback in the log."""
 HEALTH_SECONDS = 5.0
 """How long a probe waits for a database; orchestrators give up after about ten."""
 METHODS = {PATH: ("POST",), "/health": ("GET", "HEAD"), "/metrics": ("GET", "HEAD")}
@@ -157,10 +160,8 @@ class Receiver:
         return (200 if fine else 503), body, b"application/json"
 
     async def _event(self, scope: Scope, receive: Receive) -> tuple[int, bytes, bytes]:
-        org = parse_qs(scope["query_string"].decode("latin-1")).get("org", [""])[0]
-        inbox = self._inboxes.get(org) or (
-            next(iter(self._inboxes.values())) if not org and len(self._inboxes) == 1 else None
-        )
+        org = _org(scope)
+        inbox = self._inbox(org)
         status, problem = 408, "the body did not arrive in time"
         try:
             async with asyncio.timeout(DEADLINE):
@@ -168,28 +169,33 @@ class Receiver:
                 body = await _read(receive, headers)
                 status, problem = 503, "the database does not answer in time"
                 kind = headers.get(b"content-type", b"").decode("latin-1")
-                if org in self._broken:
-                    status, problem = 503, "the settings of this tenant are wrong; `canvas-sync doctor` says which"
-                else:
-                    status, problem = await self._store(inbox, body, kind)
+                status, problem = await self._store(org, body, kind)
         except TimeoutError:
             pass
-        except Exception:
-            LOG.exception("an event could not be received")
-            status, problem = 503, "the receiver failed; its log says why"
+        except Exception as error:
+            LOG.error("an event could not be received: %s", _end_of_traceback(error))  # noqa: TRY400 (bounded)
+            status, problem = 503, "the receiver failed; see its log"
         self.answers[inbox.tenant if inbox else "", status] += 1
         if status < 300:
             return status, b"", b"text/plain"
         return status, json.dumps({"error": problem}).encode(), b"application/json"
 
-    async def _store(self, inbox: Inbox | None, body: bytes | None, content_type: str) -> tuple[int, str]:
+    def _inbox(self, org: str) -> Inbox | None:
+        only = next(iter(self._inboxes.values())) if not org and len(self._inboxes) == 1 else None
+        return self._inboxes.get(org) or only
+
+    async def _store(self, org: str, body: bytes | None, content_type: str) -> tuple[int, str]:
+        """Verify and store an event; until its signature is verified, no answer depends on which tenants exist."""
         if body is None:
             return 413, f"an event has at most {LARGEST_BODY} bytes"
-        if inbox is None:
-            return 401, "there is no such tenant"
-        provenance = self._believing if inbox.unsigned else self._provenance
+        inbox = self._inbox(org)
+        provenance = self._believing if inbox is not None and inbox.unsigned else self._provenance
         try:
             event = read_event(await provenance.open(body, content_type), datetime.now(UTC))
+            if org in self._broken:
+                return 503, "a setting of this tenant is wrong; run `canvas-sync doctor`"
+            if inbox is None:
+                return 401, "there is no such tenant"
             if self._accepts is belongs and inbox.root_account_uuid is None:
                 await self._learn(inbox)
             if not self._accepts(event, inbox):
@@ -253,6 +259,19 @@ class Receiver:
             return await asyncio.wait_for(looking, HEALTH_SECONDS)
         except TimeoutError:
             return UNANSWERED
+
+
+def _org(scope: Scope) -> str:
+    try:
+        fields = parse_qs(bytes(scope["query_string"]).decode("latin-1"), max_num_fields=10)
+    except ValueError:
+        return ""
+    return fields.get("org", [""])[0]
+
+
+def _end_of_traceback(error: Exception) -> str:
+    """Return the last frames of a traceback; a sender must not be able to fill the log."""
+    return "".join(traceback.format_exception(error, limit=-5))[-LONGEST_LOG:]
 
 
 def _path(scope: Scope) -> str:

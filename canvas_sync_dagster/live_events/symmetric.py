@@ -23,6 +23,9 @@ COMPRESSED, IV, KEY, CIPHER, TAG, CHUNKED = 0x80, 0x40, 0x20, 0x10, 0x08, 0x04
 LARGEST_PLAINTEXT = 8 << 20
 """Bytes; a compressed bomb is no event."""
 SIZES = {"aes-128": 16, "aes-192": 24, "aes-256": 32}
+MOST_WRAPPINGS = 3
+"""Levels of encrypted keys in a value. The Ruby library writes one; without a limit 64 KB hold enough levels to exhaust
+Python's stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +67,19 @@ def decrypt(text: str, keys: list[SecretKey]) -> bytes:
     try:
         # Ruby's own decoder skips foreign characters.
         data = base64.b64decode(re.sub(r"[^A-Za-z0-9+/=]", "", text.translate({45: "+", 95: "/"})))
-        return _decrypt(data, keys)
+        return _decrypt(data, keys, MOST_WRAPPINGS)
     except (binascii.Error, ValueError, IndexError, zlib.error, InvalidTag) as error:
         raise ProvenanceError("the payload cannot be decrypted with PRODUCTION_KEY1") from error
 
 
-def _decrypt(data: bytes, keys: list[SecretKey]) -> bytes:
+def _decrypt(data: bytes, keys: list[SecretKey], wrappings: int) -> bytes:
     if not data.startswith(MAGIC) or len(data) <= 6:
         return _cbc(data, keys[0].key, _fixed(keys[0]))
     header, rest = _header(data)
     if header.flags & CHUNKED:
         raise ValueError("files are no events")
     chosen = _of_version(keys, header.version)
-    key = _decrypt_key(header.key, chosen) if header.key is not None else chosen.key
+    key = _decrypt_key(header.key, chosen, wrappings) if header.key is not None else chosen.key
     if header.cipher and header.cipher[:7] in SIZES and len(key) != SIZES[header.cipher[:7]]:
         raise ValueError("the key is not of the cipher's size")
     if header.tag is not None:
@@ -86,9 +89,11 @@ def _decrypt(data: bytes, keys: list[SecretKey]) -> bytes:
     return _inflated(plain) if header.flags & COMPRESSED else plain
 
 
-def _decrypt_key(wrapped: bytes, chosen: SecretKey) -> bytes:
+def _decrypt_key(wrapped: bytes, chosen: SecretKey, wrappings: int) -> bytes:
     if wrapped.startswith(MAGIC):
-        return _decrypt(wrapped, [chosen])
+        if wrappings == 1:
+            raise ValueError("the key is encrypted too many times")
+        return _decrypt(wrapped, [chosen], wrappings - 1)
     return _cbc(wrapped, chosen.key, _fixed(chosen))
 
 

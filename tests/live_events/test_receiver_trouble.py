@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import re
 import signal
@@ -24,12 +26,15 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events import committer, receiver
 from canvas_sync_dagster.live_events.event import read_event, redacted
 from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.live_events.serve import receiver as receiver_of
 from canvas_sync_dagster.live_events.serve import served
+from canvas_sync_dagster.settings import BrokenTenant
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from tests.fix_canvas import tenant_of
 from tests.live_events.test_kill import free_port
 from tests.live_events.test_receiver import post, renamed, serving, settings_of, stored
 
@@ -61,9 +66,10 @@ def test_a_key_that_a_token_brings_along_is_not_used(canvas: SimulatedCanvas, ba
         "jku": "http://127.0.0.1:9/",
         "x5u": "http://127.0.0.1:9/",
     }
-    for kid in (canvas.signer._keys[1][0], "of-my-own"):
+    # An unknown key is 503 while the key set may not be fetched again.
+    for kid, status in ((canvas.signer._keys[1][0], 401), ("of-my-own", 503)):
         token = jwt.encode(renamed(canvas, name="evil"), own, algorithm="RS256", headers={**brought, "kid": kid})
-        assert post(base, token) == 401
+        assert post(base, token) == status
     assert len(stored(database_url)) == 1
 
 
@@ -94,6 +100,64 @@ def test_a_database_that_is_too_slow_is_503_and_comes_back(
         assert time.monotonic() - start < 3
     assert post(base, canvas.signer.sign(renamed(canvas, name="y"))) == 200
     assert len(stored(database_url)) == 2
+
+
+def test_an_idle_connection_that_the_database_closed_costs_no_event(
+    canvas: SimulatedCanvas, base: str, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set idle_session_timeout = '200ms'")
+    answers = []
+    for n in range(4):
+        answers.append(post(base, canvas.signer.sign(renamed(canvas, name=f"n{n}"))))
+        time.sleep(0.4)
+    assert answers == [200] * 4
+    assert len(stored(database_url)) == 4
+
+
+def test_nothing_that_is_nested_deeply_is_an_error_of_the_receiver(base: str, caplog: pytest.LogCaptureFixture) -> None:
+    key = b"x" * 16
+    while len(key) < 64_000:
+        key = b"@EnC\0\x20" + len(key).to_bytes(2, "little") + key
+    payload = base64.b64encode(b"@EnC\0\x20" + len(key).to_bytes(2, "little") + key).decode()
+    assert httpx.post(base + PATH, json={"payload": payload}).status_code == 401
+    for depth in (500, 980, 5_000, 50_000):
+        header = b'{"alg": "RS256", "kid": %s}' % (b"[" * depth + b"]" * depth)
+        assert post(base, base64.urlsafe_b64encode(header).rstrip(b"=") + b".e30.e30") in {401, 422}
+        assert post(base, b'{"payload": %s}' % (b"[" * depth + b"]" * depth)) in {401, 422}
+    assert caplog.text == ""
+
+
+def test_deeply_nested_json_of_an_unsigned_sender_is_422(
+    canvas: SimulatedCanvas, database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(settings_of(canvas, database_url, tmp_path, unsigned_events=True)) as base:
+        for depth in (600, 960, 985, 5_000, 100_000):
+            body = b'{"metadata": {"event_name": "x"}, "body": {"a": %s}}' % (b"[" * depth + b"]" * depth)
+            assert post(base, body) == 422
+    assert caplog.text == ""
+    assert stored(database_url) == []
+
+
+def test_org_tells_nothing_of_the_tenants_before_a_signature_is_verified(
+    canvas: SimulatedCanvas, database_url: str, tmp_path: Path
+) -> None:
+    away = tenant_of(canvas, "postgresql://nobody@127.0.0.1:9/none").model_copy(update={"slug": "away"})
+    settings = settings_of(canvas, database_url, tmp_path)
+    wrong = BrokenTenant("wrong", SettingError("tenants.wrong.schedule", "wrong value", allowed="a cron expression"))
+    whole = settings.model_copy(update={"tenants": (*settings.tenants, away), "broken": (wrong,)})
+    token = canvas.signer.sign(renamed(canvas))
+    bodies = ["{}", "", "a.b.c", json.dumps(renamed(canvas)), token[:-8] + "AAAAAAAA"]
+    with serving(whole) as base:
+        for body in bodies:
+            answers = {
+                (answer.status_code, answer.content, tuple(answer.headers))
+                for org in ("canvas", "away", "wrong", "nothing", "")
+                for answer in [httpx.post(f"{base}{PATH}?org={org}", content=body)]
+            }
+            assert len(answers) <= 1
+        answers = [httpx.post(f"{base}{PATH}?org={org}", content=body).status_code for org in ("canvas", "nothing")]
+        assert answers == [401, 401]
 
 
 def test_metrics_are_prometheus_text_and_tell_of_the_inbox(canvas: SimulatedCanvas, base: str) -> None:
