@@ -11,6 +11,7 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
 from canvas_sync_dagster.errors import CanvasSyncError, DatabaseUnavailableError, MisconfiguredError, SchemaError
+from canvas_sync_dagster.warehouse.moments import read_any_year
 
 OLDEST_SUPPORTED = 140000
 CONNECT_SECONDS = 15
@@ -58,6 +59,7 @@ def connect(url: str, *, autocommit: bool = False) -> Connection:
         )
     except psycopg.Error as error:
         raise _refused(url, error) from None
+    read_any_year(connection)
     if connection.info.server_version < OLDEST_SUPPORTED:
         found = connection.info.server_version // 10000
         connection.close()

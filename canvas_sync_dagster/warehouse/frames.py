@@ -25,8 +25,13 @@ ROW = "_row"
 NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
 LONGEST_NUMBER = 1000
 """Characters; PostgreSQL takes more, and no score has a tenth of it."""
-MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?)?$"
-CANVAS_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
+MOMENT = r"^-?[0-9]{4,6}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?)?$"
+CANVAS_MOMENT = r"^-?[0-9]{4,6}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
+YEAR = r"^(-?[0-9]+)-"
+FIRST_YEAR, LAST_YEAR = -4712, 294276
+"""Years of ISO 8601, in which the year 0 is 1 BC, that PostgreSQL's timestamps hold as a whole."""
+PAST_THE_END = r"^294276-12-31.*(-[0-9]{2}(:?[0-9]{2})?|:60.*|\.999999[5-9].*)$"
+"""The last day of PostgreSQL's calendar, at a moment that its offset, leap second or rounding moves to the next day."""
 TRUE, FALSE = ["true", "t", "1", "yes"], ["false", "f", "0", "no"]
 
 
@@ -258,7 +263,7 @@ def normal(column: Column) -> pl.Expr:
         case ColumnType.NUMERIC:
             return pl.when(bare.str.contains(NUMBER) & (bare.str.len_bytes() <= LONGEST_NUMBER)).then(bare)
         case ColumnType.TIMESTAMP:
-            return pl.when(bare.str.contains(MOMENT) & _exists(bare)).then(bare)
+            return pl.when(bare.str.contains(MOMENT) & _exists(bare)).then(_spelled(bare))
         case ColumnType.TEXT:
             return text if column.keeps_empty_text else pl.when(text != "").then(text)
         case ColumnType.JSON:
@@ -268,11 +273,25 @@ def normal(column: Column) -> pl.Expr:
 
 
 def _exists(text: pl.Expr) -> pl.Expr:
-    """Says whether day, hour and offset exist; the shape is known to be right."""
-    day = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False).is_not_null() & ~text.str.starts_with("0000")
-    clock = text.str.contains(r"^.{10}$|^.{11}([01]\d|2[0-3]):[0-5]\d($|[^:]|:([0-5]\d|60)($|\D))")
-    offset = ~text.str.contains(r"^.{16,}[+-](1[6-9]|[2-9]\d)|^.{16,}[+-]\d\d:?[6-9]\d$")
-    return day & clock & offset
+    """Return whether year, day, hour and offset exist; the shape is known to be right."""
+    year = _year(text)
+    # The calendar repeats every 400 years, and the parser reads only years of four digits.
+    same = pl.concat_str((year % 400 + 2000).cast(pl.String), pl.lit("-"), text.str.replace(YEAR, ""))
+    day = same.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False).is_not_null()
+    clock = same.str.contains(r"^.{10}$|^.{11}([01]\d|2[0-3]):[0-5]\d($|[^:]|:([0-5]\d|60)($|\D))")
+    offset = ~same.str.contains(r"^.{16,}[+-](1[6-9]|[2-9]\d)|^.{16,}[+-]\d\d:?[6-9]\d$")
+    return day & clock & offset & year.is_between(FIRST_YEAR, LAST_YEAR) & ~text.str.contains(PAST_THE_END)
+
+
+def _spelled(text: pl.Expr) -> pl.Expr:
+    """Spell years before the first as PostgreSQL does: `0000-…` is `0001-… BC`."""
+    year, rest = _year(text), text.str.replace(YEAR, "")
+    before = pl.concat_str((1 - year).cast(pl.String).str.zfill(4), pl.lit("-"), rest, pl.lit(" BC"))
+    return pl.when(year <= 0).then(before).otherwise(text)
+
+
+def _year(text: pl.Expr) -> pl.Expr:
+    return text.str.extract(YEAR).cast(pl.Int64, strict=False)
 
 
 def nothing(layout: Layout) -> pl.DataFrame:
