@@ -17,6 +17,7 @@ CanvasSyncError
 │   ├── CanvasRequestError      Canvas calls the request wrong
 │   ├── NotCanvasError          what answers is not Canvas's API
 │   ├── ReportFailedError       a report failed as often as it may
+│   ├── FunctionError           a function of the user's raised, or returned what it may not
 │   └── EmbeddedPostgresError   the embedded PostgreSQL cannot run here
 ├── DeliveryError               a delivery to the receiver that is not accepted
 │   ├── ProvenanceError         nobody knows that Canvas sent it
@@ -121,6 +122,23 @@ class NotCanvasError(CanvasError, PermanentError):
 
 class ReportFailedError(PermanentError):
     """A Canvas report failed as often as it may."""
+
+
+class FunctionError(PermanentError):
+    """A function of the user's raised, or returned what it may not.
+
+    Args:
+        registered: Where it was registered, as the user wrote it.
+        function: Its role and name.
+        key: Key of the row that it was called for.
+        problem: What it did.
+    """
+
+    def __init__(self, registered: str, function: str, key: str, problem: str) -> None:
+        self.registered = registered
+        self.function = function
+        self.key = key
+        super().__init__(f"{registered}: {function} {problem}, for {key}. Correct the function, then run this again.")
 
 
 class EmbeddedPostgresError(PermanentError):

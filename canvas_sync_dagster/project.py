@@ -35,9 +35,11 @@ from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.chain import Chain, refuse_cycles
 from canvas_sync_dagster.sync.extensions import (
     ApiOverride,
+    Apply,
     ClientFactory,
     Extensions,
     Fetch,
+    Field,
     MarkDeleted,
     RowFunction,
 )
@@ -300,20 +302,29 @@ class CanvasSync:
         model: str,
         *,
         fetch: Fetch | None = None,
-        fields: Mapping[str, str | Callable[[Mapping[str, Any]], object]] | None = None,
+        fields: Mapping[str, Field] | None = None,
         mark_deleted: MarkDeleted | None = None,
+        apply: Apply | None = None,
     ) -> None:
-        """Says how single objects of a model are asked for and understood.
+        """Register how single objects of a model are requested and mapped.
+
+        A `row` has all columns of the table; of an object that the table lacks, the model's columns are None. A function
+        that raises is one `FunctionError` that names it and the row; what Canvas answers to its requests passes through.
 
         Args:
             model: Name of the model.
-            fetch: Gets the client and the row, returns the object; Canvas's own path if not given.
-            fields: Column → key of the object, or function of it; beside those of the model.
+            fetch: Gets the client and the row, returns the object; defaults to a request of Canvas's own path.
+            fields: Column → key of the object, or a function of the object and, if it takes a second argument, the row.
+                They are added to the columns of the model.
             mark_deleted: What a 404 means: values, a `workflow_state`, or a function of the row that returns values.
+            apply: Gets the object, its mapped columns and the row. It returns the columns to write; None writes the
+                mapped columns, as the function has changed them.
+
+        Raises:
+            SettingError: There is no such model, or it has such functions already.
         """
-        _register(
-            self._api, self._known_model(model, "api"), ApiOverride(fetch, dict(fields or {}), mark_deleted), "api"
-        )
+        override = ApiOverride(fetch, dict(fields or {}), mark_deleted, apply)
+        _register(self._api, self._known_model(model, "api"), override, "api")
 
     # Live events
 
@@ -520,7 +531,7 @@ class CanvasSync:
         known = {model.name: model for model in self.models}
         for name, override in self._api.items():
             columns = [column.name for column in known[name].columns]
-            if lost := [each for each in override.fields if each not in columns]:
+            if lost := [each for each in override.columns if each not in columns]:
                 allowed = ", ".join(columns)
                 raise SettingError(f"api of {name}", "there is no such column", allowed=allowed, value=lost[0])
         self._refuse_unknown_steps()

@@ -293,6 +293,7 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
         (lambda sync: sync.insert(after="users")(lambda context: None), "<lambda>.*name="),
         (lambda sync: sync.report("r", asset="my report")(print), "Dagster takes no such name"),
         (lambda sync: sync.api("users", fields={"bioo": "bio"}) or sync.definitions(), "bioo.*login_id"),
+        (lambda sync: sync.api("users", mark_deleted={"stat": "x"}) or sync.definitions(), "stat.*workflow_state"),
         (lambda sync: CanvasSync(tenants=[{"slug": "a", "bas_url": "x"}]), "a.bas_url.*base_url"),
         (lambda sync: CanvasSync(tenants=[{"slug": "a"}, {"slug": "a"}]), "two of this slug"),
         (lambda sync: sync.row_by_row("accounts", print), "accounts.*over REST.*users"),

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.errors import CanvasSyncError, DataRejectedError
+from canvas_sync_dagster.errors import CanvasSyncError, DataRejectedError, FunctionError
 from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, Step
 from canvas_sync_dagster.live_events.inbox import TABLE, Row, claim, ensure_partitions, fail, postpone, settle
 from canvas_sync_dagster.live_events.plan import planned
@@ -252,7 +252,7 @@ def _lies_in_events(error: Exception) -> bool:
     """Says whether an error comes from what events say, and not from a Canvas or a database that is away."""
     if isinstance(error, CanvasSyncError):
         in_values = isinstance(error.__cause__, (psycopg.DataError, psycopg.IntegrityError))
-        return in_values or isinstance(error, DataRejectedError)
+        return in_values or isinstance(error, (DataRejectedError, FunctionError))
     return not isinstance(error, (OSError, psycopg.OperationalError))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.sync.scope import Term
 
@@ -15,7 +14,10 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.tenants import TenantSettings
 
 Fetch = Callable[["Canvas", Mapping[str, Any]], Any]
-MarkDeleted = Mapping[str, object] | str | Callable[[Mapping[str, Any]], Mapping[str, object]]
+Field = str | Callable[[Mapping[str, Any]], object] | Callable[[Mapping[str, Any], Mapping[str, Any]], object]
+"""A key of the object, or a function of the object and, if it takes a second argument, the row of the table."""
+Apply = Callable[[Mapping[str, Any], dict[str, object], Mapping[str, Any]], "Mapping[str, object] | None"]
+MarkDeleted = Mapping[str, object] | str | Callable[[Mapping[str, Any]], "Mapping[str, object] | None"]
 RowFunction = Callable[..., object]
 """Gets a row, header → text, and, if it takes a second argument, the connection of the load."""
 ClientFactory = Callable[["TenantSettings", str], "Canvas | str"]
@@ -23,25 +25,36 @@ ClientFactory = Callable[["TenantSettings", str], "Canvas | str"]
 
 @dataclass(frozen=True, slots=True)
 class ApiOverride:
-    """How the single objects of a model are asked for and understood, in place of its declaration.
+    """How the single objects of a model are requested and mapped, in place of its declaration.
 
     Attributes:
         fetch: Returns the object for a row of the table.
-        fields: Column → key of the object, dotted for a nested one, or a function of the object.
+        fields: Column → key of the object, dotted for a nested one, or a function of the object (and the row).
         mark_deleted: What a 404 means for the row: values, a `workflow_state`, or a function that returns values.
+        apply: Gets the object, its mapped columns and the row; returns the columns to write.
     """
 
     fetch: Fetch | None = None
-    fields: Mapping[str, str | Callable[[Mapping[str, Any]], object]] = field(default_factory=dict)
+    fields: Mapping[str, Field] = field(default_factory=dict)
     mark_deleted: MarkDeleted | None = None
+    apply: Apply | None = None
 
-    def deleted_values(self, model: Model, row: Mapping[str, Any]) -> Mapping[str, object]:
-        """Returns what is written to a row that Canvas says is gone."""
-        if self.mark_deleted is None:
-            return model.deleted_values
-        if isinstance(self.mark_deleted, str):
-            return {"workflow_state": self.mark_deleted}
-        return self.mark_deleted(row) if callable(self.mark_deleted) else self.mark_deleted
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it names, which the table must have."""
+        gone = self.mark_deleted
+        named = ("workflow_state",) if isinstance(gone, str) else () if gone is None or callable(gone) else tuple(gone)
+        return (*self.fields, *named)
+
+    @property
+    def maps_by_function(self) -> bool:
+        """Whether a function maps objects, and so needs their rows."""
+        return self.apply is not None or any(callable(source) for source in self.fields.values())
+
+    @property
+    def has_function(self) -> bool:
+        """Whether any of these is a function, and so needs the row."""
+        return self.maps_by_function or self.fetch is not None or callable(self.mark_deleted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SettingError
-from canvas_sync_dagster.sync.objects import Answer, apply_answers, ask, path_columns, row_of
+from canvas_sync_dagster.sync.objects import Answer, apply_answers, ask, path_columns, rows_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.load import LoadCounts, Source, load_rows
@@ -40,13 +40,17 @@ def fetch(session: Session, model: str, *asked: Asked, connection: Connection | 
 
     Raises:
         CanvasError: Canvas does not answer, or does not accept the token; nothing was written.
+        FunctionError: A function of `sync.api` raised; nothing was written.
     """
     declared = _declared(session, model)
     rows = [_row(declared, each) for each in asked]
     with _transaction(session, connection, f"reading {model}") as opened:
         known = read_rows(opened, session.schema, declared, path_columns(declared), rows)
     held = {_key(declared, row): {name: value for name, value in row.items() if value is not None} for row in known}
-    answers = ask(session, declared, [{**held.get(_key(declared, row), {}), **row} for row in rows])
+    questions = [{**held.get(_key(declared, row), {}), **row} for row in rows]
+    answers = ask(session, declared, questions, connection=connection)
+    if broken := next((answer.error for answer in answers if answer.error is not None), None):
+        raise broken
     with _transaction(session, connection, f"fetching {model}") as opened:
         apply_answers(opened, session, declared, answers)
     return answers
@@ -102,7 +106,7 @@ def load_objects(
     """
     declared = _declared(session, model)
     source = Source("", observed_at or session.canvas.now(), f"objects of {model}", complete=False)
-    rows = [{**(values or {}), **row_of(session, declared, each)} for each in objects]
+    rows = rows_of(session, declared, ((each, values or {}) for each in objects), connection)
     with _transaction(session, connection, f"loading {model}") as opened:
         return load_rows(opened, session.schema, declared, rows, source)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -19,14 +20,16 @@ from canvas_sync_dagster.errors import (
     CanvasRequestError,
     CanvasUnauthorizedError,
     CanvasUnavailableError,
+    FunctionError,
     NotCanvasError,
 )
+from canvas_sync_dagster.sync import api_functions
 from canvas_sync_dagster.sync.extensions import ApiOverride
 from canvas_sync_dagster.sync.mapping import as_row
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.load import LoadCounts, Source, load_rows
-from canvas_sync_dagster.warehouse.single import mark_deleted
+from canvas_sync_dagster.warehouse.single import mark_deleted, read_rows
 
 AT_ONCE = 8
 """Requests side by side; Canvas's bucket holds eleven in flight."""
@@ -58,6 +61,8 @@ class Answer:
         content: The object's columns, if it was found.
         observed_at: When it was asked, on Canvas's clock.
         problem: Why it failed.
+        gone: What is written to the row if it is gone; what the model declares if None.
+        error: What a function of the user's raised; the object is not to blame.
     """
 
     row: Row
@@ -65,6 +70,8 @@ class Answer:
     content: Mapping[str, object] = field(default_factory=dict)
     observed_at: datetime | None = None
     problem: str = ""
+    gone: Mapping[str, object] | None = None
+    error: FunctionError | None = None
 
 
 def path_columns(model: Model) -> set[str]:
@@ -87,7 +94,14 @@ def can_ask_about(session: Session, model: Model, row: Row) -> bool:
     return model.single is not None and all(row.get(name) is not None for name in path_columns(model))
 
 
-def ask(session: Session, model: Model, rows: Sequence[Row], *, until: float | None = None) -> list[Answer]:
+def ask(
+    session: Session,
+    model: Model,
+    rows: Sequence[Row],
+    *,
+    until: float | None = None,
+    connection: Connection | None = None,
+) -> list[Answer]:
     """Asks Canvas about each row's object.
 
     A 404 counts as gone only while the token may see the account: else it may as well hide the object.
@@ -97,10 +111,13 @@ def ask(session: Session, model: Model, rows: Sequence[Row], *, until: float | N
         model: What the rows are of.
         rows: With what the objects' path needs.
         until: Moment of `time.monotonic()` after which nothing is waited for; what is not answered by then is postponed.
+        connection: In a transaction, by which the rows are read for the user's functions; a new one if not given.
 
     Raises:
         CanvasError: Canvas does not answer, or does not accept the token.
     """
+    if session.extensions.api.get(model.name, ApiOverride()).has_function:
+        rows = completed(session, model, rows, connection)
     threads = ThreadPoolExecutor(max_workers=AT_ONCE)
     try:
         asked = [threads.submit(_ask_one, session, model, row) for row in rows]
@@ -127,14 +144,13 @@ def _answer(row: Row, answer: Answer | None) -> Answer:
 
 
 def _ask_one(session: Session, model: Model, row: Row) -> Answer:
-    override = session.extensions.api.get(model.name, ApiOverride())
     if not can_ask_about(session, model, row):
         return Answer(row, Verdict.UNASKED)
     began = time.monotonic()
     try:
-        body = override.fetch(session.canvas, row) if override.fetch else _get(session, model, row)
-    except CanvasNotFoundError:
-        return Answer(row, Verdict.GONE, observed_at=session.canvas.moment(began))
+        return _asked(session, model, row, began)
+    except FunctionError as error:
+        return Answer(row, Verdict.FAILED, problem=str(error), error=error)
     except (CanvasForbiddenError, CanvasUnauthorizedError):
         # An older Canvas says 401 for what the token may not see.
         return Answer(row, Verdict.FORBIDDEN, observed_at=session.canvas.moment(began))
@@ -142,9 +158,20 @@ def _ask_one(session: Session, model: Model, row: Row) -> Answer:
         # Raises if it is not this object alone.
         session.canvas.get("/accounts/{account_id}")
         return Answer(row, Verdict.FAILED, problem=str(error))
+
+
+def _asked(session: Session, model: Model, row: Row, began: float) -> Answer:
+    override = session.extensions.api.get(model.name, ApiOverride())
+    try:
+        body = (
+            api_functions.fetch(override, session.canvas, model, row) if override.fetch else _get(session, model, row)
+        )
+    except CanvasNotFoundError:
+        values = api_functions.deleted_values(override, model, row)
+        return Answer(row, Verdict.GONE, observed_at=session.canvas.moment(began), gone=values)
     if not isinstance(body, Mapping):
         raise NotCanvasError(f"{model.name}: Canvas does not answer with an object for {model.single}.")
-    content = row_of(session, model, body)
+    content = row_of(session, model, body, row)
     # What was asked about is what was answered, even if the object does not repeat its key, or the course it is in.
     asked = (*model.key, *path_columns(model)) if override.fetch is None else model.key
     content |= {name: row[name] for name in asked if content.get(name) is None}
@@ -157,26 +184,71 @@ def _get(session: Session, model: Model, row: Row) -> Any:
     return session.canvas.get(path.format(**values, account_id="{account_id}"), parse_qsl(query))
 
 
-def row_of(session: Session, model: Model, body: Mapping[str, Any]) -> dict[str, object]:
-    """Maps an object of Canvas's API to columns, by the declaration and by what the user says beside it."""
+def row_of(session: Session, model: Model, body: Mapping[str, Any], row: Row) -> dict[str, object]:
+    """Map an object of Canvas's API to columns, by the declaration and by what the user registered with `sync.api`.
+
+    Args:
+        session: The tenant's Canvas.
+        model: Model of the object.
+        body: The object.
+        row: Its row in the table; read only by the user's functions.
+
+    Raises:
+        FunctionError: A function of the user's raised.
+    """
     override = session.extensions.api.get(model.name, ApiOverride())
-    return {**as_row(model, body, session.shard), **_fields(override, body)}
+    return api_functions.values(override, model, body, as_row(model, body, session.shard), row)
 
 
-def _fields(override: ApiOverride, body: Mapping[str, Any]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for column, source in override.fields.items():
-        if callable(source):
-            found[column] = source(body)
-            continue
-        value: Any = body
-        for key in source.split("."):
-            if not isinstance(value, Mapping) or key not in value:
-                break
-            value = value[key]
-        else:
-            found[column] = value
+def rows_of(
+    session: Session,
+    model: Model,
+    bodies: Iterable[tuple[Mapping[str, Any], Row]],
+    connection: Connection | None = None,
+) -> list[dict[str, object]]:
+    """Map a list of objects to columns.
+
+    Args:
+        session: The tenant's Canvas and database.
+        model: Model of the objects.
+        bodies: Each with the values that it does not contain, such as the course it was requested from.
+        connection: In a transaction, by which the rows are read for the user's functions; a new one if not given.
+
+    Raises:
+        FunctionError: A function of the user's raised.
+    """
+    given = list(bodies)
+    known: Sequence[Row] = [values for _, values in given]
+    if session.extensions.api.get(model.name, ApiOverride()).maps_by_function:
+        mapped = [{**values, **as_row(model, body, session.shard)} for body, values in given]
+        keys = [{name: row.get(name) for name in model.key} for row in mapped]
+        known = completed(
+            session, model, [{**values, **key} for (_, values), key in zip(given, keys, strict=True)], connection
+        )
+    return [{**values, **row_of(session, model, body, row)} for (body, values), row in zip(given, known, strict=True)]
+
+
+def completed(
+    session: Session, model: Model, rows: Sequence[Row], connection: Connection | None = None
+) -> list[dict[str, Any]]:
+    """Return rows with all columns of the table, as the user's functions get them.
+
+    What is given counts more than what the table holds. For a row that the table lacks, the model's columns are None.
+    """
+    blank = dict.fromkeys(column.name for column in model.columns)
+    complete = [row for row in rows if all(row.get(name) is not None for name in model.key)]
+    with session.transaction(f"reading {model.name}") if connection is None else nullcontext(connection) as opened:
+        held = {_key(model, row): row for row in read_rows(opened, session.schema, model, None, complete)}
+    found = []
+    for row in rows:
+        there = held.get(_key(model, row), {})
+        told = {name: value for name, value in row.items() if value is not None}
+        found.append({**blank, **there, **told, **{name: there[name] for name in model.key if name in there}})
     return found
+
+
+def _key(model: Model, row: Row) -> tuple[str, ...]:
+    return tuple(str(row.get(name)) for name in model.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +271,6 @@ class Applied:
 def apply_answers(connection: Connection, session: Session, model: Model, answers: Iterable[Answer]) -> Applied:
     """Writes what Canvas said, in the caller's transaction, under the ordering rule."""
     given = list(answers)
-    override = session.extensions.api.get(model.name, ApiOverride())
     found = [(each.observed_at, each) for each in given if each.verdict is Verdict.FOUND and each.observed_at]
     counts = LoadCounts()
     if found:
@@ -209,7 +280,7 @@ def apply_answers(connection: Connection, session: Session, model: Model, answer
     deleted = 0
     for answer in given:
         if answer.verdict is Verdict.GONE and answer.observed_at is not None:
-            values = override.deleted_values(model, answer.row)
+            values = model.deleted_values if answer.gone is None else answer.gone
             deleted += mark_deleted(connection, session.schema, model, answer.row, values, answer.observed_at)
     return Applied(
         counts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.errors import FunctionError
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.objects import Verdict, apply_answers, ask, can_ask, path_columns
 from canvas_sync_dagster.sync.session import Session
@@ -46,6 +47,7 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
 
     Raises:
         CanvasSyncError: Canvas or the database does not answer; what was done up to then stands.
+        FunctionError: A function of `sync.api` raised for a suspect; the other suspects are done.
     """
     prepare_schema(session.database_url, session.schema, session.models)
     schema = session.schema
@@ -59,6 +61,7 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
     if not can_ask(session, model):
         return Reconciliation(model.name, left=len(suspects), reason="Canvas shows no single objects of it")
     deleted = alive = forbidden = left = 0
+    broken: list[FunctionError] = []
     with journaled(session, f"reconcile:{model.name}", {"suspects": len(suspects)}, run_id) as job:
         for start in range(0, len(suspects), BATCH):
             answers = ask(session, model, suspects[start : start + BATCH])
@@ -68,6 +71,9 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
             deleted += applied.deleted
             forbidden += applied.forbidden
             alive += sum(answer.verdict is Verdict.FOUND for answer in answers)
+            broken += [answer.error for answer in answers if answer.error is not None]
+        if broken:
+            raise broken[0]
         found = Reconciliation(model.name, len(suspects), deleted, alive, forbidden, left)
         with session.transaction("writing the journal") as connection:
             job.succeed(connection, {"deleted": deleted, "alive": alive, "forbidden": forbidden, "left": left})

@@ -13,7 +13,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.errors import CanvasNotFoundError, NotCanvasError, SettingError
 from canvas_sync_dagster.sync.journal import journaled
-from canvas_sync_dagster.sync.objects import row_of
+from canvas_sync_dagster.sync.objects import rows_of
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 from canvas_sync_dagster.sync.policy import Decision
@@ -136,15 +136,16 @@ class _Walked:
 def _walked(session: Session, model: Model, feed: RestFeed, scope: str) -> _Walked:
     """Reads the whole list, or all lists of the parents, as rows; an error in its middle leaves nothing."""
     if feed.per is None:
-        return _Walked([row_of(session, model, body) for body in _list(session, feed)])
+        return _Walked(rows_of(session, model, ((body, {}) for body in _list(session, feed))))
     parents = _parents(session, feed.per, scope)
     with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
         lists = list(threads.map(lambda each: _list_of(session, feed, each), parents))
-    rows = [
-        ({feed.inject: parent} if feed.inject else {}) | row_of(session, model, body)
+    told = (
+        (body, {feed.inject: parent} if feed.inject else {})
         for parent, bodies in zip(parents, lists, strict=True)
         for body in bodies or ()
-    ]
+    )
+    rows = rows_of(session, model, told)
     return _Walked(rows, tuple(parent for parent, bodies in zip(parents, lists, strict=True) if bodies is None))
 
 

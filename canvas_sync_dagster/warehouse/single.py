@@ -16,14 +16,18 @@ from canvas_sync_dagster.warehouse.target import system_columns
 
 
 def read_rows(
-    connection: Connection, schema: str, model: Model, columns: Iterable[str], keys: Sequence[Mapping[str, Any]]
+    connection: Connection,
+    schema: str,
+    model: Model,
+    columns: Iterable[str] | None,
+    keys: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Reads columns of the rows with these keys; what is not there is left out."""
+    """Reads columns of the rows with these keys, or every column of the table if None; absent rows are left out."""
     if not keys:
         return []
-    names = list(dict.fromkeys([*model.key, *columns]))
+    names = None if columns is None else dict.fromkeys([*model.key, *columns])
     query = sql.SQL("select {} from {} t join unnest({}) as k ({}) using ({})").format(
-        sql.SQL(", ").join(sql.Identifier("t", name) for name in names),
+        sql.SQL("t.*") if names is None else sql.SQL(", ").join(sql.Identifier("t", name) for name in names),
         sql.Identifier(schema, model.name),
         sql.SQL(", ").join(
             sql.SQL("{}::{}[]").format(sql.Literal([row[name] for row in keys]), sql.SQL(model[name].type.value))

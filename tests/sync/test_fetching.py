@@ -11,12 +11,15 @@ import pytest
 
 import canvas_sync_dagster
 from canvas_sync_dagster import fetch, find_or_fetch, load_objects
-from canvas_sync_dagster.errors import CanvasUnauthorizedError, ReportContentError, SettingError
+from canvas_sync_dagster.errors import CanvasUnauthorizedError, FunctionError, ReportContentError, SettingError
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.simulator.events import event, global_id
 from canvas_sync_dagster.sync.extensions import ApiOverride, Extensions
 from canvas_sync_dagster.sync.objects import Verdict
+from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
+from tests.live_events.test_drain import put_and_drain
 from tests.truth import FULL, actual
 
 
@@ -149,3 +152,108 @@ def test_ids_of_other_shards_stay_whole(canvas: SimulatedCanvas, session: Sessio
     user = find_or_fetch(session, "users", foreign)
     assert user is not None
     assert user["canvas_id"] == foreign
+
+
+class TestFunctions:
+    """The functions of `sync.api` get the row with all columns, and what they raise is one clear error."""
+
+    def test_fetch_gets_all_columns_of_the_row_or_none_for_those_of_a_row_that_is_not_there(
+        self, session: Session
+    ) -> None:
+        seen: list[dict[str, object]] = []
+
+        def read(client, row):
+            seen.append(dict(row))
+            return client.get(f"/courses/{row['canvas_id']}")
+
+        own = overridden(session, courses=ApiOverride(fetch=read))
+        find_or_fetch(own, "courses", 2003)
+        fetch(own, "courses", "2003")
+        first, second = seen
+        assert (first["canvas_id"], first["name"], first["course_code"]) == (2003, None, None)
+        columns = {column.name for column in own.by_name["courses"].columns}
+        assert columns <= first.keys()
+        assert second.keys() >= columns | {"updated_at", "observed_at"}
+        assert (second["canvas_id"], second["canvas_term_id"], second["workflow_state"]) == (2003, 118, "active")
+
+    def test_mark_deleted_gets_all_columns_of_the_row(self, canvas: SimulatedCanvas, session: Session) -> None:
+        gone = ApiOverride(mark_deleted=lambda row: {"workflow_state": f"was {row['workflow_state']}"})
+        own = overridden(session, courses=gone)
+        fetch(own, "courses", 2007)
+        canvas.university.courses = canvas.university.courses.filter(pl.col("id") != 2007)
+        with session.transaction("suspecting") as connection:
+            connection.execute("update canvas.courses set missing_since = now()")
+        assert reconcile(own, own.by_name["courses"]).deleted == 1
+        assert actual(session.database_url, "courses")[2007]["workflow_state"] == "was active"
+
+    def test_fields_and_apply_get_the_object_and_the_row_for_objects_and_for_lists(self, session: Session) -> None:
+        def apply(account, values, row):
+            assert account["id"] == row["canvas_id"]
+            return {**values, "workflow_state": f"{values['sis_id']} of {account['id']}"}
+
+        own = overridden(
+            session,
+            accounts=ApiOverride(
+                fields={
+                    "sis_id": lambda account, row: row["sis_id"] or account.get("uuid"),
+                    "name": lambda a: a["name"],
+                },
+                apply=apply,
+            ),
+        )
+        load_objects(own, "accounts", [{"id": 77, "name": "a", "uuid": "u"}, {"id": 78, "name": "b"}])
+        load_objects(own, "accounts", [{"id": 77, "name": "c", "uuid": "changed"}])
+        with psycopg.connect(session.database_url) as connection:
+            rows = connection.execute("select canvas_id, name, sis_id, workflow_state from canvas.accounts")
+            assert sorted(rows.fetchall()) == [(77, "c", "u", "u of 77"), (78, "b", None, "None of 78")]
+        fetch(own, "accounts", 2)
+        sync_list(own, own.by_name["accounts"], FULL)
+        assert find_or_fetch(own, "accounts", 2)["workflow_state"] == "uuid-of-account-2 of 2"  # type: ignore[index]
+
+    def test_apply_may_change_the_values_in_place(self, session: Session) -> None:
+        own = overridden(session, accounts=ApiOverride(apply=lambda body, values, row: values.update(name="mine")))
+        load_objects(own, "accounts", [{"id": 77, "name": "a"}])
+        assert find_or_fetch(own, "accounts", 77)["name"] == "mine"  # type: ignore[index]
+
+    @pytest.mark.parametrize(
+        ("override", "says"),
+        [
+            (ApiOverride(fetch=lambda client, row: row["emial"]), r"fetch \(.*<lambda>\) raised KeyError: 'emial'"),
+            (ApiOverride(fetch=lambda client, row: None), r"fetch .* returned NoneType"),
+            (ApiOverride(fields={"name": lambda body: body["nam"]}), r"fields\['name'\] .* raised KeyError: 'nam'"),
+            (ApiOverride(apply=lambda body, values, row: 1 / 0), r"apply .* raised ZeroDivisionError"),
+            (ApiOverride(apply=lambda body, values, row: {"nam": 1}), r"apply .* the column 'nam'.*workflow_state"),
+        ],
+    )
+    def test_a_function_that_raises_is_one_error_that_names_it_and_the_row(
+        self, session: Session, override: ApiOverride, says: str
+    ) -> None:
+        own = overridden(session, courses=override)
+        with pytest.raises(FunctionError, match=rf'sync.api\("courses"\): {says}.*canvas_id 2003'):
+            fetch(own, "courses", 2003)
+        assert actual(session.database_url, "courses") == {}
+
+    def test_reconcile_does_the_other_suspects_before_it_names_the_function_that_raised(
+        self, canvas: SimulatedCanvas, session: Session
+    ) -> None:
+        fetch(session, "courses", 2003, 2005, 2007)
+        canvas.university.courses = canvas.university.courses.filter(~pl.col("id").is_in([2003, 2005, 2007]))
+        with session.transaction("suspecting") as connection:
+            connection.execute("update canvas.courses set missing_since = now()")
+
+        def gone(row):
+            return {"workflow_state": {2003: "a", 2007: "b"}[row["canvas_id"]]}
+
+        own = overridden(session, courses=ApiOverride(mark_deleted=gone))
+        with pytest.raises(FunctionError, match=r"mark_deleted \(gone\) raised KeyError: 2005 .*canvas_id 2005"):
+            reconcile(own, own.by_name["courses"])
+        states = {number: row["workflow_state"] for number, row in actual(session.database_url, "courses").items()}
+        assert states == {2003: "a", 2005: "active", 2007: "b"}
+
+    def test_an_event_for_whose_object_a_function_raises_fails_alone(
+        self, canvas: SimulatedCanvas, session: Session
+    ) -> None:
+        own = overridden(session, courses=ApiOverride(fields={"name": lambda body: {2003: "x", 2007: "y"}[body["id"]]}))
+        told = [event("course_updated", {"course_id": global_id(n)}, canvas.now) for n in (2003, 2005, 2007)]
+        assert put_and_drain(own, told, canvas).events == {"applied": 2, "failed": 1}
+        assert {row["name"] for row in actual(session.database_url, "courses").values()} == {"x", "y"}
