@@ -15,6 +15,7 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
 from canvas_sync_dagster.embedded import embedded_database_url
+from canvas_sync_dagster.postgres_url import ENCODING
 from canvas_sync_dagster.settings import home_directory
 
 DATABASE_URL = "CANVAS_SYNC_DAGSTER_DATABASE_URL"
@@ -27,7 +28,8 @@ def storage_url() -> str:
     """Returns where Dagster keeps its own tables: a server of the user's, or the embedded one."""
     url = os.environ.get(DATABASE_URL) or embedded_database_url(home_directory(os.environ, Path.cwd()), DATABASE)
     # With SQLAlchemy 2.1 a bare postgresql:// means psycopg 3, whose parameters dagster-postgres's NOTIFY cannot take.
-    return f"postgresql+psycopg2://{url.partition('://')[2]}"
+    made = sa.make_url(f"postgresql+psycopg2://{url.partition('://')[2]}")
+    return made.update_query_dict({"client_encoding": ENCODING}).render_as_string(hide_password=False)
 
 
 class CanvasSyncStorage(DagsterPostgresStorage):

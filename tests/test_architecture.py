@@ -12,22 +12,23 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "canvas_sync_dagster"
 NAME = PACKAGE.name
 
-LEAVES = {"errors", "rhythm", "tenants", "settings", "embedded"}
+LEAVES = {"errors", "rhythm", "tenants", "settings", "embedded", "postgres_url"}
 """Known to everyone; they know the catalogue at most."""
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "rhythm": set(),
+    "postgres_url": {"errors"},
     "catalogue": {"errors"},
     "embedded": {"errors"},
     "tenants": {"rhythm", "catalogue"},
-    "settings": {"errors", "catalogue", "tenants"},
+    "settings": {"errors", "catalogue", "tenants", "postgres_url"},
     "canvas": {"errors", "catalogue"},
-    "warehouse": {"errors", "catalogue"},
+    "warehouse": {"errors", "catalogue", "postgres_url"},
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
     "live_events": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
     "simulator": {"errors"},
-    "instance_storage": {"errors", "embedded", "settings"},
+    "instance_storage": {"errors", "embedded", "settings", "postgres_url"},
     "resources": {"sync", "catalogue", "canvas", "warehouse"} | LEAVES,
     "assets": {"live_events", "resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
     "sensors": {"assets", "resources", "sync", "live_events", "catalogue", "warehouse"} | LEAVES,

@@ -13,18 +13,26 @@ import psycopg
 from canvas_sync_dagster.errors import ComeAgainError, EventError
 from canvas_sync_dagster.live_events.event import Event
 from canvas_sync_dagster.live_events.inbox import insert_statement, insert_values, lacks_inbox
+from canvas_sync_dagster.postgres_url import ENCODING
 
 LOG = logging.getLogger(__name__)
 MOST_WAITING = 2_000
 """Events that may wait for their commit; beyond it senders are told to come again. At 1.5 KB each that is 3 MB."""
 MOST_AT_ONCE = 500
-OPTIONS = (
-    "-c synchronous_commit=on -c timezone=UTC -c statement_timeout=8000 "
-    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+SETTINGS = "; ".join(
+    (
+        "set local synchronous_commit = on",
+        "set local timezone = 'UTC'",
+        "set local statement_timeout = 8000",
+        "set local enable_seqscan = off",
+        "set local enable_hashjoin = off",
+        "set local enable_mergejoin = off",
+    )
 )
 """What is acknowledged must survive the death of the server, whatever its own default is. And each event looks for its
 copies by the index: a partition that has just begun seems empty to the planner, which then reads all of it for every
-commit; with 100,000 events in it that is the difference between 2,300 and 4,400 events per second."""
+commit; with 100,000 events in it that is the difference between 2,300 and 4,400 events per second. Set in each
+transaction, because a pooler shares sessions between clients."""
 STATEMENT_TIMEOUT = 8.0
 """Seconds. Canvas gives up after fifteen; a commit that takes longer must not hang the next ones."""
 
@@ -132,11 +140,16 @@ class Committer:
     async def _insert_once(self, events: list[Event]) -> None:
         connection = await self._connected()
         try:
-            await connection.execute(self._statement, insert_values(events, datetime.now(UTC)))
+            await self._execute(connection, events)
         except psycopg.Error as error:
             if not lacks_inbox(error):
                 raise
             await asyncio.to_thread(self._prepare)
+            await self._execute(connection, events)
+
+    async def _execute(self, connection: psycopg.AsyncConnection, events: list[Event]) -> None:
+        async with connection.transaction():
+            await connection.execute(SETTINGS)
             await connection.execute(self._statement, insert_values(events, datetime.now(UTC)))
 
     async def _connected(self) -> psycopg.AsyncConnection:
@@ -146,7 +159,8 @@ class Committer:
                 autocommit=True,
                 connect_timeout=5,
                 application_name="canvas_sync live events",
-                options=OPTIONS,
+                client_encoding=ENCODING,
+                prepare_threshold=None,
             )
         return self._connection
 

@@ -68,7 +68,7 @@ def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_lo
     start, done = time.monotonic(), Drained()
     until = start + budget
     url, schema = session.database_url, session.schema
-    with explained(url, "draining live events"), connect(url, autocommit=True) as lock:
+    with explained(url, "draining live events"), connect(url) as lock:
         if not _locked(lock, schema):
             return Drained(busy=True)
         with connect(url) as connection:
@@ -110,8 +110,9 @@ def backlog(session: Session) -> tuple[int, int | None]:
 
 
 def _locked(connection: Connection, schema: str) -> bool:
+    # Of the transaction, which stays open: behind a transaction pooler a lock of the session would outlive us.
     row = connection.execute(
-        "select pg_try_advisory_lock(hashtextextended(%s, 0))", (f"canvas_sync drain {schema}",)
+        "select pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (f"canvas_sync drain {schema}",)
     ).fetchone()
     return bool(row and row[0])
 

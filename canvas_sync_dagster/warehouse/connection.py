@@ -4,28 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from enum import StrEnum
+from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 
 from canvas_sync_dagster.errors import CanvasSyncError, DatabaseUnavailableError, MisconfiguredError, SchemaError
+from canvas_sync_dagster.postgres_url import ENCODING
 from canvas_sync_dagster.warehouse.moments import read_any_year
 
 OLDEST_SUPPORTED = 140000
 CONNECT_SECONDS = 15
 """How long a server may take to answer; one that recovers from a crash refuses at once."""
 
-SESSION = (
-    "-c timezone=UTC "
-    "-c jit=off "  # Merges are single statements over known plans; compiling them costs more than it gains.
-    "-c work_mem=64MB "  # A frame's join fits; measured in facts of the loader.
-    "-c client_min_messages=warning "
-    "-c idle_in_transaction_session_timeout=0"
-)
+SETTINGS = {
+    "timezone": "UTC",
+    "jit": "off",  # Merges are single statements over known plans; compiling them costs more than it gains.
+    "work_mem": "64MB",  # A frame's join fits; measured in facts of the loader.
+    "client_min_messages": "warning",
+    # A load may take hours and wait for another load of its scope; a role's limits are meant for people's queries.
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+NEWER_SETTINGS = {"transaction_timeout": ("0", 170000)}
+"""Settings that older servers do not know: value, and the version that knows it."""
+
+PROBES = 5
+"""How often two connections try to get one server process from a pooler, which may be busy with other clients."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Row = TypeVar("Row")
+
+
+class Pooling(StrEnum):
+    """What is between us and the server."""
+
+    NONE = "none"
+    SESSION = "session"
+    TRANSACTION = "transaction"
 
 
 def redacted(url: str) -> str:
@@ -41,30 +61,143 @@ def redacted(url: str) -> str:
     return f"{parts.get('dbname') or 'the default database'} at {parts.get('host') or 'localhost'}:{parts.get('port') or 5432}"
 
 
+def settings(server_version: int) -> str:
+    """Returns the statements that give a transaction our settings, whatever the role and the database set.
+
+    They belong to the transaction, because a pooler may give the next one another server process, and this process's
+    settings to somebody else. For the same reason they are no start-up options, which poolers refuse.
+    """
+    newer = {name: value for name, (value, since) in NEWER_SETTINGS.items() if server_version >= since}
+    return "; ".join(f"set local {name} = '{value}'" for name, value in (SETTINGS | newer).items())
+
+
+class _Cursor(psycopg.Cursor[Row]):
+    """A cursor whose first statement of a transaction is preceded by our settings."""
+
+    def execute(self, *args: Any, **kwargs: Any) -> Self:
+        self._begin()
+        return super().execute(*args, **kwargs)
+
+    def executemany(self, *args: Any, **kwargs: Any) -> None:
+        self._begin()
+        super().executemany(*args, **kwargs)
+
+    @contextmanager
+    def copy(self, *args: Any, **kwargs: Any) -> Iterator[psycopg.Copy]:
+        self._begin()
+        with super().copy(*args, **kwargs) as copy:
+            yield copy
+
+    def _begin(self) -> None:
+        if not self.connection.autocommit and self.connection.info.transaction_status == TransactionStatus.IDLE:
+            _configure(self.connection)
+
+
+class _Connection(psycopg.Connection[Row]):
+    """A connection each of whose transactions has our settings."""
+
+    @contextmanager
+    def transaction(self, *args: Any, **kwargs: Any) -> Iterator[psycopg.Transaction]:
+        outermost = self.info.transaction_status == TransactionStatus.IDLE
+        with super().transaction(*args, **kwargs) as transaction:
+            if outermost:
+                _configure(self)
+            yield transaction
+
+
+def _configure(connection: psycopg.Connection[Any]) -> None:
+    psycopg.Cursor(connection).execute(settings(connection.info.server_version).encode())
+
+
 def connect(url: str, *, autocommit: bool = False) -> Connection:
-    """Opens a connection with the session settings that loads were measured with.
+    """Opens a connection whose transactions have the settings that loads were measured with.
+
+    It works through a pooler, in session and in transaction mode: nothing of it outlives a transaction.
+
+    Args:
+        url: Of the database.
+        autocommit: Whether each statement is its own transaction, without our settings.
 
     Raises:
         DatabaseUnavailableError: The server does not answer, or not now.
-        MisconfiguredError: The address, the name or the password is wrong, or the server is too old.
+        MisconfiguredError: The address, the name or the password is wrong, the server is too old, or its encoding is
+            not UTF8.
     """
     try:
-        connection = psycopg.connect(
+        connection = _Connection.connect(
             url,
             autocommit=autocommit,
             connect_timeout=CONNECT_SECONDS,
             application_name="canvas_sync",
-            options=SESSION,
+            client_encoding=ENCODING,
             keepalives_idle=30,
+            prepare_threshold=None,
+            cursor_factory=_Cursor,
         )
     except psycopg.Error as error:
         raise _refused(url, error) from None
-    read_any_year(connection)
-    if connection.info.server_version < OLDEST_SUPPORTED:
-        found = connection.info.server_version // 10000
+    if problem := _unsuitable(connection):
         connection.close()
-        raise MisconfiguredError(f"{redacted(url)} is PostgreSQL {found}; version 14 or newer is needed.")
+        raise MisconfiguredError(f"{redacted(url)} {problem}")
+    read_any_year(connection)
     return connection
+
+
+def _unsuitable(connection: Connection) -> str | None:
+    if connection.info.server_version < OLDEST_SUPPORTED:
+        return f"is PostgreSQL {connection.info.server_version // 10000}; version 14 or newer is required."
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != ENCODING:
+        return (
+            f"has the server encoding {encoding}, which cannot hold every text of Canvas. Create a database with "
+            "`create database … encoding 'UTF8' template template0` and point CANVAS_SYNC_DATABASE_URL to it."
+        )
+    return None
+
+
+def dedicated_session(url: str) -> Connection | None:
+    """Opens a connection in autocommit mode whose session lasts as long as it, for a session-level lock.
+
+    The role's `idle_session_timeout` does not end it.
+
+    Returns:
+        None where a transaction pooler is in between: there the next statement may run in another session.
+
+    Raises:
+        CanvasSyncError: As `connect`.
+    """
+    if pooling(url) is Pooling.TRANSACTION:
+        return None
+    connection = connect(url, autocommit=True)
+    connection.execute("set idle_session_timeout = 0")
+    return connection
+
+
+def pooling(url: str) -> Pooling:
+    """Finds out whether a pooler is in between, and whether it shares server processes between transactions.
+
+    A pooler answers for the server, with a process id of its own making. One that shares gives the process of a
+    connection that is between two transactions to another connection; that is tried here, with two of our own.
+
+    Raises:
+        CanvasSyncError: As `connect`.
+    """
+    with connect(url, autocommit=True) as first:
+        before = _process(first)
+        if before == first.info.backend_pid:
+            return Pooling.NONE
+        for _ in range(PROBES):
+            with connect(url) as second:
+                shared = _process(second) == before
+                if shared or _process(first) != before:
+                    return Pooling.TRANSACTION
+    return Pooling.SESSION
+
+
+def _process(connection: Connection) -> int:
+    row = connection.execute("select pg_backend_pid()").fetchone()
+    assert row is not None  # noqa: S101 (it always returns)
+    return int(row[0])
 
 
 def _refused(url: str, error: psycopg.Error) -> CanvasSyncError:

@@ -75,10 +75,10 @@ class ReportLedger:
 
     @contextmanager
     def lock(self, report: str, parameters: Mapping[str, str]) -> Iterator[None]:
-        """Lets one process at a time find or start a report; the lock ends with the process."""
+        """Lets one process at a time find or start a report; the lock ends with its transaction, so with the process."""
         with self._connection("waiting to start a report") as connection:
             key = f"canvas_sync report {self._schema} {self.fingerprint(report, parameters)}"
-            connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (key,))
+            connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
             yield
 
     def find_alive(self, report: str, parameters: Mapping[str, str]) -> ReportEntry | None:
@@ -160,12 +160,8 @@ class ReportLedger:
     @contextmanager
     def _connection(self, doing: str) -> Iterator[Connection]:
         # A connection of its own for each step: polling takes hours, through restarts of the server.
-        with explained(self._url, doing):
-            connection = _connected(self._url)
-            try:
-                yield connection
-            finally:
-                connection.close()
+        with explained(self._url, doing), _connected(self._url) as connection:
+            yield connection
 
 
 def _connected(url: str) -> Connection:
@@ -174,7 +170,7 @@ def _connected(url: str) -> Connection:
         on=DatabaseUnavailableError, attempts=None, timeout=RESTART_SECONDS, wait_initial=0.2, wait_max=5
     ):
         with attempt:
-            connection = connect(url, autocommit=True)
+            connection = connect(url)
     return connection
 
 
