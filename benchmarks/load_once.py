@@ -15,7 +15,7 @@ from pathlib import Path
 
 from canvas_sync_dagster.catalogue.built_in import enrollments
 from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.load import Source, load_csv
+from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 
 
 def peak_kilobytes() -> int:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from canvas_sync_dagster.errors import EventError
-from canvas_sync_dagster.warehouse.documents import document, is_document
+from canvas_sync_dagster.warehouse.reading.documents import document, is_document
 
 SECRET = re.compile(
     r"""

@@ -24,8 +24,8 @@ from canvas_sync_dagster.sync.objects import (
 )
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.load import Source, load_rows
-from canvas_sync_dagster.warehouse.single import read_rows
+from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
+from canvas_sync_dagster.warehouse.loading.row_statements import read_rows
 
 QUESTIONS_AT_ONCE = 200
 """Objects that Canvas is asked for per model and transaction: some twenty seconds; what comes after them waits."""

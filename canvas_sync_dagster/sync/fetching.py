@@ -16,8 +16,8 @@ from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.sync.objects import Answer, apply_answers, ask, path_columns, rows_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.load import LoadCounts, Source, load_rows
-from canvas_sync_dagster.warehouse.single import read_rows
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_rows
+from canvas_sync_dagster.warehouse.loading.row_statements import read_rows
 
 Asked = int | str | Mapping[str, Any]
 """What tells an object: its Canvas id, or column → value where the key has several columns or the path needs more."""

@@ -28,8 +28,8 @@ from canvas_sync_dagster.sync.extensions import ApiOverride
 from canvas_sync_dagster.sync.mapping import as_row
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.load import LoadCounts, Source, load_rows
-from canvas_sync_dagster.warehouse.single import mark_deleted, read_rows
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_rows
+from canvas_sync_dagster.warehouse.loading.row_statements import mark_deleted, read_rows
 
 AT_ONCE = 8
 """Requests side by side; Canvas's bucket holds eleven in flight."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from canvas_sync_dagster.catalogue import HeaderMatch, Model
 from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.warehouse.absence import Absence
-from canvas_sync_dagster.warehouse.load import LoadCounts
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts
 
 
 @dataclass(frozen=True, slots=True)

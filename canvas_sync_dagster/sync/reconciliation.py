@@ -10,7 +10,7 @@ from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.objects import Verdict, apply_answers, ask, can_ask, path_columns
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.absence import count_suspects, has_suspects
-from canvas_sync_dagster.warehouse.single import read_suspects
+from canvas_sync_dagster.warehouse.loading.row_statements import read_suspects
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 BATCH = 200

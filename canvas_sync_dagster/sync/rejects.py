@@ -12,7 +12,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.load import LoadCounts, Opener, RejectLimits, Source, enrich_csv, load_csv
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Opener, RejectLimits, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.state import lock_scopes, read_watermarks
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -37,12 +37,12 @@ from canvas_sync_dagster.warehouse.absence import (
     mark_missing,
     no_keys,
 )
-from canvas_sync_dagster.warehouse.census import take_census
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
-from canvas_sync_dagster.warehouse.load import LoadCounts, Source, enrich_csv, load_csv
-from canvas_sync_dagster.warehouse.row_by_row import load_row_by_row
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
+from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
 from canvas_sync_dagster.warehouse.state import JobLog, advance_watermark, lock_scopes, read_watermarks, row_mark
+from canvas_sync_dagster.warehouse.table_counts import count_rows
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 Tell = Callable[[str], None]
@@ -283,10 +283,10 @@ class _Publication:
             listed = pl.concat([no_keys(model), *loaded.listed])
             gate = None if self.options.accept_shrinkage else GATE
             absence = mark_missing(connection, schema, model, self.session.by_name, source, listed, gate=gate)
-        census = take_census(connection, schema, model, self.session.by_name)
+        counted = count_rows(connection, schema, model, self.session.by_name)
         header = loaded.counts.header
         return ModelOutcome(
-            model, loaded.counts, census.rows, header, loaded.enriched, absence, census.suspects, census.orphans
+            model, loaded.counts, counted.rows, header, loaded.enriched, absence, counted.suspects, counted.orphans
         )
 
     def _outcome(self, models: tuple[ModelOutcome, ...]) -> SyncOutcome:

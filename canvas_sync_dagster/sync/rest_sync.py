@@ -28,10 +28,10 @@ from canvas_sync_dagster.warehouse.absence import (
     not_deleted,
     spoken_of,
 )
-from canvas_sync_dagster.warehouse.census import take_census
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.load import Source, load_rows
+from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
 from canvas_sync_dagster.warehouse.state import advance_watermark, lock_scopes, read_watermarks
+from canvas_sync_dagster.warehouse.table_counts import count_rows
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 AT_ONCE = 8
@@ -111,8 +111,10 @@ def _published(
         complete=True,
         report_id=None,
     )
-    census = take_census(connection, schema, model, session.by_name)
-    return ModelOutcome(model, counts, census.rows, absence=absence, suspects=census.suspects, orphans=census.orphans)
+    counted = count_rows(connection, schema, model, session.by_name)
+    return ModelOutcome(
+        model, counts, counted.rows, absence=absence, suspects=counted.suspects, orphans=counted.orphans
+    )
 
 
 @dataclass(frozen=True, slots=True)

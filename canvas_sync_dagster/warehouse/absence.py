@@ -15,12 +15,12 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import ColumnType, Model, RestFeed
 from canvas_sync_dagster.errors import VolumeGateError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.frames import frame_of, valid
-from canvas_sync_dagster.warehouse.known import KEYS_AT_ONCE, MARK, read_bigints
-from canvas_sync_dagster.warehouse.source import Source, described
-from canvas_sync_dagster.warehouse.stamps import seen_by, stamped
-from canvas_sync_dagster.warehouse.strays import keep_strays, read_strays
-from canvas_sync_dagster.warehouse.target import system_columns
+from canvas_sync_dagster.warehouse.loading.digest_lookup import KEYS_AT_ONCE, MARK, read_bigints
+from canvas_sync_dagster.warehouse.loading.system_columns import assignments, not_observed_after
+from canvas_sync_dagster.warehouse.loading.target import system_columns
+from canvas_sync_dagster.warehouse.out_of_scope_keys import read_out_of_scope_keys, write_out_of_scope_keys
+from canvas_sync_dagster.warehouse.reading.frames import frame_of, valid
+from canvas_sync_dagster.warehouse.reading.source import Source, described
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,13 @@ def mark_missing(
     system = system_columns(connection, schema, model)
     if source.is_outdated or not (values or system >= SUSPICION):
         return Absence()
-    seen = seen_by(source.observed_at, system)
+    seen = not_observed_after(source.observed_at, system)
     found = _difference(connection, schema, model, models, source, listed, among=among, seen=seen)
     expected, missing = found.expected, found.gone.height
     verdict = judge(expected, missing, gate) if gate else "mark"
     if verdict == "mark":
         if source.scope:
-            keep_strays(connection, schema, model.name, source.scope, found.strays)
+            write_out_of_scope_keys(connection, schema, model.name, source.scope, found.strays)
         _mark(connection, schema, model, found.gone, _written(source, system, values))
         return Absence(expected, missing)
     said = (
@@ -278,7 +278,7 @@ def _kept_strays(connection: Connection, schema: str, model: Model, scope: str) 
     """
     if not scope:
         return no_keys(model), no_keys(model)
-    kept = read_strays(connection, schema, model.name)
+    kept = read_out_of_scope_keys(connection, schema, model.name)
     usable = {of: keys.select(model.key) for of, keys in kept.items() if set(keys.columns) == set(model.key)}
     elsewhere = pl.concat([no_keys(model), *(keys for of, keys in usable.items() if of != scope)])
     return usable.get(scope, no_keys(model)), elsewhere
@@ -361,10 +361,10 @@ def clear_unlisted(
     cursor = connection.execute(
         sql.SQL("update {} t set {} where ({}) and {} and {} and not exists (select from {} g where {})").format(
             sql.Identifier(schema, model.name),
-            stamped(dict.fromkeys(columns), system, ["updated_at"]),
+            assignments(dict.fromkeys(columns), system, ["updated_at"]),
             filled,
             in_scope(schema, model, models, source.scope),
-            seen_by(source.observed_at, system),
+            not_observed_after(source.observed_at, system),
             keys_as_table(model, listed),
             same_key(model),
         )

@@ -10,7 +10,7 @@ from datetime import datetime
 from psycopg import sql
 
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.frames import Reject
+from canvas_sync_dagster.warehouse.reading.frames import Reject
 
 
 def write_rejects(

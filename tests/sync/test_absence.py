@@ -20,8 +20,8 @@ from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse import absence
-from canvas_sync_dagster.warehouse.known import KEYS_AT_ONCE
-from canvas_sync_dagster.warehouse.single import read_suspects
+from canvas_sync_dagster.warehouse.loading.digest_lookup import KEYS_AT_ONCE
+from canvas_sync_dagster.warehouse.loading.row_statements import read_suspects
 from tests.truth import FULL
 
 TERM = "118"

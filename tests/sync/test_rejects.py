@@ -15,7 +15,7 @@ from canvas_sync_dagster.catalogue.built_in import courses, sections
 from canvas_sync_dagster.catalogue.model import Model
 from canvas_sync_dagster.sync.rejects import Replay, replay_rejects
 from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.load import LoadCounts, RejectLimits, Source, enrich_csv, load_csv
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.state import advance_watermark
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

@@ -23,8 +23,9 @@ from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse import absence, merge
+from canvas_sync_dagster.warehouse import absence
 from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.warehouse.loading import merge
 from tests.fix_canvas import session_of
 from tests.truth import sync_everything
 from tests.witness import assert_whole_truth

@@ -7,7 +7,7 @@ import pytest
 
 from canvas_sync_dagster.catalogue import match_header
 from canvas_sync_dagster.catalogue.built_in import users
-from canvas_sync_dagster.warehouse.digest import combined, digest, salt
+from canvas_sync_dagster.warehouse.reading.digest import combined, digest, salt
 
 HEADER = ["canvas_user_id", "user_id", "full_name"]
 MATCH = match_header(

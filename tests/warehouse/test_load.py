@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from canvas_sync_dagster.catalogue.built_in import enrollments, users
 from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model, ReportFeed
 from canvas_sync_dagster.errors import HeaderContractError, RejectThresholdError, ReportContentError, SchemaError
-from canvas_sync_dagster.warehouse import merge
 from canvas_sync_dagster.warehouse.connection import Connection, connect, transaction
-from canvas_sync_dagster.warehouse.load import LoadCounts, RejectLimits, Source, load_csv, load_rows
+from canvas_sync_dagster.warehouse.loading import merge
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, load_csv, load_rows
 from canvas_sync_dagster.warehouse.migrate import migrate
-from canvas_sync_dagster.warehouse.records import read_blocks
+from canvas_sync_dagster.warehouse.reading.records import read_blocks
 
 THINGS = Model(
     "things",

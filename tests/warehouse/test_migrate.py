@@ -20,7 +20,7 @@ from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import DatabaseUnavailableError, MisconfiguredError, SchemaError
 from canvas_sync_dagster.warehouse.connection import connect, redacted
 from canvas_sync_dagster.warehouse.ledger import ReportLedger
-from canvas_sync_dagster.warehouse.load import Source, load_csv
+from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 from canvas_sync_dagster.warehouse.migrate import migrate, plan
 from canvas_sync_dagster.warehouse.state import advance_watermark, missing, read_watermarks
 from canvas_sync_dagster.warehouse.tables import prepare_schema

@@ -10,7 +10,7 @@ from typing import Any
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.load import LoadCounts, Source, load_csv
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_csv
 from canvas_sync_dagster.warehouse.migrate import migrate
 
 USERS = next(model for model in BUILT_IN if model.name == "users")

@@ -13,10 +13,10 @@ import pytest
 from canvas_sync_dagster.catalogue import Column, ColumnType, Model, ReportFeed
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.warehouse.connection import Connection, connect
-from canvas_sync_dagster.warehouse.frames import normal
-from canvas_sync_dagster.warehouse.load import Source, load_csv
+from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 from canvas_sync_dagster.warehouse.migrate import migrate
 from canvas_sync_dagster.warehouse.moments import FAR_FUTURE, FAR_PAST
+from canvas_sync_dagster.warehouse.reading.frames import normal
 from tests.fix_postgres import fresh
 
 THINGS = Model(

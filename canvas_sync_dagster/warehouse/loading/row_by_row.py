@@ -11,10 +11,10 @@ from typing import Any
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.frames import Reject, fields
+from canvas_sync_dagster.warehouse.reading.frames import Reject, fields
+from canvas_sync_dagster.warehouse.reading.report_csv import Opener, ReportCsv
+from canvas_sync_dagster.warehouse.reading.source import REJECT_LIMITS, LoadCounts, Source, described
 from canvas_sync_dagster.warehouse.rejects import write_rejects
-from canvas_sync_dagster.warehouse.report_csv import Opener, ReportCsv
-from canvas_sync_dagster.warehouse.source import REJECT_LIMITS, LoadCounts, Source, described
 
 
 def load_row_by_row(

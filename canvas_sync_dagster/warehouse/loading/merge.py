@@ -14,7 +14,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Column, ColumnType
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.target import Target
+from canvas_sync_dagster.warehouse.loading.target import Target
 
 HASH = Column("row_hash", ColumnType.BIGINT)
 OBSERVED = Column("observed_at", ColumnType.TIMESTAMP)

@@ -13,9 +13,9 @@ from typing import TypeVar
 import polars as pl
 
 from canvas_sync_dagster.catalogue import Column
-from canvas_sync_dagster.warehouse.digest import combined, digest
-from canvas_sync_dagster.warehouse.frames import ROW, Layout, fields, folded, read_columns
-from canvas_sync_dagster.warehouse.records import Block
+from canvas_sync_dagster.warehouse.reading.digest import combined, digest
+from canvas_sync_dagster.warehouse.reading.frames import ROW, Layout, fields, folded, read_columns
+from canvas_sync_dagster.warehouse.reading.records import Block
 
 DIGEST = "row_hash"
 MOST_DIGITS = 18

@@ -18,8 +18,14 @@ import polars as pl
 from canvas_sync_dagster.catalogue import Column, ColumnType, Enrichment, Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.frames import ROW, Reject, nothing, parse
-from canvas_sync_dagster.warehouse.keyed import (
+from canvas_sync_dagster.warehouse.loading.digest_lookup import KEYS_AT_ONCE, is_known, known_digests, known_keys
+from canvas_sync_dagster.warehouse.loading.load_targets import Sink, open_sink
+from canvas_sync_dagster.warehouse.loading.merge import Merged, Stage
+from canvas_sync_dagster.warehouse.loading.rows import load_rows
+from canvas_sync_dagster.warehouse.loading.target import Target, inspect_target
+from canvas_sync_dagster.warehouse.reading.column_limits import with_room
+from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, nothing, parse
+from canvas_sync_dagster.warehouse.reading.keyed_blocks import (
     DIGEST,
     DigestedBlock,
     KeyedBlock,
@@ -31,16 +37,10 @@ from canvas_sync_dagster.warehouse.keyed import (
     whole_keys,
     winners,
 )
-from canvas_sync_dagster.warehouse.known import KEYS_AT_ONCE, is_known, known_digests, known_keys
-from canvas_sync_dagster.warehouse.merge import Merged, Stage
+from canvas_sync_dagster.warehouse.reading.report_csv import Opener, ReportCsv
+from canvas_sync_dagster.warehouse.reading.source import REJECT_LIMITS, LoadCounts, RejectLimits, Source, described
+from canvas_sync_dagster.warehouse.reading.user_transforms import raw, through_functions
 from canvas_sync_dagster.warehouse.rejects import write_rejects
-from canvas_sync_dagster.warehouse.report_csv import Opener, ReportCsv
-from canvas_sync_dagster.warehouse.room import with_room
-from canvas_sync_dagster.warehouse.rows import load_rows
-from canvas_sync_dagster.warehouse.scripted import raw, through_functions
-from canvas_sync_dagster.warehouse.sinks import Sink, open_sink
-from canvas_sync_dagster.warehouse.source import REJECT_LIMITS, LoadCounts, RejectLimits, Source, described
-from canvas_sync_dagster.warehouse.target import Target, inspect_target
 
 __all__ = ["LoadCounts", "Opener", "RejectLimits", "Source", "enrich_csv", "load_csv", "load_rows"]
 

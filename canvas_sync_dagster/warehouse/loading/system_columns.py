@@ -7,14 +7,14 @@ from datetime import datetime
 
 from psycopg import sql
 
-STAMPS: Mapping[str, sql.Composable] = {
+SYSTEM_VALUES: Mapping[str, sql.Composable] = {
     "updated_at": sql.SQL("now()"),
     "missing_since": sql.SQL("null"),
     "row_hash": sql.SQL("null"),
 }
 
 
-def stamped(
+def assignments(
     values: Mapping[str, object], system: Collection[str], wanted: Collection[str], observed_at: datetime | None = None
 ) -> sql.Composed:
     """Lists assignments: the values, and of the wanted stamps those that the table has.
@@ -26,13 +26,13 @@ def stamped(
         observed_at: How fresh the row is now; None leaves it.
     """
     assigned: dict[str, sql.Composable] = {name: sql.Literal(value) for name, value in values.items()}
-    assigned |= {name: STAMPS[name] for name in wanted if name in system}
+    assigned |= {name: SYSTEM_VALUES[name] for name in wanted if name in system}
     if observed_at is not None and "observed_at" in system:
         assigned["observed_at"] = sql.Literal(observed_at)
     return sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), each) for name, each in assigned.items())
 
 
-def seen_by(observed_at: datetime, system: Collection[str]) -> sql.Composable:
+def not_observed_after(observed_at: datetime, system: Collection[str]) -> sql.Composable:
     """Says in SQL that nobody has seen a row, aliased `t`, later than that."""
     if "observed_at" not in system:
         return sql.SQL("true")

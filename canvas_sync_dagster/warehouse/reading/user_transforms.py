@@ -10,7 +10,7 @@ import polars as pl
 
 from canvas_sync_dagster.catalogue import Column, ColumnType, Model
 from canvas_sync_dagster.catalogue.headers import normalize
-from canvas_sync_dagster.warehouse.frames import ROW, Layout, Reject, fields, frame_of, valid
+from canvas_sync_dagster.warehouse.reading.frames import ROW, Layout, Reject, fields, frame_of, valid
 
 
 def raw(layout: Layout) -> Layout:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from canvas_sync_dagster.warehouse.frames import ROW, Reject
+from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject
 
 LARGEST = {"integer": 2**31 - 1, "smallint": 2**15 - 1}
 """Type → its largest value. Ids of another shard have fourteen digits."""

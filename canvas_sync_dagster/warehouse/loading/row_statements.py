@@ -11,8 +11,8 @@ from psycopg.rows import dict_row
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.stamps import STAMPS, seen_by, stamped
-from canvas_sync_dagster.warehouse.target import system_columns
+from canvas_sync_dagster.warehouse.loading.system_columns import SYSTEM_VALUES, assignments, not_observed_after
+from canvas_sync_dagster.warehouse.loading.target import system_columns
 
 
 def read_rows(
@@ -76,9 +76,9 @@ def mark_deleted(
     cursor = connection.execute(
         sql.SQL("update {} t set {} where {} and {}").format(
             sql.Identifier(schema, model.name),
-            stamped(values, system, STAMPS, observed_at),
+            assignments(values, system, SYSTEM_VALUES, observed_at),
             key,
-            seen_by(observed_at, system),
+            not_observed_after(observed_at, system),
         )
     )
     return cursor.rowcount

@@ -12,8 +12,8 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Column, ColumnType
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.keyed import DIGEST
-from canvas_sync_dagster.warehouse.target import Target
+from canvas_sync_dagster.warehouse.loading.target import Target
+from canvas_sync_dagster.warehouse.reading.keyed_blocks import DIGEST
 
 KEYS_AT_ONCE = 500_000
 """Keys that are compared with the table in one piece: 4 MB per column and copy, however many there are. Looking for what

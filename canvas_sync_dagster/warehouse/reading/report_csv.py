@@ -7,11 +7,19 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from canvas_sync_dagster.catalogue import Column, ColumnType, HeaderMatch, Model, match_header
-from canvas_sync_dagster.warehouse.digest import salt
-from canvas_sync_dagster.warehouse.frames import Layout
-from canvas_sync_dagster.warehouse.keyed import PREFER, DigestedBlock, KeyedBlock, ahead, digested, keyed, limited
-from canvas_sync_dagster.warehouse.records import read_blocks, read_header
-from canvas_sync_dagster.warehouse.source import Source, described
+from canvas_sync_dagster.warehouse.reading.digest import salt
+from canvas_sync_dagster.warehouse.reading.frames import Layout
+from canvas_sync_dagster.warehouse.reading.keyed_blocks import (
+    PREFER,
+    DigestedBlock,
+    KeyedBlock,
+    ahead,
+    digested,
+    keyed,
+    limited,
+)
+from canvas_sync_dagster.warehouse.reading.records import read_blocks, read_header
+from canvas_sync_dagster.warehouse.reading.source import Source, described
 
 Opener = Callable[[], BinaryIO]
 

@@ -17,8 +17,8 @@ from typing import Any
 import polars as pl
 
 from canvas_sync_dagster.catalogue import Column, ColumnType
-from canvas_sync_dagster.warehouse.documents import document, is_document
-from canvas_sync_dagster.warehouse.records import LARGEST_RECORD, orderly
+from canvas_sync_dagster.warehouse.reading.documents import document, is_document
+from canvas_sync_dagster.warehouse.reading.records import LARGEST_RECORD, orderly
 
 ROW = "_row"
 """Column with the index of the record that a row came from."""

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from canvas_sync_dagster.catalogue import Column, Model
 from canvas_sync_dagster.errors import ReportContentError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.frames import ROW, Reject, frame_of, text_of, valid
-from canvas_sync_dagster.warehouse.merge import OBSERVED, Merged, Stage
-from canvas_sync_dagster.warehouse.room import with_room
-from canvas_sync_dagster.warehouse.source import LoadCounts, Source, described
-from canvas_sync_dagster.warehouse.target import inspect_target
+from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
+from canvas_sync_dagster.warehouse.loading.target import inspect_target
+from canvas_sync_dagster.warehouse.reading.column_limits import with_room
+from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, frame_of, text_of, valid
+from canvas_sync_dagster.warehouse.reading.source import LoadCounts, Source, described
 
 Row = Mapping[str, object]
 

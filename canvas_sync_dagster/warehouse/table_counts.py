@@ -13,7 +13,7 @@ from canvas_sync_dagster.warehouse.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class TableCounts:
     """What a table holds.
 
     Attributes:
@@ -27,7 +27,7 @@ class Census:
     orphans: Mapping[str, int] = field(default_factory=dict)
 
 
-def take_census(connection: Connection, schema: str, model: Model, models: Mapping[str, Model]) -> Census:
+def count_rows(connection: Connection, schema: str, model: Model, models: Mapping[str, Model]) -> TableCounts:
     """Counts, in one pass: measured on 1.6 million submissions, it takes 1.5 s where one pass per count took 3.1 s."""
     parents = list(model.references(models))
     suspected = sql.SQL("t.missing_since is not null" if has_suspects(connection, schema, model) else "false")
@@ -50,4 +50,4 @@ def take_census(connection: Connection, schema: str, model: Model, models: Mappi
     row = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101 (an aggregate always returns)
     rows, suspects, *orphans = (int(value) for value in row)
-    return Census(rows, suspects, {parent.name: n for (_, parent), n in zip(parents, orphans, strict=True)})
+    return TableCounts(rows, suspects, {parent.name: n for (_, parent), n in zip(parents, orphans, strict=True)})

@@ -12,10 +12,10 @@ import polars as pl
 
 from canvas_sync_dagster.catalogue import Column
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.keyed import DIGEST
-from canvas_sync_dagster.warehouse.merge import Merged, Stage, copy_frame, empty_table
-from canvas_sync_dagster.warehouse.source import Source
-from canvas_sync_dagster.warehouse.target import Target
+from canvas_sync_dagster.warehouse.loading.merge import Merged, Stage, copy_frame, empty_table
+from canvas_sync_dagster.warehouse.loading.target import Target
+from canvas_sync_dagster.warehouse.reading.keyed_blocks import DIGEST
+from canvas_sync_dagster.warehouse.reading.source import Source
 
 
 class Sink(Protocol):
