@@ -1,8 +1,8 @@
-"""Which batch a run belongs to: the one that its tag names, or one that it opens, if a person launched the root job."""
+"""Which batch a run belongs to: the one that its tag names, or one that it opens because a person launched the root job."""
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -15,6 +15,9 @@ from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.options import SyncOptions
 
+RETRY_NUMBER_TAG = "dagster/retry_number"
+"""What Dagster's daemon writes on a run that it launched in place of a failed one."""
+
 
 def run_options(
     context: dg.AssetExecutionContext, code_location: CodeLocation, sync_options: SyncOptionsResource, slug: str
@@ -26,8 +29,7 @@ def run_options(
         SyncUnderWayError: It would be a second sync of its tenant and genre.
     """
     run = context.run
-    steps = {node.name for node in context.job_def.nodes}
-    key = batch_key(context.instance, run, steps, code_location, slug)
+    key = batch_key(context.instance, run, lambda: context.repository_def.get_job(run.job_name), code_location, slug)
     return sync_options.options(
         run_id=run.run_id,
         batch_id=key,
@@ -38,33 +40,54 @@ def run_options(
 
 
 def batch_key(
-    instance: dg.DagsterInstance, run: dg.DagsterRun, steps: Set[str], code_location: CodeLocation, slug: str
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    whole_job: Callable[[], dg.JobDefinition],
+    code_location: CodeLocation,
+    slug: str,
 ) -> str:
-    """Returns the batch of a run; of a run that belongs to none its own id.
+    """Return the batch of a run; for a run that belongs to no batch, its own id.
 
-    The root job that a person launches in the UI, whole, becomes a batch: the sensor then launches the term runs.
+    The whole root job becomes a batch when a person launches it: the sensor then launches the term runs. A root run that
+    is re-executed from failure continues its batch, which is opened again if it was closed. Every op of a run calls this
+    and gets the same answer.
 
     Args:
-        instance: Where the run is.
-        run: Which one.
-        steps: All steps of its job.
+        instance: The Dagster instance of the run.
+        run: The run.
+        whole_job: Returns the job without any selection; called only for root runs that Dagster launched.
         code_location: The tenants.
-        slug: Which of them.
+        slug: The run's tenant.
 
     Raises:
         SyncUnderWayError: Another batch of the tenant and genre is under way.
     """
-    by_hand = run.job_name == f"{slug}__sync_root" and run.remote_job_origin is not None
-    whole = not run.asset_selection and steps <= set(run.step_keys_to_execute or steps)
-    if BATCH_TAG in run.tags or not by_hand or not whole:
-        return run.tags.get(BATCH_TAG, run.run_id)
-    key = f"{slug}:by hand:{run.root_run_id or run.run_id}"
+    key = run.tags.get(BATCH_TAG)
+    launched = run.job_name == f"{slug}__sync_root" and run.remote_job_origin is not None
+    if not launched or (key is not None and run.parent_run_id is None):
+        return key or run.run_id
+    by_person = RETRY_NUMBER_TAG not in run.tags
+    if _is_whole(run, whole_job()) and (by_person or key is None):
+        key = f"{slug}:by hand:{run.run_id if by_person else run.root_run_id or run.run_id}"
+    elif key is None:
+        return run.run_id
     ours = code_location.batches(slug, run.tags.get(GENRE_TAG))
     details = {"trigger": "launch", "options": _asked(run)}
     if begin_batch(instance, ours, key, details, code_location.on_sync) is None:
         raise SyncUnderWayError(slug, ours.tenant.batch_genre)
-    instance.add_run_tags(run.run_id, {BATCH_TAG: key})
+    if run.tags.get(BATCH_TAG) != key:
+        instance.add_run_tags(run.run_id, {BATCH_TAG: key})
     return key
+
+
+def _is_whole(run: dg.DagsterRun, job: dg.JobDefinition) -> bool:
+    """Return whether a run executes all of its job.
+
+    *Materialize all* in Dagster's UI launches a job with a selection: all of its assets, and its checks.
+    """
+    steps = {node.name for node in job.nodes}
+    assets = set(job.asset_layer.executable_asset_keys)
+    return steps <= set(run.step_keys_to_execute or steps) and assets <= (run.asset_selection or assets)
 
 
 def _asked(run: dg.DagsterRun) -> dict[str, Any]:

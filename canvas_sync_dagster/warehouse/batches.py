@@ -43,9 +43,9 @@ class Batch:
 
 
 def open_batch(connection: Connection, schema: str, key: str, genre: str, details: Mapping[str, Any]) -> Batch | None:
-    """Opens a batch, in the caller's transaction; None if one of the genre is open already.
+    """Open a batch, in the caller's transaction; return None if another one of the genre is open.
 
-    Opening the same one again, as a tick does that was interrupted, returns it.
+    An open batch of the same key is returned: an interrupted tick asks again. A closed one is opened again.
     """
     connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"canvas_sync batches {schema}",))
     for batch in open_batches(connection, schema):
@@ -54,6 +54,24 @@ def open_batch(connection: Connection, schema: str, key: str, genre: str, detail
         if batch.genre == genre:
             return None
     metadata = json.dumps({**details, "key": key})
+    if not _reopened(connection, schema, key, metadata):
+        _insert(connection, schema, genre, metadata)
+    return next(batch for batch in open_batches(connection, schema) if batch.key == key)
+
+
+def _reopened(connection: Connection, schema: str, key: str, metadata: str) -> bool:
+    cursor = connection.execute(
+        sql.SQL(
+            "update {table} set status = 'processing', completed_at = null, heartbeat_at = clock_timestamp(), "
+            "updated_at = clock_timestamp(), metadata = metadata || %s::jsonb "
+            "where id = (select max(id) from {table} where metadata->>'key' = %s)"
+        ).format(table=sql.Identifier(schema, TABLE)),
+        (metadata, key),
+    )
+    return cursor.rowcount == 1
+
+
+def _insert(connection: Connection, schema: str, genre: str, metadata: str) -> None:
     connection.execute(
         sql.SQL(
             "insert into {} (status, batch_genre, started_at, heartbeat_at, metadata) "
@@ -61,7 +79,6 @@ def open_batch(connection: Connection, schema: str, key: str, genre: str, detail
         ).format(sql.Identifier(schema, TABLE)),
         (genre, metadata),
     )
-    return next(batch for batch in open_batches(connection, schema) if batch.key == key)
 
 
 def open_batches(connection: Connection, schema: str) -> list[Batch]:
