@@ -22,6 +22,8 @@ from canvas_sync_dagster.errors import (
     NotCanvasError,
 )
 
+LONGEST_NUMBER = 1000
+"""Digits of a whole number that is read as one."""
 WORDS = 300
 """Characters of Canvas's own message that an error repeats."""
 
@@ -34,10 +36,21 @@ def read_json(response: httpx.Response) -> Any:
     """
     if error := error_of(response):
         raise error
+    text = response.text.removeprefix("while(1);")
     try:
-        return json.loads(response.text.removeprefix("while(1);"))
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:
+            # Python refuses to convert a number of more than 4,300 digits; as text it fails its own cell only.
+            return json.loads(text, parse_int=_whole)
     except (ValueError, RecursionError):
         raise _not_canvas(response) from None
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= LONGEST_NUMBER else digits
 
 
 def error_of(response: httpx.Response) -> CanvasError | None:

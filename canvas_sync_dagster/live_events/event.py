@@ -24,7 +24,6 @@ SECRET = re.compile(
 """Canvas's events carry the addresses of the requests that caused them, now and then with a live token in the query."""
 TOKEN = re.compile(r"\b\d{1,8}~[A-Za-z0-9]{20,}")
 """What an access token of Canvas looks like, wherever it stands."""
-LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def redacted(text: str) -> str:
 
 
 def read_time(value: object, default: datetime) -> datetime:
-    """Reads the times that events really carry; one that nobody can read, or that lies in the future, is the default.
+    """Read the times that events really carry; one that cannot be read, or that lies in the future, is the default.
 
     >>> from datetime import UTC, datetime
     >>> read_time("2019-11-05 07:38:00 -0800", datetime(2026, 1, 1, tzinfo=UTC)).isoformat()
@@ -109,7 +108,9 @@ def read_time(value: object, default: datetime) -> datetime:
     text = re.sub(r" ([+-]\d{2}):?(\d{2})$", r"\1:\2", text)
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        # Offsets lead out of Python's calendar: 0001-01-01T00:00:00+14:00 is a day of 1 BC.
+        moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return default
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(moment, default) if default < LATEST else moment
+    return min(moment, default)

@@ -65,7 +65,8 @@ class Plan:
         """Writes it, in the caller's transaction, and returns how many rows changed."""
         written = 0
         for parent, answers in reversed(self.parents):
-            counts = apply_answers(connection, session, parent, answers).counts
+            # A parent that does not fit its table must not fail its children for good.
+            counts = apply_answers(connection, session, parent, answers, keep_rejects=True).counts
             written += counts.inserted + counts.updated
         if self.payloads:
             latest = max(each.latest.time for each in self.payloads)

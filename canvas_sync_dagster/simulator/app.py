@@ -97,6 +97,7 @@ class CanvasApp:
         self.requests: deque[RecordedRequest] = deque(maxlen=REQUESTS_KEPT)
         self.base_url = self.storage_url = ""
         self.storage_saw_authorization = False
+        self.odd_terms: dict[int, dict[str, object]] = {}
         self._token, self._bucket = token, bucket
         self._storage_ids = count(1)
         self._storage_tokens: dict[str, tuple[int, bool]] = {}
@@ -236,6 +237,7 @@ class CanvasApp:
                 "created_at": "2020-01-01T07:00:00Z",
                 "sis_term_id": row["sis_id"],
                 "sis_import_id": None,
+                **self.odd_terms.get(row["id"], {}),
             }
             for row in rows.to_dicts()
         ]

@@ -116,6 +116,10 @@ class SimulatedCanvas:
         """
         self.queue.add(name, content, title or name)
 
+    def spell_term(self, number: int, **fields: object) -> None:
+        """Has the API give fields of a term as they are spelled here: years after 9999, text in place of a time."""
+        self._app.odd_terms[number] = fields
+
     def advance(self, **duration: float) -> None:
         """Moves the clock, by `days=1` and so on; the university changes."""
         self.queue.advance(timedelta(**duration))

@@ -268,15 +268,25 @@ class Applied:
     unasked: int
 
 
-def apply_answers(connection: Connection, session: Session, model: Model, answers: Iterable[Answer]) -> Applied:
-    """Writes what Canvas said, in the caller's transaction, under the ordering rule."""
+def apply_answers(
+    connection: Connection, session: Session, model: Model, answers: Iterable[Answer], *, keep_rejects: bool = False
+) -> Applied:
+    """Writes what Canvas said, in the caller's transaction, under the ordering rule.
+
+    Args:
+        connection: In a transaction.
+        session: The tenant's.
+        model: What the answers are about.
+        answers: Of Canvas.
+        keep_rejects: Whether objects that do not fit their table go to `canvas_sync_rejected_rows`, instead of failing all.
+    """
     given = list(answers)
     found = [(each.observed_at, each) for each in given if each.verdict is Verdict.FOUND and each.observed_at]
     counts = LoadCounts()
     if found:
         source = Source("", max(at for at, _ in found), model.single or model.name, complete=False)
         rows = [{**answer.content, "observed_at": at} for at, answer in found]
-        counts = load_rows(connection, session.schema, model, rows, source, timed=True)
+        counts = load_rows(connection, session.schema, model, rows, source, timed=True, keep_rejects=keep_rejects)
     deleted = 0
     for answer in given:
         if answer.verdict is Verdict.GONE and answer.observed_at is not None:

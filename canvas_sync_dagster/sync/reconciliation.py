@@ -66,7 +66,7 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
         for start in range(0, len(suspects), BATCH):
             answers = ask(session, model, suspects[start : start + BATCH])
             with session.transaction(f"reconciling {model.name}") as connection:
-                applied = apply_answers(connection, session, model, answers)
+                applied = apply_answers(connection, session, model, answers, keep_rejects=True)
                 left = count_suspects(connection, schema, model)
             deleted += applied.deleted
             forbidden += applied.forbidden

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Opener, RejectLimits, Source, enrich_csv, load_csv
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Opener, RejectLimits, Source, enrich_csv, load_csv, load_rows
+from canvas_sync_dagster.warehouse.rejects import OBJECT
 from canvas_sync_dagster.warehouse.state import lock_scopes, read_watermarks
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,7 +65,11 @@ def replay_rejects(url: str, schema: str, model: Model) -> Replay:
                 lock_scopes(connection, schema, [model.name], file.scope)
                 content, lines = _written(file.header, rows)
                 source = replace(_source(connection, schema, model, file), lines=lines)
-                counts = _load(connection, schema, model, extra, partial(io.BytesIO, content), source)
+                if file.header == OBJECT:
+                    objects = [json.loads(raw) for _, raw in rows]
+                    counts = load_rows(connection, schema, model, objects, source, keep_rejects=True, limits=NEVER)
+                else:
+                    counts = _load(connection, schema, model, extra, partial(io.BytesIO, content), source)
                 tried += counts.rows_in_report
                 left += counts.rejected
     return Replay(tried, tried - left, left)
@@ -86,7 +92,7 @@ def _taken(connection: Connection, schema: str, table: str) -> dict[_File, list[
     ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
     files: dict[_File, list[tuple[int, str]]] = defaultdict(list)
     for header, scope, report, number, observed, row, line, raw in connection.execute(query, (table,)).fetchall():
-        alone = int(row) if raw.count('"') % 2 else 0
+        alone = int(row) if header != OBJECT and raw.count('"') % 2 else 0
         files[_File(header, scope, report or "", number, observed or EPOCH, alone)].append((int(line or 0), raw))
     return files
 

@@ -87,7 +87,7 @@ def _published(
 ) -> ModelOutcome:
     schema = session.schema
     assert isinstance(model.feed, RestFeed)  # noqa: S101 (the caller has seen to it)
-    counts = load_rows(connection, schema, model, walked.rows, source)
+    counts = load_rows(connection, schema, model, walked.rows, source, keep_rejects=True)
     absence = mark_missing(
         connection,
         schema,

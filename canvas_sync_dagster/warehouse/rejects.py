@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from psycopg import sql
 
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.reading.frames import Reject
+from canvas_sync_dagster.warehouse.reading.source import Source
+
+OBJECT = "{}"
+"""Header of a reject whose raw text is a JSON object of column → value, as a REST list gave it."""
+
+
+def write_object_rejects(
+    connection: Connection,
+    schema: str,
+    model: str,
+    source: Source,
+    rejects: Iterable[tuple[Reject, Mapping[str, object]]],
+) -> None:
+    """Write rejected rows of a REST list, each with its values as JSON, in the load's transaction."""
+    statement = sql.SQL(
+        "insert into {} (model, scope, report, column_name, reason, raw, source_observed_at, header) "
+        "values (%s, %s, %s, %s, %s, %s, %s, %s)"
+    ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
+    for reject, row in rejects:
+        raw, reason = json.dumps(row, default=str), reject.reason.replace("\0", "\\x00")
+        values = (model, source.scope, source.report, reject.column or None, reason, raw, source.observed_at, OBJECT)
+        connection.execute(statement, values)
 
 
 def write_rejects(

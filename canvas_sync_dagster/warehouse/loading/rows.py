@@ -6,19 +6,30 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from canvas_sync_dagster.catalogue import Column, Model
-from canvas_sync_dagster.errors import ReportContentError
+from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
-from canvas_sync_dagster.warehouse.loading.target import inspect_target
-from canvas_sync_dagster.warehouse.reading.column_limits import with_room
 from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, frame_of, text_of, valid
-from canvas_sync_dagster.warehouse.reading.source import LoadCounts, Source, described
+from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
+from canvas_sync_dagster.warehouse.rejects import write_object_rejects
+from canvas_sync_dagster.warehouse.reading.column_limits import with_room
+from canvas_sync_dagster.warehouse.reading.source import REJECT_LIMITS, LoadCounts, RejectLimits, Source, described
+from canvas_sync_dagster.warehouse.loading.target import inspect_target
 
 Row = Mapping[str, object]
+Unfit = tuple[Reject, Row]
+"""A row that does not fit, and why."""
 
 
 def load_rows(
-    connection: Connection, schema: str, model: Model, rows: Iterable[Row], source: Source, *, timed: bool = False
+    connection: Connection,
+    schema: str,
+    model: Model,
+    rows: Iterable[Row],
+    source: Source,
+    *,
+    timed: bool = False,
+    keep_rejects: bool = False,
+    limits: RejectLimits = REJECT_LIMITS,
 ) -> LoadCounts:
     """Loads objects that REST gave, already under the names of the columns; of several with one key the last counts.
 
@@ -32,39 +43,73 @@ def load_rows(
         source: Where they come from. If it is not `complete`, so that no watermark speaks for its rows, the table keeps
             of equal rows, too, how fresh they are known to be.
         timed: Whether each row has a moment of its own, as `observed_at`, in place of the source's.
+        keep_rejects: Whether rows that do not fit go to `canvas_sync_rejected_rows`, instead of failing the load.
+        limits: Above which number of rejects the source is rejected as a whole.
 
     Raises:
-        ReportContentError: A value does not fit its column.
+        ReportContentError: A value does not fit its column, and rejects are not kept.
+        RejectThresholdError: Too many rows do not fit.
         SchemaError: The table is not as it should be.
     """
     start = time.perf_counter()
     given = list(rows)
     total = Merged()
-    shapes = _by_shape(model, _by_key(model, given, source))
-    for shape, alike in shapes.items():
+    distinct, rejects = _by_key(model, given)
+    keyless = len(rejects)
+    for shape, alike in _by_shape(model, distinct).items():
         columns = [model[name] for name in shape] + ([OBSERVED] if timed else [])
-        total += _merge(connection, schema, model, columns, alike, source)
-    distinct = sum(map(len, shapes.values()))
+        merged, unfit = _merge(connection, schema, model, columns, alike, source)
+        total += merged
+        rejects += unfit
+    _settle(connection, schema, model, source, rejects, keep=keep_rejects, limits=limits, total=len(given))
     return LoadCounts(
         rows_in_report=len(given),
         inserted=total.inserted,
         updated=total.updated,
         unchanged=total.unchanged,
         superseded=total.superseded,
-        duplicates=len(given) - distinct,
+        rejected=len(rejects),
+        duplicates=len(given) - keyless - len(distinct),
         seconds={"merge": time.perf_counter() - start},
     )
 
 
-def _by_key(model: Model, rows: Iterable[Row], source: Source) -> list[Row]:
-    """Lays rows of one key over each other, so that what only an earlier one tells is kept."""
+def _settle(
+    connection: Connection,
+    schema: str,
+    model: Model,
+    source: Source,
+    rejects: Sequence[Unfit],
+    *,
+    keep: bool,
+    limits: RejectLimits,
+    total: int,
+) -> None:
+    """Write the rejects, or refuse the source because of them."""
+    if not rejects:
+        return
+    where, (first, _) = described(model.name, source), rejects[0]
+    if not keep:
+        raise ReportContentError(f"{where}: {first.column}: {first.reason}. Nothing was published.")
+    if len(rejects) >= limits.minimum and len(rejects) > limits.fraction * total:
+        raise RejectThresholdError(
+            f"{where}: {len(rejects)} of {total} rows are unreadable; the first: {first.column}: {first.reason}. "
+            "Nothing was published. Look at the list in Canvas; if its fields have changed, map them anew."
+        )
+    write_object_rejects(connection, schema, model.name, source, rejects)
+
+
+def _by_key(model: Model, rows: Iterable[Row]) -> tuple[list[Row], list[Unfit]]:
+    """Merge rows of one key, so that what only an earlier one tells is kept; returns also those without a key."""
     merged: dict[tuple[str | None, ...], Row] = {}
+    rejects: list[Unfit] = []
     for row in rows:
         key = tuple(text_of(row.get(name)) for name in model.key)
         if lost := [name for name, value in zip(model.key, key, strict=True) if not value]:
-            raise _unfit(model, source, Reject(0, lost[0], "the key is empty"))
-        merged[key] = {**merged.get(key, {}), **row}
-    return list(merged.values())
+            rejects.append((Reject(0, lost[0], "the key is empty"), row))
+        else:
+            merged[key] = {**merged.get(key, {}), **row}
+    return list(merged.values()), rejects
 
 
 def _by_shape(model: Model, rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
@@ -76,20 +121,14 @@ def _by_shape(model: Model, rows: Iterable[Row]) -> dict[tuple[str, ...], list[R
 
 def _merge(
     connection: Connection, schema: str, model: Model, columns: Sequence[Column], rows: Sequence[Row], source: Source
-) -> Merged:
+) -> tuple[Merged, list[Unfit]]:
     timed, content = OBSERVED in columns, [column for column in columns if column is not OBSERVED]
     target = inspect_target(connection, schema, model, {column.name for column in content})
     frame, rejects = valid(frame_of(rows, columns), columns)
     frame, too_large = with_room(frame, target.types)
-    if rejects := [*rejects, *too_large]:
-        raise _unfit(model, source, rejects[0])
+    unfit = [(reject, rows[reject.row]) for reject in (*rejects, *too_large)]
     if source.is_outdated:
-        return Merged(superseded=len(rows))
+        return Merged(superseded=frame.height), unfit
     stage = Stage(connection, target, content, timed=timed)
     stage.add(frame.drop(ROW))
-    return stage.merge_rows(source.observed_at, refresh=not source.complete)
-
-
-def _unfit(model: Model, source: Source, reject: Reject) -> ReportContentError:
-    where = described(model.name, source)
-    return ReportContentError(f"{where}: {reject.column}: {reject.reason}. Nothing was published.")
+    return stage.merge_rows(source.observed_at, refresh=not source.complete), unfit
