@@ -13,7 +13,15 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Opener, RejectLimits, Source, enrich_csv, load_csv, load_rows
+from canvas_sync_dagster.warehouse.loading.load import (
+    LoadCounts,
+    Opener,
+    RejectLimits,
+    Source,
+    enrich_csv,
+    load_csv,
+    load_rows,
+)
 from canvas_sync_dagster.warehouse.rejects import OBJECT
 from canvas_sync_dagster.warehouse.state import lock_scopes, read_watermarks
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from canvas_sync_dagster.catalogue import Column, Model
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, frame_of, text_of, valid
 from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
-from canvas_sync_dagster.warehouse.rejects import write_object_rejects
-from canvas_sync_dagster.warehouse.reading.column_limits import with_room
-from canvas_sync_dagster.warehouse.reading.source import REJECT_LIMITS, LoadCounts, RejectLimits, Source, described
 from canvas_sync_dagster.warehouse.loading.target import inspect_target
+from canvas_sync_dagster.warehouse.reading.column_limits import with_room
+from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, frame_of, text_of, valid
+from canvas_sync_dagster.warehouse.reading.source import REJECT_LIMITS, LoadCounts, RejectLimits, Source, described
+from canvas_sync_dagster.warehouse.rejects import write_object_rejects
 
 Row = Mapping[str, object]
 Unfit = tuple[Reject, Row]
