@@ -16,6 +16,7 @@ from rich.table import Table
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
+from canvas_sync_dagster.redaction import trace
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ class _Group(click.Group):
         except CanvasSyncError as error:
             Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", style="red", markup=False)
             context.exit(2 if isinstance(error, MisconfiguredError) else 1)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            # Python's own stack trace would quote rows.
+            click.echo(trace(error), err=True, nl=False)
+            context.exit(1)
 
 
 class _Lazy(click.Command):

@@ -33,9 +33,18 @@ Messages say what happened, where (tenant, model, term, report), and what to do 
 
 from __future__ import annotations
 
+from canvas_sync_dagster.printable import printable
+
 
 class CanvasSyncError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Args:
+        message: For people; control characters in it are escaped, for it may repeat a text of Canvas.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message)))
 
 
 class MisconfiguredError(CanvasSyncError):

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
+from canvas_sync_dagster.redaction import redact, summary, trace
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.options import SyncOptions, parse_legacy_support
 from canvas_sync_dagster.tenants import parse_duration, parse_updated_after
@@ -151,7 +152,11 @@ class CodeLocation:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Turns our errors into Dagster failures that show one sentence instead of a stack, and are not retried by ops."""
+    """Turn our errors into Dagster failures that show one sentence instead of a stack, and that ops do not retry.
+
+    Dagster stores and prints what an op raises, with everything that led to it. An exception whose text may quote rows,
+    and cannot be changed, is replaced by a failure that has its class and its stack trace alone.
+    """
     try:
         yield
     except CanvasSyncError as error:
@@ -159,4 +164,8 @@ def failures() -> Iterator[None]:
             description=str(error),
             metadata={"error": type(error).__name__, "may_succeed_later": isinstance(error, TransientError)},
             allow_retries=False,
-        ) from error
+        ) from (error if redact(error) else None)
+    except Exception as error:
+        if redact(error):
+            raise
+        raise dg.Failure(description=summary(error), metadata={"trace": trace(error)}) from None

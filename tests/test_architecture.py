@@ -12,19 +12,21 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "canvas_sync_dagster"
 NAME = PACKAGE.name
 
-LEAVES = {"errors", "rhythm", "tenants", "settings", "embedded", "postgres_url"}
+LEAVES = {"errors", "printable", "redaction", "rhythm", "tenants", "settings", "embedded", "postgres_url"}
 """Known to everyone; they know the catalogue at most."""
 
 ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
+    "printable": set(),
+    "errors": {"printable"},
+    "redaction": {"errors", "printable"},
     "rhythm": set(),
     "postgres_url": {"errors"},
-    "catalogue": {"errors"},
+    "catalogue": {"errors", "printable"},
     "embedded": {"errors"},
     "tenants": {"rhythm", "catalogue"},
     "settings": {"errors", "catalogue", "tenants", "postgres_url"},
-    "canvas": {"errors", "catalogue"},
-    "warehouse": {"errors", "catalogue", "postgres_url"},
+    "canvas": {"errors", "printable", "redaction", "catalogue"},
+    "warehouse": {"errors", "printable", "redaction", "catalogue", "postgres_url"},
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
     "live_events": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
     "simulator": {"errors"},

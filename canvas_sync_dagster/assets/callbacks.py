@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from canvas_sync_dagster.redaction import trace
+
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -25,8 +27,8 @@ def tell_of_batch(
         if when == "complete" or (when == "success" and status == "completed"):
             try:
                 function(told)
-            except Exception:
-                log.exception(f"on_sync callback {getattr(function, '__name__', function)} failed")
+            except Exception as error:
+                _log_failure(log, "on_sync", function, error)
 
 
 def tell_of_failure(
@@ -42,5 +44,10 @@ def tell_of_failure(
     for function in callbacks:
         try:
             function(error, tenant=tenant, job_log=job_log, run=run)
-        except Exception:
-            log.exception(f"on_failure callback {getattr(function, '__name__', function)} failed")
+        except Exception as raised:
+            _log_failure(log, "on_failure", function, raised)
+
+
+def _log_failure(log: logging.Logger, event: str, function: Callable[..., object], error: Exception) -> None:
+    # Not log.exception: the logger's own stack trace would quote values, such as PostgreSQL's DETAIL.
+    log.error(f"{event} callback {getattr(function, '__name__', function)} failed:\n{trace(error)}")

@@ -21,6 +21,7 @@ from canvas_sync_dagster.errors import (
     CanvasUnavailableError,
     NotCanvasError,
 )
+from canvas_sync_dagster.printable import quotable
 
 LONGEST_NUMBER = 1000
 """Digits of a whole number that is read as one."""
@@ -109,15 +110,17 @@ def address(url: httpx.URL) -> str:
 
 
 def words(response: httpx.Response) -> str:
-    """Finds Canvas's own words in an answer, whose shape differs from place to place."""
+    """Find Canvas's own message in an answer, whose shape differs from place to place.
+
+    The rest of a body is not repeated: it may hold an object, and so a person's data.
+    """
     if _is_html(response):
         return "a web page"
     try:
         body = json.loads(response.text)
     except (ValueError, RecursionError):
-        return " ".join(response.text.split())[:WORDS]
-    found = _messages(body) or [json.dumps(body)]
-    return "; ".join(found)[:WORDS]
+        return quotable(response.text, WORDS)
+    return quotable("; ".join(_messages(body)), WORDS)
 
 
 def _messages(body: Any) -> list[str]:

@@ -80,13 +80,20 @@ def match_header(
         if normalize(spelling) in first_index
     }
     missing = tuple(column for column in wanted if column not in positions)
+    known = {normalize(spelling) for spellings in (*wanted.values(), ignored) for spelling in spellings}
     if lost := [column for column in required if column in missing]:
         expected = "; ".join(f"{column} as {' or '.join(wanted[column])}" for column in lost)
         raise HeaderContractError(
-            f"{where}: no column for the key ({expected}). Its header is: {shorten(', '.join(clean), SHOWN) or '(empty)'}. "
+            f"{where}: no column for the key ({expected}). {_shown(clean, known)} "
             "Canvas may have renamed or translated it: map it with link_column, or set the token's user to English."
         )
-    known = {normalize(spelling) for spellings in (*wanted.values(), ignored) for spelling in spellings}
     unknown = tuple(name for name in clean if normalize(name) not in known)
     missed = tuple(column for column in missing if column not in optional)
     return HeaderMatch(clean, positions, missed, unknown, tuple(duplicated))
+
+
+def _shown(header: Sequence[str], known: Collection[str]) -> str:
+    """Repeat a header for a message; a first line without any known name may be a student's row, and is not repeated."""
+    if not any(normalize(name) in known for name in header):
+        return f"None of the {len(header)} values in its first line is the name of a known column."
+    return f"Its header is: {shorten(', '.join(header), SHOWN)}."

@@ -14,6 +14,7 @@ from canvas_sync_dagster.errors import ComeAgainError, EventError
 from canvas_sync_dagster.live_events.event import Event
 from canvas_sync_dagster.live_events.inbox import insert_statement, insert_values, lacks_inbox
 from canvas_sync_dagster.postgres_url import ENCODING
+from canvas_sync_dagster.redaction import summary
 
 LOG = logging.getLogger(__name__)
 MOST_WAITING = 2_000
@@ -111,7 +112,7 @@ class Committer:
             return
         except Exception as error:
             # Whatever it was, whoever comes next must find somebody at work.
-            LOG.warning("events of %s are not committed: %s", self._schema, error)
+            LOG.warning("events of %s are not committed: %s", self._schema, summary(error))
             await self._forget()
             _refuse(batch, ComeAgainError("the database does not take events now"))
             return

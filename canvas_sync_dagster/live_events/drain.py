@@ -20,6 +20,7 @@ from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, S
 from canvas_sync_dagster.live_events.inbox import TABLE, Row, claim, ensure_partitions, fail, postpone, settle
 from canvas_sync_dagster.live_events.plan import planned
 from canvas_sync_dagster.live_events.silence import listen
+from canvas_sync_dagster.redaction import message, summary
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.mapping import event_row, shard_of
 from canvas_sync_dagster.sync.session import Session
@@ -144,7 +145,7 @@ class _Batch:
             if not _lies_in_events(error):
                 raise
             if len(rows) == 1:
-                self._fail(rows[0], _told(error), rows[0].done)
+                self._fail(rows[0], summary(error), rows[0].done)
                 return
             middle = len(rows) // 2
             self._apply_or_part(rows[:middle])
@@ -183,7 +184,7 @@ class _Batch:
         try:
             event = live_event(self._session, row, self._models.get(row.name))
         except Exception as error:
-            self._fail(row, _told(error), finished)
+            self._fail(row, summary(error), finished)
             return
         steps = self._steps(row)
         for step in steps:
@@ -198,7 +199,7 @@ class _Batch:
                     raise away.reason from None
                 return
             except Exception as error:
-                problems.append(f"{step.name}: {_told(error)}")
+                problems.append(f"{step.name}: {summary(error)}")
             else:
                 finished.append(step.name)
         if problems:
@@ -246,7 +247,7 @@ class _AwayError(Exception):
 
     def __init__(self, reason: Exception | None = None) -> None:
         self.reason = reason
-        super().__init__(str(reason or "no time is left"))
+        super().__init__(message(reason) if reason else "no time is left")
 
 
 def _lies_in_events(error: Exception) -> bool:
@@ -255,10 +256,6 @@ def _lies_in_events(error: Exception) -> bool:
         in_values = isinstance(error.__cause__, (psycopg.DataError, psycopg.IntegrityError))
         return in_values or isinstance(error, (DataRejectedError, FunctionError))
     return not isinstance(error, (OSError, psycopg.OperationalError))
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def live_event(session: Session, row: Row, model: Model | None) -> LiveEvent:

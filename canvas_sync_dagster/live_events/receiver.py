@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 import time
-import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from canvas_sync_dagster.live_events.health import (
     metrics_text,
 )
 from canvas_sync_dagster.live_events.provenance import Provenance
+from canvas_sync_dagster.redaction import message, summary, trace
 
 LOG = logging.getLogger(__name__)
 PATH = "/canvas_sync/api/v1/live_event"
@@ -173,7 +173,8 @@ class Receiver:
         except TimeoutError:
             pass
         except Exception as error:
-            LOG.error("an event could not be received: %s", _end_of_traceback(error))  # noqa: TRY400 (bounded)
+            # Not LOG.exception: the logger's own stack trace would quote values, and a sender could fill the log.
+            LOG.error("an event could not be received: %s", trace(error)[-LONGEST_LOG:])  # noqa: TRY400
             status, problem = 503, "the receiver failed; see its log"
         self.answers[inbox.tenant if inbox else "", status] += 1
         if status < 300:
@@ -219,7 +220,7 @@ class Receiver:
                 try:
                     inbox.root_account_uuid = await asyncio.to_thread(inbox.learn)
                 except CanvasSyncError as error:
-                    LOG.warning("%s: the uuid of the root account is not known: %s", inbox.tenant, error)
+                    LOG.warning("%s: the uuid of the root account is not known: %s", inbox.tenant, message(error))
             if inbox.root_account_uuid is None:
                 raise ComeAgainError("Canvas does not tell whose events are this tenant's; set root_account_uuid")
 
@@ -246,7 +247,7 @@ class Receiver:
             try:
                 more = await asyncio.to_thread(inbox.drain or (lambda: False))
             except Exception as error:
-                LOG.warning("%s: draining failed, the sensor will go on: %s", inbox.tenant, error)
+                LOG.warning("%s: draining failed, the sensor will go on: %s", inbox.tenant, summary(error))
                 more = False
             more = more or inbox.tenant in self._again
 
@@ -267,11 +268,6 @@ def _org(scope: Scope) -> str:
     except ValueError:
         return ""
     return fields.get("org", [""])[0]
-
-
-def _end_of_traceback(error: Exception) -> str:
-    """Return the last frames of a traceback; a sender must not be able to fill the log."""
-    return "".join(traceback.format_exception(error, limit=-5))[-LONGEST_LOG:]
 
 
 def _path(scope: Scope) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, FunctionError
+from canvas_sync_dagster.redaction import message
 from canvas_sync_dagster.sync.extensions import ApiOverride
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _called(role: str, function: Callable[..., Any], model: Model, row: Row, *ar
         # Such as a 404 that the function's own request got: callers know what it means.
         raise
     except Exception as error:
-        problem = f"raised {type(error).__name__}: {str(error)[:LONGEST_MESSAGE]}{_line_of(error)}"
+        problem = f"raised {type(error).__name__}: {message(error)[:LONGEST_MESSAGE]}{_line_of(error)}"
         raise _error(role, function, model, row, problem) from error
 
 

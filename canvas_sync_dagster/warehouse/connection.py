@@ -14,6 +14,7 @@ from psycopg.pq import TransactionStatus
 
 from canvas_sync_dagster.errors import CanvasSyncError, DatabaseUnavailableError, MisconfiguredError, SchemaError
 from canvas_sync_dagster.postgres_url import ENCODING
+from canvas_sync_dagster.redaction import message, redact
 from canvas_sync_dagster.warehouse.moments import read_any_year
 
 OLDEST_SUPPORTED = 140000
@@ -222,7 +223,9 @@ def _refused(url: str, error: psycopg.Error) -> CanvasSyncError:
 
 @contextmanager
 def explained(url: str, doing: str) -> Iterator[None]:
-    """Turns PostgreSQL's errors into ours, which say what was being done, where, and what to do next.
+    """Turn PostgreSQL's errors into ours, which name what was being done, where, and what to do next.
+
+    PostgreSQL's own error stays the cause, without the row content in its text: whatever prints the chain prints none.
 
     Args:
         url: The database, for its name.
@@ -232,8 +235,9 @@ def explained(url: str, doing: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         where = f"{doing} in {redacted(url)}"
-        said = " ".join(str(error).split())[:1000]
-        raise _explanation(error, where, said) from error
+        explanation = _explanation(error, where, " ".join(message(error).split())[:1000])
+        redact(error)
+        raise explanation from error
 
 
 @contextmanager

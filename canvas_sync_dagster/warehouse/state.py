@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from typing import Any
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.redaction import summary, trace
 from canvas_sync_dagster.warehouse.connection import Connection
 
 TEXT_LIMIT = 20_000
@@ -173,9 +173,7 @@ class JobLog:
 
     def fail(self, connection: Connection, error: BaseException) -> None:
         """Writes how it failed; the caller commits."""
-        trace = "".join(traceback.format_exception(error))[-TEXT_LIMIT:].replace("\0", "\\0")
-        said = f"{type(error).__name__}: {error}"[:TEXT_LIMIT].replace("\0", "\\0")
-        self._end(connection, "error", exception=said, backtrace=trace)
+        self._end(connection, "error", exception=summary(error)[:TEXT_LIMIT], backtrace=trace(error)[-TEXT_LIMIT:])
 
     def _end(self, connection: Connection, status: str, **values: str) -> None:
         columns = {"status": status, **values}

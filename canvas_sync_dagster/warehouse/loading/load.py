@@ -236,7 +236,7 @@ class _Loading:
         sample = ""
         if self._first_reject:
             reject, line = self._first_reject
-            sample = f"; the first: line {line}, {reject.column or 'the record'}: {reject.reason}"
+            sample = f"; the first: line {line}, {reject.column or 'the record'}: {reject.in_messages}"
         raise RejectThresholdError(
             f"{described(self._model.name, self._source)}: {self._rejected} of {self._records} rows are unreadable{sample}. "
             "Nothing was published. Look at the report in Canvas; if its columns have changed, map them anew."
@@ -309,7 +309,7 @@ class _Loading:
         for name in self._key:
             lost = frame.filter(pl.col(name).is_null()).get_column(ROW)
             if len(lost):
-                rejects = rejects + [Reject(int(row), name, "the key is empty") for row in lost]
+                rejects = rejects + [Reject(int(row), name, "the key is empty", "the key is empty") for row in lost]
                 frame = frame.filter(pl.col(name).is_not_null())
         return frame, rejects
 

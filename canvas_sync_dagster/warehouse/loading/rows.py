@@ -90,10 +90,10 @@ def _settle(
         return
     where, (first, _) = described(model.name, source), rejects[0]
     if not keep:
-        raise ReportContentError(f"{where}: {first.column}: {first.reason}. Nothing was published.")
+        raise ReportContentError(f"{where}: {first.column}: {first.in_messages}. Nothing was published.")
     if len(rejects) >= limits.minimum and len(rejects) > limits.fraction * total:
         raise RejectThresholdError(
-            f"{where}: {len(rejects)} of {total} rows are unreadable; the first: {first.column}: {first.reason}. "
+            f"{where}: {len(rejects)} of {total} rows are unreadable; the first: {first.column}: {first.in_messages}. "
             "Nothing was published. Look at the list in Canvas; if its fields have changed, map them anew."
         )
     write_object_rejects(connection, schema, model.name, source, rejects)
@@ -106,7 +106,7 @@ def _by_key(model: Model, rows: Iterable[Row]) -> tuple[list[Row], list[Unfit]]:
     for row in rows:
         key = tuple(text_of(row.get(name)) for name in model.key)
         if lost := [name for name, value in zip(model.key, key, strict=True) if not value]:
-            rejects.append((Reject(0, lost[0], "the key is empty"), row))
+            rejects.append((Reject(0, lost[0], "the key is empty", "the key is empty"), row))
         else:
             merged[key] = {**merged.get(key, {}), **row}
     return list(merged.values()), rejects

@@ -27,7 +27,9 @@ def with_room(frame: pl.DataFrame, types: Mapping[str, str]) -> tuple[pl.DataFra
             continue
         for row, value in frame.filter(~roomy).select(ROW, name).iter_rows():
             advice = f"the column is {kind}; alter it to {'text' if 'char' in kind else 'bigint'}"
-            rejects.append(Reject(row, name, f"{str(value)[:100]!r} does not fit: {advice}"))
+            rejects.append(
+                Reject(row, name, f"{str(value)[:100]!r} does not fit: {advice}", f"the value does not fit: {advice}")
+            )
         frame = frame.filter(roomy.fill_null(value=True))
     return frame, rejects
 

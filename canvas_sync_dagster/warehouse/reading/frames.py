@@ -42,12 +42,14 @@ class Reject:
     Attributes:
         row: Index of the record.
         column: Column that it fails for; empty for the record as a whole.
-        reason: For people.
+        reason: For people; it may quote the value, and is stored with the row and nowhere else.
+        in_messages: The reason as messages and logs repeat it, without any value.
     """
 
     row: int
     column: str
     reason: str
+    in_messages: str = "its reason is in canvas_sync_rejected_rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def _split_one_by_one(records: pl.Series, layout: Layout) -> tuple[pl.DataFrame,
     for row, record in enumerate(records):
         reason, found = _split(record, layout)
         if reason:
-            rejects.append(Reject(row, "", reason))
+            rejects.append(Reject(row, "", reason, reason))
             continue
         rows.append(row)
         for column, (_, index) in zip(values, layout.columns, strict=True):
@@ -207,7 +209,12 @@ def valid(frame: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame,
         for at in bad.get_column(column.name).arg_true():
             value = str(frame.get_column(column.name)[at])[:100]
             rejects.append(
-                Reject(int(frame.get_column(ROW)[at]), column.name, f"{value!r} is not a {column.type.value}")
+                Reject(
+                    int(frame.get_column(ROW)[at]),
+                    column.name,
+                    f"{value!r} is not a {column.type.value}",
+                    f"the value is not a {column.type.value}",
+                )
             )
     wrong = pl.any_horizontal(bad)
     once = {reject.row: reject for reject in reversed(rejects)}

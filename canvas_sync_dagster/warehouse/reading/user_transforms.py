@@ -51,7 +51,8 @@ def through_functions(
             record = dict(zip(reversed(header), reversed(values), strict=True))
             changed = _changed(model, spelled, {c.name: row[c.name] for c in columns}, record)
         except Exception as error:
-            rejects.append(Reject(number, "", f"a function of the mapping failed: {type(error).__name__}: {error}"))
+            failed = f"a function of the mapping failed: {type(error).__name__}"
+            rejects.append(Reject(number, "", f"{failed}: {error}", failed))
             continue
         if changed is not None:
             kept.append({**{name: row[name] for name in frame.columns if name not in changed}, **changed})
@@ -100,5 +101,5 @@ def _checked(
     )
     places = checked.get_column(ROW)
     numbers = beside.get_column(ROW)
-    moved = [Reject(int(numbers[each.row]), each.column, each.reason) for each in rejects]
+    moved = [replace(each, row=int(numbers[each.row])) for each in rejects]
     return pl.concat([beside[places.to_list()], checked.drop(ROW)], how="horizontal").select(like.columns), moved
