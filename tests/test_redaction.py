@@ -12,6 +12,7 @@ import polars as pl
 import psycopg
 import pydantic
 import pytest
+from dagster._utils.error import serializable_error_info_from_exc_info
 
 from canvas_sync_dagster.catalogue.headers import match_header
 from canvas_sync_dagster.errors import CanvasSyncError, HeaderContractError
@@ -91,7 +92,7 @@ QUOTING: list[Callable[[], object]] = [
     lambda: Person.model_validate({"born": PLANTED}),
     lambda: json.loads(f"{{{PLANTED}"),
     lambda: int(PLANTED),
-    lambda: {}[PLANTED],
+    lambda: dict[str, str]()[PLANTED],
     lambda: date.fromisoformat(PLANTED),
 ]
 
@@ -115,8 +116,8 @@ def test_what_a_library_quotes_reaches_no_stack_trace_and_no_event_of_dagster(qu
 
 def _printed(error: BaseException) -> Iterator[str]:
     """What Dagster stores and prints of an exception."""
-    from dagster._utils.error import serializable_error_info_from_exc_info
 
+    assert error.__traceback__ is not None
     yield serializable_error_info_from_exc_info((type(error), error, error.__traceback__)).to_string()
     if isinstance(error, dg.Failure):
         yield f"{error.description} {error.metadata}"

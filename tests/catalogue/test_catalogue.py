@@ -67,7 +67,8 @@ def test_spelling_is_forgiven_and_the_first_of_two_columns_counts() -> None:
 
 def test_a_missing_key_says_which_header_was_expected_and_what_was_found() -> None:
     with pytest.raises(HeaderContractError, match=r"courses\.csv.*canvas_course_id.*id_de_curso"):
-        match_header(["id_de_curso"], {"canvas_id": ("canvas_course_id",)}, required=["canvas_id"], where="courses.csv")
+        wanted = {"canvas_id": ("canvas_course_id",), "name": ("long_name",)}
+        match_header(["id_de_curso", "long_name"], wanted, required=["canvas_id"], where="courses.csv")
 
 
 @pytest.mark.parametrize(
