@@ -15,6 +15,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
+from types import TracebackType
 
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.printable import printable
@@ -57,7 +58,8 @@ def message(error: BaseException) -> str:
         return str(error)
     if _library(error) in {"psycopg", "psycopg_binary"}:
         return _of_postgres(error)
-    if isinstance(error, HARMLESS) or _library(error) in HARMLESS_LIBRARIES or _is_users_own(error):
+    harmless = isinstance(error, HARMLESS) or _library(error) in HARMLESS_LIBRARIES or _names_a_constant(error)
+    if harmless or _is_users_own(error):
         return printable(str(error))
     return WITHHELD
 
@@ -114,15 +116,28 @@ def _is_users_own(error: BaseException) -> bool:
     """
     if _library(error) in QUOTING_LIBRARIES:
         return False
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
+    last = _raised_at(error)
     if last is None:
         return False
     module = str(last.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
     if module in {OURS, *QUOTING_LIBRARIES} or (module != "__main__" and module in sys.stdlib_module_names):
         return False
     return last.tb_frame.f_code.co_code[last.tb_lasti] == RAISE
+
+
+def _names_a_constant(error: BaseException) -> bool:
+    """Return whether a KeyError repeats a name that the code spells, as `row["emial"]` does, or a Canvas id."""
+    last = _raised_at(error)
+    if type(error) is not KeyError or not error.args or last is None:
+        return False
+    return isinstance(error.args[0], int) or error.args[0] in last.tb_frame.f_code.co_consts
+
+
+def _raised_at(error: BaseException) -> TracebackType | None:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last
 
 
 def _of_postgres(error: BaseException) -> str:

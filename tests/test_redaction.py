@@ -77,10 +77,10 @@ def test_a_copy_names_the_line(connection: psycopg.Connection[Any], database_url
     assert "Planted" not in trace(caught.value)
 
 
-def test_a_date_that_python_cannot_hold_is_not_quoted(connection: psycopg.Connection[Any], database_url: str) -> None:
+def test_a_value_that_python_cannot_hold_is_not_quoted(connection: psycopg.Connection[Any], database_url: str) -> None:
     with pytest.raises(CanvasSyncError) as caught, explained(database_url, "reading"):
-        connection.execute("select make_date(%s, 1, 1)", (20200 + 5,)).fetchone()
-    assert "20205" not in trace(caught.value)
+        connection.execute("select make_interval(years => %s)", (20205 * 1000,)).fetchone()
+    assert "20205" not in message(caught.value) + repr(caught.value.__cause__)
 
 
 class Person(pydantic.BaseModel):
@@ -129,6 +129,13 @@ def test_a_users_own_words_stay() -> None:
     assert summary(caught.value) == "ValueError: no such department"
     assert redact(caught.value)
     assert 'raise ValueError("no such department")' in trace(caught.value)
+
+
+def test_a_key_that_the_code_spells_is_named() -> None:
+    for function in (lambda: dict[str, str]()["emial"], lambda: dict[int, str]()[1002]):
+        with pytest.raises(KeyError) as caught:
+            function()
+        assert message(caught.value) in {"'emial'", "1002"}
 
 
 def test_errors_of_the_network_and_of_types_stay() -> None:

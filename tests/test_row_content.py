@@ -25,8 +25,8 @@ from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.event_bodies import global_id
 from canvas_sync_dagster.simulator.events import event
 from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.load import Source, load_csv
-from canvas_sync_dagster.warehouse.rows import load_rows
+from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
+from canvas_sync_dagster.warehouse.loading.rows import load_rows
 from tests.fix_canvas import session_of, tenant_of
 from tests.live_events.test_drain import put_and_drain
 
