@@ -19,7 +19,7 @@ from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
 from canvas_sync_dagster.assets.specs import GENRE_TAG, TENANT_TAG, asset_key
 from canvas_sync_dagster.catalogue import BUILT_IN, Model, RestFeed
-from canvas_sync_dagster.catalogue.declared import Declared, as_parameters, declared_table
+from canvas_sync_dagster.catalogue.declared import Declared, declared_table, report_parameters
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events.handlers import EventHandlers, Handler, ModelHandler
@@ -183,7 +183,7 @@ class CanvasSync:
 
         Args:
             name: Canvas's name of the report.
-            params: What is asked of it.
+            params: Its parameters. Lists and mappings are sent as Canvas reads them, and None omits a parameter.
             deps: Models, custom reports or steps that come before it.
             per_term: Whether it is asked term by term.
             updated_after: Whether it can be limited to what changed.
@@ -196,7 +196,7 @@ class CanvasSync:
                 CustomReport(
                     name,
                     processor,
-                    as_parameters(params or {}),
+                    report_parameters(params or {}, f"report {name}", per_term=per_term, updated_after=updated_after),
                     self._all_known(deps, "deps"),
                     per_term,
                     updated_after,
@@ -226,7 +226,7 @@ class CanvasSync:
             model: Name of the table and the asset.
             key: Columns of the table that tell rows apart.
             columns: Header → column, or `{"name": …, "type": …}`.
-            params: What is asked of the report.
+            params: Parameters of the report, as for `report`.
             per_term: Whether it is asked term by term.
             updated_after: Whether it can be limited to what changed.
             deps: Models, custom reports or steps that come before it.

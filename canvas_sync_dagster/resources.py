@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 from pydantic import Field
 
-from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue import BUILT_IN, Model
+from canvas_sync_dagster.catalogue.overrides import refuse_parameters
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
 from canvas_sync_dagster.redaction import redact, summary, trace
 from canvas_sync_dagster.settings import Settings
@@ -44,6 +45,9 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     report_max_tries: int | None = Field(None, description="how often it is started, 1 to 100")
     legacy_support: str = Field(
         "all", description="whose rows go to the functions given by row_by_row: all, none, or a comma list of models"
+    )
+    params: dict[str, Any] = Field(
+        {}, description="model → parameters of its report, over those of the settings: {users: {created_by_sis: true}}"
     )
     accept_shrinkage: bool = Field(
         False, description="true after a person has seen that a report may be so much shorter"
@@ -84,6 +88,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             report_max_tries=self.report_max_tries,
             legacy_support=parse_legacy_support(self.legacy_support),
             accept_shrinkage=self.accept_shrinkage,
+            params=_parsed_params(self.params),
             genre=genre,
             batch_id=batch_id,
             run_id=run_id,
@@ -99,6 +104,21 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise SettingError(
                 "the tag canvas_sync/mode", "there is no such mode", allowed=allowed, value=tag
             ) from None
+
+
+def _parsed_params(given: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    known = {model.name: model for model in BUILT_IN}
+    for name, each in given.items():
+        where, allowed = f"sync_options.params.{name}", "{parameter: value}"
+        if name not in known:
+            raise SettingError(where, "there is no such model", allowed=", ".join(known))
+        if not isinstance(each, dict):
+            raise SettingError(where, "expected a mapping", allowed=allowed)
+        try:
+            refuse_parameters(known[name], each)
+        except ValueError as error:
+            raise SettingError(where, str(error), allowed=allowed) from None
+    return given
 
 
 def _parsed(name: str, value: str | None, parse: Callable[[object], T], allowed: str) -> T | None:

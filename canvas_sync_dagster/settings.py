@@ -237,7 +237,7 @@ def _secret(variables: Mapping[str, str], name: str, sizes: set[int]) -> bytes |
 
 
 def _overrides(variables: Mapping[str, str], *, connection: bool) -> dict[str, str]:
-    names = [name for name in TenantSettings.model_fields if name not in {"slug", "schema_name", "genres"}]
+    names = [name for name in TenantSettings.model_fields if name not in {"slug", "schema_name", "genres", "params"}]
     wanted = [name for name in names if connection or name not in CONNECTION]
     # An empty variable is an unset one: compose files and CI systems write them so.
     return {name: variables[key] for name in wanted if variables.get(key := PREFIX + name.upper(), "").strip()}

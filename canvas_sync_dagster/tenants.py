@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
+from canvas_sync_dagster.catalogue.overrides import refuse_parameters
 from canvas_sync_dagster.rhythm import FullSyncEvery
 
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -147,6 +148,9 @@ class TenantSettings(Policy):
     schema_name: str | None = Field(None, alias="schema", description="a name of at most 63 characters")
     batch_genre: str = Field("default", description="any name")
     genres: Mapping[str, Genre] = Field({}, description="genre → what its syncs do differently, and their schedule")
+    params: Mapping[str, Mapping[str, Any]] = Field(
+        {}, description="model → parameters of its report; those that the sync sets itself are refused"
+    )
     provisioning_report: Literal["auto", "proservices_provisioning_csv", "provisioning_csv"] = Field(
         "auto", description="proservices_provisioning_csv, provisioning_csv, or auto"
     )
@@ -210,6 +214,21 @@ class TenantSettings(Policy):
                 raise ValueError(f"{name} is the tenant's own batch_genre already")
             if "all" not in own and (lost := [each for each in genre.models if each not in {"all", *own}]):
                 raise ValueError(f"{name} has the models {', '.join(lost)}, which the tenant itself does not sync")
+        return value
+
+    @field_validator("params")
+    @classmethod
+    def _params(cls, value: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+        known = {model.name: model for model in BUILT_IN}
+        for name, given in value.items():
+            if name not in known:
+                raise ValueError(
+                    f"there is no model {name}; parameters of your own reports belong to their registration"
+                )
+            try:
+                refuse_parameters(known[name], given)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         return value
 
     @field_validator("schema_name")

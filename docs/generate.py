@@ -199,7 +199,9 @@ def settings_page() -> str:
     inherited = Policy.model_fields
     own = [name for name in TenantSettings.model_fields if name not in inherited]
     for name in (*own, *inherited):
-        variable = {"slug": f"`{PREFIX}TENANT`", "schema_name": "", "genres": ""}.get(name, f"`{PREFIX}{name.upper()}`")
+        variable = {"slug": f"`{PREFIX}TENANT`", "schema_name": "", "genres": "", "params": ""}.get(
+            name, f"`{PREFIX}{name.upper()}`"
+        )
         field = TenantSettings.model_fields[name]
         lines.append(f"| {variable} | `{field.alias or name}` | {_default(field)} | {_allowed(field)} |")
     shared = [

@@ -74,6 +74,41 @@ def test_a_custom_report_is_an_asset_like_any_other(
     ) == [("118",)]
 
 
+def test_parameters_of_a_custom_report_are_sent_as_canvas_reads_them(
+    sync: CanvasSync, instance: dg.DagsterInstance, canvas: SimulatedCanvas
+) -> None:
+    canvas.add_report("x_csv", "a\n1\n")
+    given = {"none": None, "ids": [1, 2], "range": {"from": datetime(2026, 1, 1, tzinfo=UTC)}, "flag": False}
+
+    @sync.report("x_csv", params=given)
+    def mine(report: Any, context: Any) -> None:
+        assert report.parameters["ids"] == ["1", "2"]
+
+    run(sync, instance, "sync_root")
+    (asked,) = [each.parameters for each in canvas.queue.reports.values() if each.name == "x_csv"]
+    assert asked == {"ids": ["1", "2"], "range": {"from": "2026-01-01T00:00:00Z"}, "flag": "false"}
+
+
+def test_run_config_gives_parameters_to_a_built_in_report(
+    sync: CanvasSync, instance: dg.DagsterInstance, canvas: SimulatedCanvas
+) -> None:
+    def run_with(params: dict[str, Any]) -> dg.ExecuteInProcessResult:
+        job = sync.definitions().resolve_job_def("canvas__sync_root")
+        config = {"resources": {"sync_options": {"config": {"params": params}}}}
+        return job.execute_in_process(
+            instance=instance,
+            run_config=config,
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey(["canvas", "users"])],
+        )
+
+    assert metadata(run_with({"users": {"created_by_sis": True}}), "users")["mode"] == "full"
+    assert [each.parameters.get("created_by_sis") for each in canvas.queue.reports.values()] == ["true"]
+    failed = run_with({"users": {"updated_after": "2026-01-01"}})
+    errors = [str(event.step_failure_data.error) for event in failed.get_step_failure_events()]
+    assert any("sync_options.params.users: the sync sets the parameter updated_after itself" in each for each in errors)
+
+
 def test_frames_are_read_block_by_block_and_an_empty_report_has_one(
     tmp_path: Path,
 ) -> None:
@@ -290,6 +325,10 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
         (lambda sync: sync.subscribe("user_craeted"), "user_craeted.*user_created"),
         (lambda sync: sync.live_event_handler("CourseUpdated"), "CourseUpdated.*course_updated"),
         (lambda sync: sync.subscribe(print), "parentheses|names of events"),
+        (lambda sync: sync.report("r", params={"locale": "x"})(print), "report r: params: .*locale itself"),
+        (lambda sync: sync.report("r", params={"enrollment_term_id": 1}, per_term=True)(print), "enrollment_term_id"),
+        (lambda sync: sync.report("r", params={"a": {"b": object()}})(print), "a.b is of type object"),
+        (lambda sync: sync.mapping("users").params(courses=True) and sync.models, "the parameter courses itself"),
         (lambda sync: sync.insert(after="users")(lambda context: None), "<lambda>.*name="),
         (lambda sync: sync.report("r", asset="my report")(print), "Dagster takes no such name"),
         (lambda sync: sync.api("users", fields={"bioo": "bio"}) or sync.definitions(), "bioo.*login_id"),

@@ -180,6 +180,33 @@ def test_a_wrong_genre_is_named_with_its_place(tmp_path: Path, genres: str, said
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ("{userz: {x: 1}}", "tenants.canvas.params is {'userz': {'x': 1}}: there is no model userz"),
+        ("{users: {updated_after: 2026-01-01}}", "users: the sync sets the parameter updated_after itself"),
+        ("{terms: {x: 1}}", "terms is read over REST"),
+        ("{users: 5}", "tenants.canvas.params is {'users': 5}"),
+    ],
+)
+def test_a_wrong_parameter_of_a_report_is_named(tmp_path: Path, params: str, said: str) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text(f"tenants: {{canvas: {{params: {params}}}}}")
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environment({}, directory=tmp_path)
+    assert said in str(caught.value)
+
+
+def test_parameters_of_reports_are_read_per_tenant_and_per_mapping(tmp_path: Path) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text(
+        "tenants: {canvas: {params: {users: {created_by_sis: true}}}}\n"
+        "mappings: {submissions: {params: {include_all_except: [comments]}}}"
+    )
+    settings = Settings.from_environment({}, directory=tmp_path)
+    assert settings.tenant().params == {"users": {"created_by_sis": True}}
+    (submissions,) = [model for model in settings.models() if model.name == "submissions"]
+    assert submissions.parameters == {"include_all_except": ["comments"]}
+
+
 def test_a_wrong_item_of_a_list_is_told_with_its_setting(tmp_path: Path) -> None:
     (tmp_path / "canvas_sync.yaml").write_text("tenants: {canvas: {models: [users, 5]}}")
     with pytest.raises(SettingError, match=r"tenants\.canvas\.models is \['users', 5\]: .* Allowed: all, or a list of"):

@@ -10,7 +10,7 @@ from canvas_sync_dagster.assets.metadata import materialization
 from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
-from canvas_sync_dagster.sync.plan import ReportGroup
+from canvas_sync_dagster.sync.plan import ReportGroup, requested
 from canvas_sync_dagster.tenants import TenantSettings
 
 
@@ -60,13 +60,17 @@ def report_asset(
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if group.term_scoped else ""
             in_run = set(context.job_def.asset_layer.executable_asset_keys)
-            following = [(each, names) for each in later if (names := _selected(in_run, tenant.slug, each))]
-            outcome = sync_report(session, group, selected, scope, options, tell=context.log.info, following=following)
-        for name, why in outcome.skipped.items():
-            context.log.warning(f"{tenant.slug}/{name} is skipped: {why}")
-        for each in outcome.models:
-            yield materialization(tenant, outcome, each, options.batch_id)
-            yield from check_results(tenant.slug, each, context.selected_asset_check_keys)
+            following = [(each, _selected(in_run, tenant.slug, each)) for each in later]
+            # One report, unless models of the group have parameters of their own.
+            reports = requested([(group, selected)], options.over(session.tenant).params)
+            for place_in_op, (part, names) in enumerate(reports):
+                ahead = [*reports[place_in_op + 1 :], *following]
+                outcome = sync_report(session, part, names, scope, options, tell=context.log.info, following=ahead)
+                for name, why in outcome.skipped.items():
+                    context.log.warning(f"{tenant.slug}/{name} is skipped: {why}")
+                for each in outcome.models:
+                    yield materialization(tenant, outcome, each, options.batch_id)
+                    yield from check_results(tenant.slug, each, context.selected_asset_check_keys)
 
     return report
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import httpx
 import stamina
@@ -39,6 +40,7 @@ CLOCK_STEP = 5.0
 """Seconds by which a reading of Canvas's clock may be late; one that is later still means that a clock was set."""
 
 Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Canvas:
@@ -138,13 +140,19 @@ class Canvas:
             yield from _objects(read_json(response), envelope, url)
             url = next_page(response, self.base_url)
 
-    def post(self, path: str, form: Mapping[str, str]) -> Any:
+    def post(self, path: str, form: Parameters = ()) -> Any:
         """Posts a form once and returns the JSON; it is never repeated.
+
+        Args:
+            path: Below `/api/v1`.
+            form: Fields of the form. A field that occurs several times, such as `ids[]`, needs pairs.
 
         Raises:
             CanvasError: Canvas refused, or its answer was lost: then it may have done it all the same.
         """
-        return read_json(self.request("POST", self.url(path), data=form))
+        pairs = list(form.items()) if isinstance(form, Mapping) else list(form)
+        body = {"content": urlencode(pairs), "headers": FORM} if pairs else {}
+        return read_json(self.request("POST", self.url(path), **body))
 
     def put(self, path: str) -> Any:
         """Puts nothing, which triggers an action, and returns the JSON."""

@@ -7,8 +7,9 @@ that Canvas is still compiling instead of starting another.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ from canvas_sync_dagster.canvas.lifecycle import (
     Wait,
     next_step,
 )
+from canvas_sync_dagster.catalogue.parameters import ADDED_BY_CANVAS, Parameters, form
 from canvas_sync_dagster.errors import (
     CanvasError,
     CanvasNotFoundError,
@@ -48,8 +50,6 @@ STALE_AFTER = timedelta(hours=1)
 """Age from which a finished report that nobody loaded is left alone: whoever runs again wants fresher rows than that."""
 POST_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0)
 """Seconds between looking for a report whose answer was lost and asking again; a gateway's hiccup is over by then."""
-SERVER_KEYS = {"extra_text", "locale"}
-"""Parameters that Canvas adds to ours."""
 INDEX_PAGES = 300
 """Reports of one kind that are looked through for a lost one; the newest come first."""
 
@@ -73,13 +73,13 @@ E = TypeVar("E", bound=Entry)
 class Ledger(Protocol[E]):
     """Remembers started reports; see `canvas_sync_dagster.warehouse.ledger.ReportLedger`."""
 
-    def lock(self, report: str, parameters: Mapping[str, str]) -> AbstractContextManager[None]: ...
-    def find_alive(self, report: str, parameters: Mapping[str, str]) -> E | None: ...
+    def lock(self, report: str, parameters: Parameters) -> AbstractContextManager[None]: ...
+    def find_alive(self, report: str, parameters: Parameters) -> E | None: ...
     def known_canvas_ids(self, report: str) -> set[int]: ...
     def open(
         self,
         report: str,
-        parameters: Mapping[str, str],
+        parameters: Parameters,
         *,
         tries: int,
         first_requested_at: datetime,
@@ -141,7 +141,7 @@ class ReportDriver(Generic[E]):
         self._tell = tell
         self._sleep = sleep
 
-    def order(self, report: str, parameters: Mapping[str, str]) -> None:
+    def order(self, report: str, parameters: Parameters) -> None:
         """Starts a report that will be obtained later, unless one like it is under way.
 
         Raises:
@@ -152,7 +152,7 @@ class ReportDriver(Generic[E]):
     def obtain(
         self,
         report: str,
-        parameters: Mapping[str, str],
+        parameters: Parameters,
         directory: Path,
         *,
         meanwhile: Callable[[], None] = lambda: None,
@@ -202,14 +202,14 @@ class ReportDriver(Generic[E]):
                         "say how long and how often it is tried."
                     )
 
-    def _find_or_start(self, report: str, parameters: Mapping[str, str]) -> tuple[E, bool]:
+    def _find_or_start(self, report: str, parameters: Parameters) -> tuple[E, bool]:
         with self._ledger.lock(report, parameters):
             entry = self._recovered(report, parameters, self._ledger.find_alive(report, parameters))
             if entry is not None:
                 return entry, True
             return self._start(report, parameters, tries=1, first_requested_at=_now()), False
 
-    def _recovered(self, report: str, parameters: Mapping[str, str], entry: E | None) -> E | None:
+    def _recovered(self, report: str, parameters: Parameters, entry: E | None) -> E | None:
         """Returns an entry that can still be loaded, or None; one without Canvas's id is looked for in its index."""
         if entry is None:
             return None
@@ -226,7 +226,7 @@ class ReportDriver(Generic[E]):
         return entry
 
     def _start_again(
-        self, report: str, parameters: Mapping[str, str], entry: E, reason: str, *, tries: int, since: datetime
+        self, report: str, parameters: Parameters, entry: E, reason: str, *, tries: int, since: datetime
     ) -> tuple[E, bool]:
         self._abandon(report, entry, reason)
         with self._ledger.lock(report, parameters):
@@ -236,7 +236,7 @@ class ReportDriver(Generic[E]):
                 return other, True
             return self._start(report, parameters, tries=tries, first_requested_at=since), False
 
-    def _start(self, report: str, parameters: Mapping[str, str], *, tries: int, first_requested_at: datetime) -> E:
+    def _start(self, report: str, parameters: Parameters, *, tries: int, first_requested_at: datetime) -> E:
         now = _now()
         entry = self._ledger.open(
             report,
@@ -255,11 +255,11 @@ class ReportDriver(Generic[E]):
             raise
         return self._ledger.started(entry, number)
 
-    def _post(self, report: str, parameters: Mapping[str, str], entry: E) -> int:
-        form = {f"parameters[{name}]": value for name, value in parameters.items()}
+    def _post(self, report: str, parameters: Parameters, entry: E) -> int:
+        pairs = form(parameters)
         for pause in POST_PAUSES:
             try:
-                return self._posted(report, parameters, form)
+                return self._posted(report, parameters, pairs)
             except TransientError as error:
                 # The answer is lost; Canvas may have done it all the same, and a second POST would do it twice.
                 self._tell(f"the answer to starting {report} was lost ({error}); it is looked for")
@@ -267,11 +267,11 @@ class ReportDriver(Generic[E]):
                 lost = self._lost_report(report, parameters, entry)
                 if lost is not None:
                     return lost
-        return self._posted(report, parameters, form)
+        return self._posted(report, parameters, pairs)
 
-    def _posted(self, report: str, parameters: Mapping[str, str], form: Mapping[str, str]) -> int:
+    def _posted(self, report: str, parameters: Parameters, pairs: Sequence[tuple[str, str]]) -> int:
         try:
-            return Status.parse(self._canvas.post(self._path(report), form)).id
+            return Status.parse(self._canvas.post(self._path(report), pairs)).id
         except ValueError as error:
             raise NotCanvasError(f"starting {report}: {error}. Check CANVAS_SYNC_BASE_URL.") from None
         except CanvasNotFoundError as error:
@@ -282,7 +282,7 @@ class ReportDriver(Generic[E]):
         except CanvasRequestError as error:
             raise CanvasRequestError(f"Canvas does not start {report} ({_spelled(parameters)}): {error}") from error
 
-    def _lost_report(self, report: str, parameters: Mapping[str, str], entry: E) -> int | None:
+    def _lost_report(self, report: str, parameters: Parameters, entry: E) -> int | None:
         """Finds in Canvas's index a report that was asked for and whose answer never came."""
         known = self._ledger.known_canvas_ids(report)
         since = entry.canvas_requested_at - CLOCK_SLACK
@@ -354,27 +354,35 @@ def available_reports(canvas: Canvas) -> dict[str, str]:
     }
 
 
-def comparable(parameters: Any) -> dict[str, str]:
+def comparable(parameters: Any) -> dict[str, Any]:
     """Folds parameters so that ours compare with what Canvas made of them.
 
     >>> comparable({"users": True, "extra_text": "Term: All Terms; "}) == comparable({"users": "1"})
     True
+    >>> comparable({"ids": [1, 2]}) == comparable({"ids": ["1", "2"]}) != comparable({"ids": ["2", "1"]})
+    True
     """
-    truths = {"true": "true", "1": "true", "false": "false", "0": "false"}
     given = parameters if isinstance(parameters, Mapping) else {}
-    return {
-        str(name): truths.get(str(value).lower(), str(value))
-        for name, value in given.items()
-        if name not in SERVER_KEYS
-    }
+    return {str(name): _folded(value) for name, value in given.items() if name not in ADDED_BY_CANVAS}
+
+
+def _folded(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _folded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_folded(each) for each in value]
+    truths = {"true": "true", "1": "true", "false": "false", "0": "false"}
+    return truths.get(str(value).lower(), str(value))
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _spelled(parameters: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in parameters.items())
+def _spelled(parameters: Parameters) -> str:
+    return ", ".join(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in parameters.items()
+    )
 
 
 def _line(report: str, entry: Entry, seen: Seen) -> str:

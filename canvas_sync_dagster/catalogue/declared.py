@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from canvas_sync_dagster.catalogue.model import SYSTEM_COLUMNS, Column, ColumnType, Model, ReportFeed
 from canvas_sync_dagster.catalogue.overrides import column_type
+from canvas_sync_dagster.catalogue.parameters import ADDED_BY_CANVAS, encoded, refuse_owned
 from canvas_sync_dagster.errors import SettingError
 
 STATE_PREFIX = "canvas_sync_"
 """How our own tables in a tenant's schema begin."""
+
+TERM = ("enrollment_term_id", "enrollment_term")
+ALLOWED = "texts, numbers, true, false, dates, lists and mappings of them; None omits a parameter"
 
 Declared = str | Mapping[str, str]
 """A column, or its name and type."""
@@ -43,10 +48,11 @@ def declared_table(
         raise SettingError(f"{where}: columns", "it is there already", allowed="a name of its own", value=taken[0])
     if lost := [each for each in key if each not in names] or ([""] if not key else []):
         raise SettingError(f"{where}: key", "there is no such column", allowed=", ".join(names), value=lost[0])
+    asked = report_parameters(parameters, where, per_term=per_term, updated_after=updated_after)
     return Model(
         name=name,
         columns=made,
-        feed=ReportFeed(report, as_parameters(parameters), takes_updated_after=updated_after),
+        feed=ReportFeed(report, asked, takes_updated_after=updated_after),
         key=tuple(key),
         term_scoped=per_term,
         parents=tuple(parents),
@@ -54,13 +60,20 @@ def declared_table(
     )
 
 
-def as_parameters(given: Mapping[str, object]) -> dict[str, str]:
-    """Writes what is asked of a report as Canvas reads it.
+def report_parameters(
+    given: Mapping[str, object], where: str, *, per_term: bool, updated_after: bool
+) -> dict[str, Any]:
+    """Encode the parameters of a report of the user's own.
 
-    >>> as_parameters({"include_deleted": True, "limit": 5})
-    {'include_deleted': 'true', 'limit': '5'}
+    Raises:
+        SettingError: The sync sets one of them itself, or a value has no form that Canvas reads.
     """
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+    owned = {*ADDED_BY_CANVAS, *(TERM if per_term else ()), *(("updated_after",) if updated_after else ())}
+    try:
+        refuse_owned(given, owned)
+        return encoded(given)
+    except ValueError as error:
+        raise SettingError(f"{where}: params", str(error), allowed=ALLOWED) from None
 
 
 def _column(header: str, given: Declared, where: str, key: Sequence[str]) -> Column:

@@ -111,7 +111,7 @@ class ReportFeed:
     """
 
     report: str
-    parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     takes_updated_after: bool = True
     assumed_header: bool = False
     prefer: str | None = None
@@ -190,6 +190,7 @@ class Model:
         events: Live events about it.
         carries: Models whose rows change with a row of this one: (child, its column that points here, shared column).
         alterations: Functions that change each row of a report (column → value). A function returns None to omit the row.
+        parameters: Parameters that the user adds to the model's report.
     """
 
     name: str
@@ -205,6 +206,7 @@ class Model:
     events: Events | None = None
     carries: tuple[tuple[str, str, str], ...] = ()
     alterations: tuple[Callable[[dict[str, Any]], dict[str, Any] | None], ...] = ()
+    parameters: Mapping[str, object] = field(default_factory=lambda: NOTHING)
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]

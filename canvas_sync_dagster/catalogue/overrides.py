@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from canvas_sync_dagster.catalogue.headers import normalize
-from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model, RestFeed, singular
+from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model, ProvisioningFeed, RestFeed, singular
+from canvas_sync_dagster.catalogue.parameters import OWNED, encoded, refuse_owned
 from canvas_sync_dagster.errors import SettingError
 
 TYPES = {
@@ -30,6 +31,16 @@ TYPES = {
     "bigint[]": ColumnType.BIGINT_ARRAY,
 }
 """Types as the gem and PostgreSQL name them."""
+SETTINGS = ("reset", "unlink", "columns", "conflict_target", "params")
+"""What `mappings: {model: {…}}` may hold."""
+TABLES = frozenset(
+    {
+        *("users", "accounts", "terms", "courses", "sections", "enrollments", "groups", "group_membership"),
+        *("group_categories", "xlist", "user_observers", "admins", "roles", "pseudonyms"),
+        *("grading_periods", "grading_period_groups"),
+    }
+)
+"""Parameters by which a provisioning report is asked for its tables; the selection of the run sets them."""
 
 Transform = Callable[[str, Mapping[str, str]], object]
 Alteration = Callable[[dict[str, Any]], "dict[str, Any] | None"]
@@ -95,6 +106,19 @@ class MappingOverride:
         self._changes.append(lambda model: replace(model, alterations=(*model.alterations, alteration)))
         return alteration
 
+    def params(self, given: Mapping[str, object] | None = None, **more: object) -> Self:
+        """Add parameters to the model's report; None removes one.
+
+        A report with parameters of your own may list fewer rows, so that none is taken for missing because of it.
+
+        Args:
+            given: Name → value, where a name is no Python name.
+            more: The same. Lists and mappings are sent as Canvas reads them: `states=["active", "completed"]`.
+        """
+        added = {**(given or {}), **more}
+        self._changes.append(lambda model: _with_parameters(model, added))
+        return self
+
     def applied(self, model: Model) -> Model:
         """Returns the new declaration.
 
@@ -123,6 +147,24 @@ def column_type(name: str, where: str) -> ColumnType:
     return found
 
 
+def _with_parameters(model: Model, added: Mapping[str, object]) -> Model:
+    refuse_parameters(model, added)
+    return replace(model, parameters={**model.parameters, **added})
+
+
+def refuse_parameters(model: Model, given: Mapping[str, object]) -> None:
+    """Refuse parameters of a built-in model's report that cannot be set.
+
+    Raises:
+        ValueError: The sync sets one itself, no report feeds the model, or a value has no form that Canvas reads.
+    """
+    if isinstance(model.feed, RestFeed):
+        raise ValueError(f"{model.name} is read over REST, so that it has no report to give parameters to")  # noqa: TRY004 (a wrong setting)
+    tables = TABLES if isinstance(model.feed, ProvisioningFeed) else frozenset()
+    refuse_owned(given, OWNED | tables)
+    encoded(given)
+
+
 def _expecting(model: Model, old: Model) -> Model:
     """A header that a mapping no longer links is still expected."""
     if isinstance(model.feed, RestFeed):
@@ -145,17 +187,15 @@ def _unlinked(model: Model, name: str) -> Model:
 
 
 def from_file(model: str, given: object, where: str) -> MappingOverride:
-    """Reads one model of `mappings:`: `{reset, unlink, columns: {header: name or {…}}, conflict_target}`.
+    """Reads one model of `mappings:`: `{reset, unlink, columns: {header: name or {…}}, conflict_target, params}`.
 
     Raises:
         SettingError: It is not of this form.
     """
     if not isinstance(given, Mapping):
-        raise SettingError(where, "is no mapping", allowed="{reset, unlink, columns, conflict_target}")
-    if unknown := sorted(set(map(str, given)) - {"reset", "unlink", "columns", "report_columns", "conflict_target"}):
-        raise SettingError(
-            f"{where}.{unknown[0]}", "there is no such setting", allowed="reset, unlink, columns, conflict_target"
-        )
+        raise SettingError(where, "is no mapping", allowed=f"{{{', '.join(SETTINGS)}}}")
+    if unknown := sorted(set(map(str, given)) - {*SETTINGS, "report_columns"}):
+        raise SettingError(f"{where}.{unknown[0]}", "there is no such setting", allowed=", ".join(SETTINGS))
     mapping = MappingOverride(model)
     if given.get("reset"):
         mapping.reset_links()
@@ -164,6 +204,10 @@ def from_file(model: str, given: object, where: str) -> MappingOverride:
         mapping.link_column(header, link.get("database_column_name"), type=link.get("type"))
     if target := _names(given.get("conflict_target"), f"{where}.conflict_target"):
         mapping.conflict_target(*target)
+    if (asked := given.get("params")) is not None:
+        if not isinstance(asked, Mapping):
+            raise SettingError(f"{where}.params", "expected a mapping", allowed="{parameter: value}")
+        mapping.params(asked)
     return mapping
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any
@@ -41,13 +41,34 @@ async def read_parameters(request: Request) -> dict[str, Any]:
         pairs = (
             _parts(body, kind) if kind.startswith("multipart/") else parse_qsl(body.decode(), keep_blank_values=True)
         )
-        return {
-            name.removeprefix("parameters[").removesuffix("]"): value
-            for name, value in pairs
-            if name.startswith("parameters[")
-        }
+        return _of_form(pairs)
     except ValueError:
         raise BadBodyError(400) from None
+
+
+def _of_form(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Reads `parameters[a][b]` and `parameters[a][]` as Rails does."""
+    whole: dict[str, Any] = {}
+    for name, value in pairs:
+        if name.startswith("parameters[") and name.endswith("]"):
+            _put(whole, name.removeprefix("parameters[")[:-1].split("]["), value)
+    return whole
+
+
+def _put(into: dict[str, Any], path: list[str], value: str) -> None:
+    name, *rest = path
+    if not rest:
+        into[name] = value
+    elif rest == [""]:
+        into.setdefault(name, []).append(value)
+    elif rest[0] == "":
+        items = into.setdefault(name, [])
+        # Rails begins a further item when the last one has the key already.
+        if not items or rest[1] in items[-1]:
+            items.append({})
+        _put(items[-1], rest[1:], value)
+    else:
+        _put(into.setdefault(name, {}), rest, value)
 
 
 def _of_json(body: bytes) -> dict[str, Any]:

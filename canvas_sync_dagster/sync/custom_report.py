@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from canvas_sync_dagster.canvas.archive import open_tables
 from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile
+from canvas_sync_dagster.catalogue.parameters import digest
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.own import CustomReport
-from canvas_sync_dagster.sync.policy import Decision, Mark, decide
-from canvas_sync_dagster.sync.report_sync import Tell, download_directory, limits
+from canvas_sync_dagster.sync.policy import Decision, decide
+from canvas_sync_dagster.sync.report_sync import Tell, download_directory, limits, marks_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
@@ -47,7 +49,7 @@ class DownloadedReport:
     id: int
     scope: str
     started_at: datetime
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, Any]
     updated_after: datetime | None
 
     def frames(self, table: str | None = None, *, rows: int = 100_000) -> Iterator[pl.DataFrame]:
@@ -123,7 +125,7 @@ def sync_custom_report(
         known = read_watermarks(connection, schema, [mark_name], scope).get(mark_name)
     decision = decide(
         now=datetime.now(UTC),
-        marks=[Mark(known.observed_at, known.full_observed_at) if known else None],
+        marks=marks_of([known], digest(report.parameters)),
         takes_updated_after=report.takes_updated_after,
         mode=options.mode,
         updated_after=tenant.updated_after,
@@ -154,6 +156,7 @@ def sync_custom_report(
                 observed_at=file.observed_at,
                 complete=decision.updated_after is None,
                 report_id=file.status.id,
+                parameters=digest(report.parameters),
             )
             mark_loaded(connection, schema, file.entry)
             job.succeed(
@@ -163,10 +166,8 @@ def sync_custom_report(
     return CustomOutcome(file.status.id, file.observed_at, decision, waited, seconds, returned)
 
 
-def _parameters(report: CustomReport, scope: str, decision: Decision) -> dict[str, str]:
-    parameters = {
-        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in report.parameters.items()
-    }
+def _parameters(report: CustomReport, scope: str, decision: Decision) -> dict[str, Any]:
+    parameters = dict(report.parameters)
     if scope:
         parameters["enrollment_term_id"] = scope
     if decision.updated_after is not None:
@@ -175,7 +176,7 @@ def _parameters(report: CustomReport, scope: str, decision: Decision) -> dict[st
 
 
 def _downloaded(
-    report: CustomReport, file: ReportFile, scope: str, parameters: Mapping[str, str], decision: Decision
+    report: CustomReport, file: ReportFile, scope: str, parameters: Mapping[str, Any], decision: Decision
 ) -> DownloadedReport:
     return DownloadedReport(
         file.path, report.name, file.status.id, scope, file.observed_at, parameters, decision.updated_after

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from canvas_sync_dagster.sync.policy import Mode
 from canvas_sync_dagster.tenants import TenantSettings
@@ -21,6 +23,7 @@ class SyncOptions:
         report_max_tries: How often it is started.
         legacy_support: Models whose rows go to the user's functions; None is all that have one.
         accept_shrinkage: Whether a scope may shrink suddenly, for a person has looked at the report.
+        params: Model → parameters of its report, which replace those of the settings.
         genre: Whose settings the run has; the tenant's own if None.
         batch_id: Which batch the run belongs to.
         run_id: Which run this is, for the journal.
@@ -33,19 +36,23 @@ class SyncOptions:
     report_max_tries: int | None = None
     legacy_support: frozenset[str] | None = None
     accept_shrinkage: bool = False
+    params: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     genre: str | None = None
     batch_id: str = ""
     run_id: str = ""
 
     def over(self, tenant: TenantSettings) -> TenantSettings:
         """Returns the tenant's settings with these overrides."""
-        given = {
+        given: dict[str, Any] = {
             "updated_after": self.updated_after,
             "report_timeout": self.report_timeout,
             "report_compilation_timeout": self.report_compilation_timeout,
             "report_max_tries": self.report_max_tries,
         }
         tenant = tenant.of_genre(self.genre or tenant.batch_genre)
+        if self.params:
+            both = tenant.params.keys() | self.params.keys()
+            given["params"] = {name: {**tenant.params.get(name, {}), **self.params.get(name, {})} for name in both}
         return tenant.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 

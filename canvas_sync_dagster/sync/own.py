@@ -24,7 +24,7 @@ class CustomReport:
     Attributes:
         name: Canvas's name of it.
         processor: Gets the report and its context; what it returns becomes metadata.
-        parameters: What is asked of it beside term and `updated_after`.
+        parameters: Its parameters, as they are sent, without term and `updated_after`.
         deps: Models and insertions that come before it.
         per_term: Whether it is asked term by term.
         takes_updated_after: Whether it can be limited to what changed.
@@ -33,7 +33,7 @@ class CustomReport:
 
     name: str
     processor: Processor
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     deps: tuple[str, ...] = ()
     per_term: bool = False
     takes_updated_after: bool = False

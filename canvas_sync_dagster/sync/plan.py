@@ -5,11 +5,14 @@ Pure: the catalogue, the settings and the list of reports that Canvas has go in.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from canvas_sync_dagster.catalogue import Model, ProvisioningFeed, ReportFeed, RestFeed
+from canvas_sync_dagster.catalogue.parameters import NONE, Parameters, digest, encoded, merged
 from canvas_sync_dagster.errors import CanvasNotFoundError
 
 PROPRIETARY = "proservices_provisioning_csv"
@@ -25,12 +28,14 @@ class ReportGroup:
         models: In the order of the catalogue, parents first.
         term_scoped: Whether the report is asked term by term.
         report: Canvas's name of it; None for the provisioning report, of which there are two kinds.
+        parameters: Parameters that the user gives to the report.
     """
 
     name: str
     models: tuple[Model, ...]
     term_scoped: bool
     report: str | None = None
+    parameters: Parameters = field(default_factory=lambda: NONE)
 
 
 def report_groups(models: Iterable[Model]) -> tuple[ReportGroup, ...]:
@@ -49,6 +54,34 @@ def report_groups(models: Iterable[Model]) -> tuple[ReportGroup, ...]:
     return tuple(group for group in groups if group.models)
 
 
+def parts(group: ReportGroup, own: Mapping[str, Mapping[str, object]]) -> tuple[ReportGroup, ...]:
+    """Split a group into the reports that have the same parameters: one, unless the user gives some to a model.
+
+    Args:
+        group: Models that one report feeds.
+        own: Model → parameters of the tenant and the run; they replace those of the model's mapping.
+    """
+    alike: dict[str, list[Model]] = defaultdict(list)
+    given: dict[str, Parameters] = {}
+    for model in group.models:
+        parameters = encoded(merged(model.parameters, own.get(model.name, NONE)))
+        alike[digest(parameters)].append(model)
+        given[digest(parameters)] = parameters
+    return tuple(replace(group, models=tuple(models), parameters=given[key]) for key, models in alike.items())
+
+
+def requested(
+    wanted: Iterable[tuple[ReportGroup, Collection[str]]], own: Mapping[str, Mapping[str, object]]
+) -> list[tuple[ReportGroup, set[str]]]:
+    """Return the reports to request one after another, each with the names of the models that are wanted of it."""
+    found = [
+        (part, {model.name for model in part.models} & set(names))
+        for group, names in wanted
+        for part in parts(group, own)
+    ]
+    return [(part, names) for part, names in found if names]
+
+
 def rest_models(models: Iterable[Model]) -> tuple[Model, ...]:
     """Picks the models that a walk over REST feeds."""
     return tuple(model for model in models if isinstance(model.feed, RestFeed))
@@ -63,31 +96,39 @@ class Request:
         models: What it will feed.
         skipped: Model → why this Canvas cannot feed it.
         takes_updated_after: Whether it can be limited to what changed.
+        own: Parameters that the user gives to it.
     """
 
     report: str
     models: tuple[Model, ...]
     skipped: Mapping[str, str]
     takes_updated_after: bool
+    own: Parameters = field(default_factory=lambda: NONE)
+
+    @property
+    def fixed(self) -> Parameters:
+        """Parameters other than tables, term and `updated_after`: those of the declaration, then the user's."""
+        declared = [model.feed.parameters for model in self.models if isinstance(model.feed, ReportFeed)]
+        return {name: value for each in (*declared, self.own) for name, value in each.items()}
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether a full report lists every row of its scope: parameters of the user's own may narrow it."""
+        return not self.own
 
     def tables(self) -> tuple[str, ...]:
         """Names the tables that the file will hold; empty for a report that is one table by nature."""
         feeds = [model.feed for model in self.models if isinstance(model.feed, ProvisioningFeed)]
         return tuple(name for feed in feeds for name in (feed.table, *(extra.table for extra in feed.enrichments)))
 
-    def parameters(self, scope: str, updated_after: datetime | None) -> dict[str, str]:
-        """Spells the parameters as Canvas wants them.
+    def parameters(self, scope: str, updated_after: datetime | None) -> dict[str, Any]:
+        """Return the parameters of the report.
 
         Args:
             scope: Canvas term id, or empty for a report without a term.
             updated_after: Since when, for an incremental report.
         """
-        parameters: dict[str, str] = {}
-        for model in self.models:
-            if isinstance(model.feed, ReportFeed):
-                parameters |= model.feed.parameters
-        parameters |= dict.fromkeys(self.tables(), "true")
-        parameters["include_deleted"] = "true"
+        parameters: dict[str, Any] = {"include_deleted": "true", **self.fixed, **dict.fromkeys(self.tables(), "true")}
         if scope:
             parameters["enrollment_term_id"] = scope
         if updated_after is not None:
@@ -116,6 +157,7 @@ def plan_request(
         skipped,
         takes_updated_after=report == PROPRIETARY
         or any(isinstance(feed, ReportFeed) and feed.takes_updated_after for feed in feeds),
+        own=group.parameters,
     )
 
 

@@ -22,11 +22,12 @@ from canvas_sync_dagster.canvas.download import disk_error
 from canvas_sync_dagster.canvas.lifecycle import Limits
 from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile, available_reports
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
+from canvas_sync_dagster.catalogue.parameters import digest
 from canvas_sync_dagster.errors import CanvasError, DataRejectedError, SettingError
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
-from canvas_sync_dagster.sync.plan import ReportGroup, Request, plan_request, refuse_skipped
+from canvas_sync_dagster.sync.plan import ReportGroup, Request, plan_request, refuse_skipped, requested
 from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.tenants import TenantSettings
@@ -41,7 +42,14 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
-from canvas_sync_dagster.warehouse.state import JobLog, advance_watermark, lock_scopes, read_watermarks, row_mark
+from canvas_sync_dagster.warehouse.state import (
+    JobLog,
+    Watermark,
+    advance_watermark,
+    lock_scopes,
+    read_watermarks,
+    row_mark,
+)
 from canvas_sync_dagster.warehouse.table_counts import count_rows
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
@@ -62,7 +70,7 @@ def sync_report(
 
     Args:
         session: The tenant's Canvas and database.
-        group: Models that the report feeds.
+        group: Models that the report feeds. If models have parameters of their own, `plan.requested` splits it first.
         selected: Names of those that are wanted now.
         scope: Canvas term id, or empty for a report without a term.
         options: What this run asks for in place of the settings.
@@ -77,7 +85,7 @@ def sync_report(
     tenant = options.over(session.tenant)
     prepare_schema(session.database_url, session.schema, session.models)
     available = available_reports(session.canvas)
-    request = plan_request(group, selected, available, tenant.provisioning_report)
+    request = plan_request(_one_report(group, selected, tenant), selected, available, tenant.provisioning_report)
     refuse_skipped(request, tenant.models, tenant=tenant.slug)
     if not request.models:
         return SyncOutcome.nothing(request.report, scope, session.canvas.now(), request.skipped)
@@ -90,11 +98,13 @@ def sync_report(
     ):
         start = time.perf_counter()
         parameters = request.parameters(scope, decision.updated_after)
+        if not request.lists_all:
+            tell(f"{request.report} has parameters of your own, so that no row is taken for missing")
         ledger = ReportLedger(session.database_url, session.schema, session.canvas.account_id)
         driver = ReportDriver(session.canvas, ledger, limits(tenant), tell=tell)
 
         def order_ahead() -> None:
-            for next_group, wanted in following[: tenant.reports_ahead]:
+            for next_group, wanted in requested(following, tenant.params)[: tenant.reports_ahead]:
                 ahead = plan_request(next_group, wanted, available, tenant.provisioning_report)
                 if ahead.models:
                     _order(driver, ahead, scope, _decide(session, tenant, ahead, scope, options), tell)
@@ -107,6 +117,13 @@ def sync_report(
             # Whoever runs it again wants another file, not this one once more.
             ledger.reject(file.entry, str(error))
             raise
+
+
+def _one_report(group: ReportGroup, selected: Collection[str], tenant: TenantSettings) -> ReportGroup:
+    reports = requested([(group, selected)], tenant.params)
+    if len(reports) > 1:
+        raise ValueError(f"{group.name} is {len(reports)} reports, because models have parameters of their own")
+    return reports[0][0] if reports else group
 
 
 def _order(driver: ReportDriver[Any], ahead: Request, scope: str, decision: Decision, tell: Tell) -> None:
@@ -132,7 +149,7 @@ def _decide(session: Session, tenant: TenantSettings, request: Request, scope: s
     names = [_mark_name(session, model, options) for model in request.models]
     with session.transaction("reading watermarks") as connection:
         known = read_watermarks(connection, session.schema, names, scope)
-    marks = [Mark(known[name].observed_at, known[name].full_observed_at) if name in known else None for name in names]
+    marks = marks_of([known.get(name) for name in names], digest(request.fixed))
     return decide(
         now=datetime.now(UTC),
         marks=marks,
@@ -143,6 +160,12 @@ def _decide(session: Session, tenant: TenantSettings, request: Request, scope: s
         timezone=tenant.time_zone,
         batch_id=options.batch_id,
     )
+
+
+def marks_of(known: Sequence[Watermark | None], parameters: str) -> list[Mark | None]:
+    """Return the marks that count for a report: what was loaded with other parameters says nothing about these."""
+    same = [mark if mark is not None and mark.parameters == parameters else None for mark in known]
+    return [Mark(mark.observed_at, mark.full_observed_at) if mark else None for mark in same]
 
 
 def _mark_name(session: Session, model: Model, options: SyncOptions) -> str:
@@ -256,6 +279,7 @@ class _Publication:
             observed_at=source.observed_at,
             complete=source.complete,
             report_id=source.report_id,
+            parameters=digest(self.request.fixed),
         )
 
     def _enrich(
@@ -263,7 +287,7 @@ class _Publication:
     ) -> int:
         schema, listed = self.session.schema, [no_keys(model)]
         counts = enrich_csv(connection, schema, model, extra, tables[extra.table], source, listed=listed)
-        if not source.complete or source.is_outdated:
+        if not source.complete or source.is_outdated or not self.request.lists_all:
             return counts.updated
         return counts.updated + clear_unlisted(
             connection,
@@ -279,7 +303,7 @@ class _Publication:
         """Marks what a complete report no longer lists, and says what the table holds now."""
         schema, model = self.session.schema, loaded.model
         absence = Absence()
-        if source.complete and loaded.listed is not None:
+        if source.complete and loaded.listed is not None and self.request.lists_all:
             listed = pl.concat([no_keys(model), *loaded.listed])
             gate = None if self.options.accept_shrinkage else GATE
             absence = mark_missing(connection, schema, model, self.session.by_name, source, listed, gate=gate)

@@ -17,6 +17,7 @@ from typing import Any
 import stamina
 from psycopg import sql
 
+from canvas_sync_dagster.catalogue.parameters import Parameters
 from canvas_sync_dagster.errors import DatabaseUnavailableError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 
@@ -68,20 +69,20 @@ class ReportLedger:
         self._account = account
         self._table = sql.Identifier(schema, "canvas_sync_reports")
 
-    def fingerprint(self, report: str, parameters: Mapping[str, str]) -> str:
+    def fingerprint(self, report: str, parameters: Parameters) -> str:
         """Digests what makes two requests the same."""
-        identity = json.dumps([self._account, report, sorted(parameters.items())])
+        identity = json.dumps([self._account, report, sorted(parameters.items())], sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()
 
     @contextmanager
-    def lock(self, report: str, parameters: Mapping[str, str]) -> Iterator[None]:
+    def lock(self, report: str, parameters: Parameters) -> Iterator[None]:
         """Lets one process at a time find or start a report; the lock ends with its transaction, so with the process."""
         with self._connection("waiting to start a report") as connection:
             key = f"canvas_sync report {self._schema} {self.fingerprint(report, parameters)}"
             connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
             yield
 
-    def find_alive(self, report: str, parameters: Mapping[str, str]) -> ReportEntry | None:
+    def find_alive(self, report: str, parameters: Parameters) -> ReportEntry | None:
         """Returns the newest try of a report if it has neither failed nor been loaded."""
         query = sql.SQL(
             "select id, canvas_report_id, state, tries, first_requested_at, requested_at, canvas_requested_at, "
@@ -101,7 +102,7 @@ class ReportLedger:
     def open(
         self,
         report: str,
-        parameters: Mapping[str, str],
+        parameters: Parameters,
         *,
         tries: int,
         first_requested_at: datetime,

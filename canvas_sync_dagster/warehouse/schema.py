@@ -138,6 +138,7 @@ def _state_tables(metadata: sa.MetaData) -> None:
         _time("observed_at"),
         _time("full_observed_at"),
         _number("report_id"),
+        _text("parameters"),
         sa.Column("strays", sa.LargeBinary(), comment="Keys that were listed, and whose term the tables do not tell."),
         _time("updated_at", now=True),
         comment="How fresh each model is in each scope; advances in the transaction of its data.",

@@ -28,6 +28,9 @@ STATE_TABLES = (
     "canvas_sync_watermarks",
 )
 
+LATER = (("canvas_sync_watermarks", "parameters"),)
+"""Columns that a state table which is there may lack, because it was created before them."""
+
 
 def missing(connection: Connection, schema: str, models: Iterable[Model]) -> list[str]:
     """Lists the tables and columns that a schema lacks, by one look at the system catalogue.
@@ -42,6 +45,7 @@ def missing(connection: Connection, schema: str, models: Iterable[Model]) -> lis
     present = {(str(table), str(column)) for table, column in rows}
     tables = {table for table, _ in present}
     lacking = [name for name in STATE_TABLES if name not in tables]
+    lacking += [f"{table}.{name}" for table, name in LATER if table in tables and (table, name) not in present]
     for model in models:
         if model.name not in tables:
             lacking.append(model.name)
@@ -57,19 +61,21 @@ class Watermark:
     Attributes:
         observed_at: Freshness of the newest load.
         full_observed_at: Freshness of the newest complete load.
+        parameters: Digest of the parameters of the newest load's report, other than its term and `updated_after`.
     """
 
     observed_at: datetime | None
     full_observed_at: datetime | None
+    parameters: str = ""
 
 
 def read_watermarks(connection: Connection, schema: str, models: Iterable[str], scope: str) -> dict[str, Watermark]:
     """Reads the watermarks of the models that were ever loaded in a scope."""
-    query = sql.SQL("select model, observed_at, full_observed_at from {} where scope = %s and model = any(%s)").format(
-        sql.Identifier(schema, "canvas_sync_watermarks")
-    )
+    query = sql.SQL(
+        "select model, observed_at, full_observed_at, coalesce(parameters, '') from {} where scope = %s and model = any(%s)"
+    ).format(sql.Identifier(schema, "canvas_sync_watermarks"))
     rows = connection.execute(query, (scope, list(models))).fetchall()
-    return {str(model): Watermark(observed_at, full_at) for model, observed_at, full_at in rows}
+    return {str(model): Watermark(observed_at, full_at, asked) for model, observed_at, full_at, asked in rows}
 
 
 ROW_MARK = "rows:"
@@ -102,15 +108,18 @@ def advance_watermark(
     observed_at: datetime,
     complete: bool,
     report_id: int | None,
+    parameters: str = "",
 ) -> None:
     """Moves a watermark forward, never back, in the caller's transaction."""
     query = sql.SQL(
-        "insert into {} as w (model, scope, observed_at, full_observed_at, report_id) values (%s, %s, %s, %s, %s) "
+        "insert into {} as w (model, scope, observed_at, full_observed_at, report_id, parameters) "
+        "values (%s, %s, %s, %s, %s, %s) "
         "on conflict (model, scope) do update set updated_at = now(), report_id = excluded.report_id, "
+        "parameters = case when w.observed_at > excluded.observed_at then w.parameters else excluded.parameters end, "
         "observed_at = greatest(w.observed_at, excluded.observed_at), "
         "full_observed_at = greatest(w.full_observed_at, excluded.full_observed_at)"
     ).format(sql.Identifier(schema, "canvas_sync_watermarks"))
-    connection.execute(query, (model, scope, observed_at, observed_at if complete else None, report_id))
+    connection.execute(query, (model, scope, observed_at, observed_at if complete else None, report_id, parameters))
 
 
 @dataclass(frozen=True, slots=True)
