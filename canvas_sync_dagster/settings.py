@@ -60,6 +60,7 @@ class Settings(BaseModel):
     jwk_url: str = JWK_URL
     event_key: bytes | None = Field(None, repr=False)
     event_iv: bytes | None = Field(None, repr=False)
+    health_port: int | None = Field(None, ge=1, le=65535, description="1 to 65535")
     batch_rows: int | None = Field(None, ge=1, le=10_000_000, description="1 to 10000000 rows")
     tenants: tuple[TenantSettings, ...] = ()
     broken: tuple[BrokenTenant, ...] = ()
@@ -150,6 +151,7 @@ class Settings(BaseModel):
             mappings=(*_gem_mappings(directory), *_mappings(content, file.name)),
             legacy_ids=_legacy_ids(content, file.name),
             jwk_url=_jwk_url(variables),
+            health_port=_health_port(variables),
             event_key=_secret(variables, "PRODUCTION_KEY1", {16, 24, 32}),
             event_iv=_secret(variables, "PRODUCTION_IV1", {12, 16}),
         )
@@ -210,6 +212,15 @@ def _batch_rows(variables: Mapping[str, str]) -> int | None:
         return None
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000_000:
         raise SettingError("BULK_IMPORTER_BATCH_SIZE", "wrong value", allowed="1 to 10000000 rows", value=text)
+    return int(text)
+
+
+def _health_port(variables: Mapping[str, str]) -> int | None:
+    text = variables.get(f"{PREFIX}HEALTH_PORT", "").strip()
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise SettingError(f"{PREFIX}HEALTH_PORT", "wrong value", allowed="1 to 65535", value=text)
     return int(text)
 
 

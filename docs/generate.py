@@ -208,6 +208,7 @@ def settings_page() -> str:
         f"| `{PREFIX}HOME` | | `.canvas_sync` | a directory for the embedded PostgreSQL and downloads |",
         f"| `{PREFIX}PG_BIN` | | the wheel's | PostgreSQL's programs, 14 or newer |",
         f"| `{PREFIX}DAGSTER_DATABASE_URL` | | embedded | where Dagster keeps its own tables |",
+        f"| `{PREFIX}HEALTH_PORT` | | the port of events | port for `/health` and `/metrics` of the receiver |",
         "| `DATASERVICES_JWK_URL` | | Instructure's | where the keys of signed live events are |",
         "| `PRODUCTION_KEY1`, `PRODUCTION_IV1` | | | key and fixed IV of encrypted live events, in hex or base64 |",
         "| `BULK_IMPORTER_BATCH_SIZE` | | by bytes | rows per frame when loading |",

@@ -19,7 +19,7 @@ from canvas_sync_dagster.tenants import TenantSettings
 DEPLOY = Path(__file__).parent.parent / "deploy"
 SCRIPTS = Path(sys.executable).parent
 SETTINGS = {f"CANVAS_SYNC_{name.upper()}" for name in TenantSettings.model_fields}
-OTHERS = {"CANVAS_SYNC_HOME", "CANVAS_SYNC_DAGSTER_DATABASE_URL"}
+OTHERS = {"CANVAS_SYNC_HOME", "CANVAS_SYNC_HEALTH_PORT", "CANVAS_SYNC_DAGSTER_DATABASE_URL"}
 
 
 def text(name: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,40 +14,86 @@ import click
 from canvas_sync_dagster.commands.location import Location, find
 
 if TYPE_CHECKING:
+    import socket
+
     from canvas_sync_dagster.live_events.receiver import Receiver
 
-MODULE, FILE, DRAINS = "CANVAS_SYNC_RECEIVER_MODULE", "CANVAS_SYNC_RECEIVER_FILE", "CANVAS_SYNC_RECEIVER_DRAINS"
-"""How the first process tells the others what they serve."""
-MOST_CONNECTIONS = 1_000
-"""Per process; more are answered by 503. With a body of 1 MB each they take 1 GB at worst, and 2 MB in ordinary life."""
+PREFIX = "CANVAS_SYNC_RECEIVER_"
+MODULE, FILE, DRAINS, HEALTH_PORT, KEEP_ALIVE = (
+    f"{PREFIX}{name}" for name in ("MODULE", "FILE", "DRAINS", "HEALTH_PORT", "KEEP_ALIVE")
+)
+"""How the first process passes the options to the others."""
 LAST_SECONDS = 14
 """Seconds that requests under way are given when the receiver is to end; Canvas waits for fifteen."""
+FILES = 4_096
+"""Open files that a process may have where the system allows it: many distributions start with 1,024, which 1,000
+connections, databases and libraries exceed."""
 
 
 @click.command("live-events")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--health-host", help="Address for /health and /metrics; that of --host if not given.")
+@click.option(
+    "--health-port",
+    type=click.IntRange(1, 65535),
+    help="Port for /health and /metrics alone; CANVAS_SYNC_HEALTH_PORT if not given, else the port of events.",
+)
+@click.option(
+    "--keep-alive",
+    type=click.IntRange(1, 3600),
+    default=5,
+    show_default=True,
+    help="Seconds that an idle connection is kept; behind a proxy more than the proxy keeps it.",
+)
 @click.option("--workers", default=1, show_default=True, help="Processes.")
-@click.option("--drain", is_flag=True, help="Also apply events, at once; the sensor stays the safety net.")
+@click.option("--drain", is_flag=True, help="Also apply events, at once; the sensor applies what is left.")
 @click.option("-m", "module", help="Module with your own CanvasSync, in place of the built-in code location.")
 @click.option("-f", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with it.")
-def live_events(host: str, port: int, workers: int, drain: bool, module: str | None, file: Path | None) -> None:
+def live_events(
+    *,
+    host: str,
+    port: int,
+    health_host: str | None,
+    health_port: int | None,
+    keep_alive: int,
+    workers: int,
+    drain: bool,
+    module: str | None,
+    file: Path | None,
+) -> None:
     """Receive live events."""
     import uvicorn  # noqa: PLC0415
+    from uvicorn.supervisors import Multiprocess  # noqa: PLC0415
+
+    from canvas_sync_dagster.live_events.serve import BACKLOG, server_options  # noqa: PLC0415
 
     location = find(module, file)
     for broken in location.settings.broken:
         click.echo(f"tenant {broken.slug} is left out: {broken.error}", err=True)
-    options: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "access_log": False}
-    options |= {"timeout_graceful_shutdown": LAST_SECONDS, "limit_concurrency": MOST_CONNECTIONS}
+    probes = health_port or location.settings.health_port
+    if probes == port:
+        raise click.UsageError("--health-port must differ from --port")
+    _allow_files(FILES)
+    options: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": LAST_SECONDS, "backlog": BACKLOG}
+    options |= server_options(keep_alive) | {"workers": workers}
+    sockets = [_listening(host, port)]
+    if probes is not None:
+        sockets.append(_listening(health_host or host, probes))
     click.echo(
-        f"Live events are received at http://{host}:{port}/canvas_sync/api/v1/live_event; Ctrl-C ends it.", err=True
+        f"Live events are received at http://{host}:{port}/canvas_sync/api/v1/live_event; press Ctrl-C to stop.",
+        err=True,
     )
-    if workers == 1:
-        uvicorn.run(_receiver(location, drains=drain), **options)
-        return
-    os.environ |= {MODULE: module or "", FILE: str(file.resolve()) if file else "", DRAINS: "1" if drain else ""}
-    uvicorn.run(f"{__name__}:application", factory=True, workers=workers, **options)
+    with contextlib.suppress(KeyboardInterrupt):
+        if workers == 1:
+            app = _receiver(location, drains=drain, health_port=probes, keep_alive=keep_alive)
+            server = uvicorn.Server(uvicorn.Config(app, **options))
+            server.run(sockets)
+            sys.exit(0 if server.started else 3)
+        os.environ |= {MODULE: module or "", FILE: str(file.resolve()) if file else "", DRAINS: "1" if drain else ""}
+        os.environ |= {HEALTH_PORT: str(probes or ""), KEEP_ALIVE: str(keep_alive)}
+        config = uvicorn.Config(f"{__name__}:application", factory=True, **options)
+        Multiprocess(config, sockets=sockets).run()
 
 
 def application() -> Receiver:
@@ -54,10 +103,38 @@ def application() -> Receiver:
         CanvasSyncError: A setting is wrong, or a database is away.
     """
     module, file = os.environ.get(MODULE), os.environ.get(FILE)
-    return _receiver(find(module or None, Path(file) if file else None), drains=bool(os.environ.get(DRAINS)))
+    location = find(module or None, Path(file) if file else None)
+    return _receiver(
+        location,
+        drains=bool(os.environ.get(DRAINS)),
+        health_port=int(os.environ.get(HEALTH_PORT) or 0) or None,
+        keep_alive=int(os.environ.get(KEEP_ALIVE) or 5),
+    )
 
 
-def _receiver(location: Location, *, drains: bool) -> Receiver:
+def _receiver(location: Location, *, drains: bool, health_port: int | None, keep_alive: int) -> Receiver:
+    from canvas_sync_dagster.live_events.budget import Limits  # noqa: PLC0415
     from canvas_sync_dagster.live_events.serve import receiver  # noqa: PLC0415
 
-    return receiver(location.settings, location.models, location.extensions, drains=drains)
+    return receiver(
+        location.settings,
+        location.models,
+        location.extensions,
+        drains=drains,
+        health_port=health_port,
+        limits=Limits(idle_seconds=keep_alive),
+    )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    import uvicorn  # noqa: PLC0415
+
+    return uvicorn.Config("", host=host, port=port, log_level="warning").bind_socket()
+
+
+def _allow_files(wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        top = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (top, hard))

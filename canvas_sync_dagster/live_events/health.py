@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.live_events.budget import Budget
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.warehouse.connection import transaction
@@ -63,12 +64,21 @@ def metrics_text(
     uncommitted: Mapping[str, int],
     keys: KeySet,
     inboxes: Mapping[str, InboxHealth],
+    budget: Budget,
 ) -> bytes:
-    """Writes Prometheus's text format. The counters are those of one process; the inboxes are everybody's."""
+    """Write Prometheus's text format. Counters and connections are those of one process; the inboxes are shared."""
     counted = [({"tenant": tenant, "status": status}, number) for (tenant, status), number in sorted(answers.items())]
     families: list[tuple[str, str, str, Samples]] = [
         ("total", "counter", "Deliveries, by how they were answered.", counted),
         ("uncommitted", "gauge", "Events that wait for their commit.", _by_tenant(uncommitted.items())),
+        ("connections", "gauge", "Open connections.", [({}, len(budget))]),
+        ("unfinished_bytes", "gauge", "Bytes of requests that are not answered yet.", [({}, budget.held)]),
+        (
+            "closed_total",
+            "counter",
+            "Connections that the receiver closed, by the limit that they reached.",
+            [({"limit": limit}, number) for limit, number in sorted(budget.closed.items())],
+        ),
         ("keys", "gauge", "Public keys that are known.", [({}, keys.size)]),
     ]
     of_inboxes: dict[str, tuple[str, dict[str, float]]] = {

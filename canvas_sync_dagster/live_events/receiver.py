@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError, EventError, ProvenanceError
+from canvas_sync_dagster.live_events.budget import STATE, Budget
 from canvas_sync_dagster.live_events.committer import Committer
 from canvas_sync_dagster.live_events.event import Event, read_event
 from canvas_sync_dagster.live_events.health import (
@@ -43,7 +44,10 @@ LONGEST_LOG = 4_000
 """Characters of a traceback in the log."""
 HEALTH_SECONDS = 5.0
 """How long a probe waits for a database; orchestrators give up after about ten."""
-METHODS = {PATH: ("POST",), "/health": ("GET", "HEAD"), "/metrics": ("GET", "HEAD")}
+HEALTH_AGE = 1.0
+"""Seconds for which one look into the databases answers all probes; each look opens a connection per tenant."""
+EVENT_METHODS = {PATH: ("POST",)}
+PROBE_METHODS = {"/health": ("GET", "HEAD"), "/metrics": ("GET", "HEAD")}
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -90,7 +94,9 @@ class Receiver:
         inboxes: One per tenant; `?org=` chooses where there are several.
         provenance: Of signed and encrypted events.
         accepts: Whether an event belongs to an inbox.
-        broken: Tenants that were left out for a wrong setting; their events are asked to come again.
+        broken: Tenants that were left out for a wrong setting; their events are answered by 503.
+        budget: Limits of the connections, for a server that uses `LimitedProtocol`.
+        health_port: Port at which `/health` and `/metrics` are answered, and events are not; None for the same port.
     """
 
     def __init__(
@@ -100,7 +106,13 @@ class Receiver:
         accepts: Belongs = belongs,
         *,
         broken: Collection[str] = (),
+        budget: Budget | None = None,
+        health_port: int | None = None,
     ) -> None:
+        self.budget = Budget() if budget is None else budget
+        self._health_port = health_port
+        self._health_found: asyncio.Task[dict[str, InboxHealth]] | None = None
+        self._health_until = 0.0
         self._inboxes, self._provenance, self._accepts = dict(inboxes), provenance, accepts
         self._broken = frozenset(broken)
         self._believing = replace(provenance, unsigned=True)
@@ -116,14 +128,16 @@ class Receiver:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            scope.get("state", {})[STATE] = self.budget
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            status, body, kind = await self._answer(scope, receive)
+            methods = self._methods(scope)
+            status, body, kind = await self._answer(scope, receive, methods)
             headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
             if status == 503:
                 headers.append((b"retry-after", b"5"))
             if status == 405:
-                headers.append((b"allow", ", ".join(METHODS[_path(scope)]).encode()))
+                headers.append((b"allow", ", ".join(methods[_path(scope)]).encode()))
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
@@ -145,16 +159,25 @@ class Receiver:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes, bytes]:
+    def _methods(self, scope: Scope) -> Mapping[str, tuple[str, ...]]:
+        """Return path → methods at the port that a request came to."""
+        if self._health_port is None:
+            return EVENT_METHODS | PROBE_METHODS
+        server = scope.get("server")
+        return PROBE_METHODS if server and server[1] == self._health_port else EVENT_METHODS
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, methods: Mapping[str, tuple[str, ...]]
+    ) -> tuple[int, bytes, bytes]:
         path = _path(scope)
-        if scope["method"] not in METHODS.get(path, ()):
-            return (405 if path in METHODS else 404), b"", b"text/plain"
+        if scope["method"] not in methods.get(path, ()):
+            return (405 if path in methods else 404), b"", b"text/plain"
         if path == PATH:
             return await self._event(scope, receive)
         found = await self._health()
         if path == "/metrics":
             waiting = {tenant: committer.waiting for tenant, committer in self._committers.items()}
-            text = metrics_text(self.answers, waiting, self._provenance.keys, found)
+            text = metrics_text(self.answers, waiting, self._provenance.keys, found, self.budget)
             return 200, text, b"text/plain; version=0.0.4; charset=utf-8"
         fine, body = health_document(self._provenance.keys, found)
         return (200 if fine else 503), body, b"application/json"
@@ -252,6 +275,13 @@ class Receiver:
             more = more or inbox.tenant in self._again
 
     async def _health(self) -> dict[str, InboxHealth]:
+        """Look into all inboxes; probes that come together, or shortly after each other, share one look."""
+        if self._health_found is None or time.monotonic() >= self._health_until:
+            self._health_until = time.monotonic() + HEALTH_AGE
+            self._health_found = asyncio.create_task(self._look())
+        return await asyncio.shield(self._health_found)
+
+    async def _look(self) -> dict[str, InboxHealth]:
         return dict(zip(self._inboxes, await asyncio.gather(*map(self._probed, self._inboxes.values())), strict=True))
 
     async def _probed(self, inbox: Inbox) -> InboxHealth:

@@ -14,6 +14,8 @@ import uvicorn
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.live_events.budget import Budget, Limits
+from canvas_sync_dagster.live_events.connections import LimitedProtocol
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.inbox import ensure_partitions
 from canvas_sync_dagster.live_events.keys import KeySet
@@ -30,12 +32,20 @@ from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 LOG = logging.getLogger(__name__)
 UUID = "root_account_uuid"
+BACKLOG = 512
+"""Connections that the kernel holds until they are accepted; beyond it senders' systems try again by themselves."""
 TURN = 5.0
 """Seconds that a receiver drains in one go; so long it may take to end, too."""
 
 
 def receiver(
-    settings: Settings, models: tuple[Model, ...], extensions: Extensions | None = None, *, drains: bool = False
+    settings: Settings,
+    models: tuple[Model, ...],
+    extensions: Extensions | None = None,
+    *,
+    drains: bool = False,
+    health_port: int | None = None,
+    limits: Limits | None = None,
 ) -> Receiver:
     """Makes the receiver of all tenants; their tables are made ready.
 
@@ -43,7 +53,9 @@ def receiver(
         settings: With the tenants.
         models: Of the code location.
         extensions: The user's own functions.
-        drains: Whether it applies events by itself; the sensor is the safety net.
+        drains: Whether it applies events itself; the sensor applies what it does not.
+        health_port: Port at which `/health` and `/metrics` are answered, and events are not; None for the same port.
+        limits: Of the connections of this process.
 
     Raises:
         CanvasSyncError: A database is away, or lacks something.
@@ -53,14 +65,42 @@ def receiver(
     _prepare(list(inboxes.values()))
     secrets = [SecretKey(settings.event_key, settings.event_iv)] if settings.event_key else []
     provenance, broken = Provenance(KeySet(settings.jwk_url), secrets), [each.slug for each in settings.broken]
-    return Receiver(inboxes, provenance, own.accepts_event or belongs, broken=broken)
+    return Receiver(
+        inboxes,
+        provenance,
+        own.accepts_event or belongs,
+        broken=broken,
+        budget=Budget(limits),
+        health_port=health_port,
+    )
+
+
+def server_options(keep_alive: int = 5) -> dict[str, Any]:
+    """Return the options of uvicorn that bound what senders may take.
+
+    No header of a proxy is believed, as none is used; uvicorn's own limit of connections refuses genuine senders while
+    an attacker holds connections open, and `Budget` takes its place.
+
+    Args:
+        keep_alive: Seconds that an idle connection is kept.
+    """
+    return {
+        "http": LimitedProtocol,
+        "ws": "none",
+        "proxy_headers": False,
+        "server_header": False,
+        "access_log": False,
+        "timeout_keep_alive": keep_alive,
+        "limit_concurrency": None,
+    }
 
 
 @contextlib.contextmanager
 def served(app: Callable[..., Any]) -> Iterator[str]:
     """Serves an ASGI application on a free port of loopback for the length of a `with`; yields its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_level="critical", lifespan="on", access_log=False, timeout_graceful_shutdown=1)
+    with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
+        options = server_options() | {"log_level": "critical", "lifespan": "on", "backlog": BACKLOG}
+        config = uvicorn.Config(app, timeout_graceful_shutdown=1, **options)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

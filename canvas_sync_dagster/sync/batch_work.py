@@ -18,12 +18,8 @@ from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.batches import Batch, close_batch, last_scope, note, open_batch, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.process_lock import ProcessLock, is_released
 from canvas_sync_dagster.warehouse.state import JobLog, close_lost_jobs, journal_silences
 from canvas_sync_dagster.warehouse.tables import prepare_schema
-
-LOCKED_AT = "locked_at"
-"""Detail of a batch: since when the process that works on it holds its lock; null where it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +51,6 @@ class Batches:
         with self.connected("reading batches") as connection:
             exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_sync_batches',)).fetchone()
             return open_batches(connection, schema) if exists and exists[0] else []
-
-    def lock(self, key: str) -> ProcessLock:
-        """Return the lock that shows that a process works on a batch; the caller holds and releases it."""
-        return ProcessLock(self.url, self.tenant.schema_in_database, key)
-
-    def has_lost_its_process(self, batch: Batch) -> bool:
-        """Return whether the process that locked a batch is gone; False for a batch that no process locked."""
-        since = batch.details.get(LOCKED_AT)
-        if since is None:
-            return False
-        with self.connected("looking for the process of a batch") as connection:
-            moment = datetime.fromisoformat(since)
-            return is_released(connection, self.tenant.schema_in_database, batch.key, moment)
 
     @property
     def named(self) -> Sequence[str]:
