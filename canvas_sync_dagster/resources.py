@@ -52,6 +52,9 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     accept_shrinkage: bool = Field(
         False, description="true after a person has seen that a report may be so much shorter"
     )
+    reload: bool = Field(
+        False, description="true reads everything and compares every value, whatever the digests in the tables are"
+    )
 
     def options(
         self,
@@ -77,7 +80,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self.report_max_tries is not None and not 1 <= self.report_max_tries <= 100:
             raise SettingError("sync_options.report_max_tries", "wrong value", allowed="1 to 100")
         return SyncOptions(
-            mode=self._mode(mode).value,
+            mode="full" if self.reload else self._mode(mode).value,
             updated_after=_parsed(
                 "updated_after", self.updated_after or updated_after, parse_updated_after, "true, false, or a date"
             ),
@@ -89,6 +92,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             legacy_support=parse_legacy_support(self.legacy_support),
             accept_shrinkage=self.accept_shrinkage,
             params=_parsed_params(self.params),
+            reload=self.reload,
             genre=genre,
             batch_id=batch_id,
             run_id=run_id,

@@ -34,6 +34,11 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 @click.option("--term-scope", help="active, all, or a comma list of term ids.")
 @click.option("--updated-after", help="true, false, or an ISO-8601 date.")
 @click.option("--full", is_flag=True, help="Read everything, whatever the policy says.")
+@click.option(
+    "--reload",
+    is_flag=True,
+    help="Like --full, and compare every value: repairs rows that were changed in the database.",
+)
 @click.option("--tenant", help="Only this tenant; all if not given.")
 @click.option(
     "--legacy-support",
@@ -52,6 +57,7 @@ def sync(
     term_scope: str | None,
     updated_after: str | None,
     full: bool,
+    reload: bool,
     tenant: str | None,
     legacy_support: str,
     accept_shrinkage: bool,
@@ -68,6 +74,7 @@ def sync(
         "mode": "full" if full else "auto",
         "legacy_support": legacy_support,
         "accept_shrinkage": accept_shrinkage,
+        "reload": reload,
     }
     if updated_after is not None:
         options["updated_after"] = updated_after

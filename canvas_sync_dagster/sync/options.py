@@ -24,6 +24,7 @@ class SyncOptions:
         legacy_support: Models whose rows go to the user's functions; None is all that have one.
         accept_shrinkage: Whether a scope may shrink suddenly, for a person has looked at the report.
         params: Model → parameters of its report, which replace those of the settings.
+        reload: Whether rows are compared by value even where their digests are equal; the caller sets the mode to full.
         genre: Whose settings the run has; the tenant's own if None.
         batch_id: Which batch the run belongs to.
         run_id: Which run this is, for the journal.
@@ -37,6 +38,7 @@ class SyncOptions:
     legacy_support: frozenset[str] | None = None
     accept_shrinkage: bool = False
     params: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    reload: bool = False
     genre: str | None = None
     batch_id: str = ""
     run_id: str = ""

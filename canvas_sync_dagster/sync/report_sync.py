@@ -232,6 +232,7 @@ class _Publication:
                 report=self.request.report,
                 report_id=number,
                 complete=self.decision.updated_after is None,
+                reload=self.options.reload,
             )
             loaded = []
             for model in self.request.models:

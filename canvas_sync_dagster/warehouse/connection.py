@@ -23,6 +23,8 @@ CONNECT_SECONDS = 15
 
 SETTINGS = {
     "timezone": "UTC",
+    "datestyle": "ISO, MDY",  # The only one that psycopg reads.
+    "extra_float_digits": "1",  # Fewer lose digits of what is read.
     "jit": "off",  # Merges are single statements over known plans; compiling them costs more than it gains.
     "work_mem": "64MB",  # A frame's join fits; measured in facts of the loader.
     "client_min_messages": "warning",
@@ -137,6 +139,8 @@ def connect(url: str, *, autocommit: bool = False) -> Connection:
         )
     except psycopg.Error as error:
         raise _refused(url, error) from None
+    # A stricter default of the role would show a transaction what was there before it waited for its lock.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     if problem := _unsuitable(connection):
         connection.close()
         raise MisconfiguredError(f"{redacted(url)} {problem}")

@@ -17,7 +17,7 @@ def values(connection: Connection) -> dict[str, str]:
 
 
 def expected(found: dict[str, str]) -> dict[str, str]:
-    return {name: "65536kB" if name == "work_mem" else value for name, value in SETTINGS.items()}
+    return {name: {"work_mem": "65536kB"}.get(name, value) for name, value in SETTINGS.items()}
 
 
 @needs_pgbouncer
@@ -27,6 +27,7 @@ def test_each_transaction_has_our_settings_through_a_pooler_and_leaves_none(data
         with connect(url) as connection:
             for _ in range(2):
                 found = values(connection)
+                assert found["transaction_isolation"] == "read committed"
                 assert {name: found[name].removesuffix("ms") for name in SETTINGS} == expected(found)
                 connection.commit()
             with connection.transaction():

@@ -115,7 +115,9 @@ class _Loading:
         self._first_reject: tuple[Reject, int] | None = None
         self._merged = Merged()
         self._was_known = True
-        self._passing = target.has_digests and not file.prefers
+        self._compares = target.has_digests and not source.reload
+        """Whether records are passed over whose digest the table has."""
+        self._passing = self._compares and not file.prefers
         """Whether blocks are compared as they are: of a file whose beginning the table knows no key is read."""
         self.listed: list[pl.DataFrame] | None = [] if lists else None
         self._seconds = dict.fromkeys(("read", "compare", "parse", "copy", "merge"), 0.0)
@@ -264,7 +266,7 @@ class _Loading:
 
     def _changed(self, keys: pl.DataFrame) -> pl.DataFrame:
         """Leaves out the keys whose digest in the table is that of the file."""
-        if not self._target.has_digests or keys.is_empty():
+        if not self._compares or keys.is_empty():
             return keys
         columns = [self._model[name] for name in self._key]
         with self._timed("compare"):

@@ -21,6 +21,7 @@ class Source:
         complete: Whether these are all the rows of the scope.
         watermark: Freshness of the newest load of this model and scope. An older source changes nothing: whatever it
             says differently has been said anew since.
+        reload: Whether records are compared by value although their digests are equal.
         lines: Line where a record stands → line where it stood in Canvas's file, for records that were picked from it.
     """
 
@@ -30,6 +31,7 @@ class Source:
     report_id: int | None = None
     complete: bool = True
     watermark: datetime | None = None
+    reload: bool = False
     lines: Mapping[int, int] = field(default_factory=dict)
 
     @property
