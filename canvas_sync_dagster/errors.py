@@ -3,7 +3,8 @@
 CanvasSyncError
 ├── MisconfiguredError          a setting, a mapping or a schema must be changed by a person; exit code 2
 │   ├── SettingError            one setting has a wrong value
-│   └── SchemaError             the database lacks a table, a column or a right
+│   ├── SchemaError             the database lacks a table, a column or a right
+│   └── DatabaseLimitError      a time limit of the role, the database or a pooler ended a statement
 ├── TransientError              trying again later may succeed without anybody doing anything
 │   ├── CanvasUnavailableError  Canvas is down, unreachable or overloaded
 │   ├── CanvasThrottledError    Canvas refuses more requests for now
@@ -63,6 +64,10 @@ class SettingError(MisconfiguredError):
 
 class SchemaError(MisconfiguredError):
     """The database lacks a table, a column or a right that the sync needs."""
+
+
+class DatabaseLimitError(MisconfiguredError):
+    """A time limit of the role, the database, the server or a pooler ended a statement."""
 
 
 class TransientError(CanvasSyncError):

@@ -12,9 +12,16 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from canvas_sync_dagster.errors import CanvasSyncError, DatabaseUnavailableError, MisconfiguredError, SchemaError
+from canvas_sync_dagster.errors import (
+    CanvasSyncError,
+    DatabaseLimitError,
+    DatabaseUnavailableError,
+    MisconfiguredError,
+    SchemaError,
+)
 from canvas_sync_dagster.postgres_url import ENCODING
 from canvas_sync_dagster.redaction import message, redact
+from canvas_sync_dagster.warehouse.limits import limit_hit
 from canvas_sync_dagster.warehouse.moments import read_any_year
 
 OLDEST_SUPPORTED = 140000
@@ -64,14 +71,18 @@ def redacted(url: str) -> str:
     return f"{parts.get('dbname') or 'the default database'} at {parts.get('host') or 'localhost'}:{parts.get('port') or 5432}"
 
 
-def settings(server_version: int) -> str:
+def settings(server_version: int, **others: str) -> str:
     """Returns the statements that give a transaction our settings, whatever the role and the database set.
+
+    Args:
+        server_version: As PostgreSQL numbers it, such as 170002.
+        others: Settings in addition, or in place of ours.
 
     They belong to the transaction, because a pooler may give the next one another server process, and this process's
     settings to somebody else. For the same reason they are no start-up options, which poolers refuse.
     """
     newer = {name: value for name, (value, since) in NEWER_SETTINGS.items() if server_version >= since}
-    return "; ".join(f"set local {name} = '{value}'" for name, value in (SETTINGS | newer).items())
+    return "; ".join(f"set local {name} = '{value}'" for name, value in (SETTINGS | newer | others).items())
 
 
 class _Cursor(psycopg.Cursor[Row]):
@@ -239,7 +250,14 @@ def explained(url: str, doing: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         where = f"{doing} in {redacted(url)}"
-        explanation = _explanation(error, where, " ".join(message(error).split())[:1000])
+        limit = limit_hit(url, error)
+        explanation = (
+            DatabaseLimitError(
+                f"{where}: {limit} ended it. Nothing was published; raise the limit for this role, then run it again."
+            )
+            if limit
+            else _explanation(error, where, " ".join(message(error).split())[:1000])
+        )
         redact(error)
         raise explanation from error
 
