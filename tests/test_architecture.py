@@ -12,10 +12,11 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "canvas_sync_dagster"
 NAME = PACKAGE.name
 
-LEAVES = {"errors", "printable", "redaction", "rhythm", "tenants", "settings", "embedded", "postgres_url"}
+LEAVES = {"clocks", "errors", "printable", "redaction", "rhythm", "tenants", "settings", "embedded", "postgres_url"}
 """Known to everyone; they know the catalogue at most."""
 
 ALLOWED: dict[str, set[str]] = {
+    "clocks": set(),
     "printable": set(),
     "errors": {"printable"},
     "redaction": {"errors", "printable"},
@@ -25,8 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     "embedded": {"errors"},
     "tenants": {"rhythm", "catalogue"},
     "settings": {"errors", "catalogue", "tenants", "postgres_url"},
-    "canvas": {"errors", "printable", "redaction", "catalogue"},
-    "warehouse": {"errors", "printable", "redaction", "catalogue", "postgres_url"},
+    "canvas": {"clocks", "errors", "printable", "redaction", "catalogue"},
+    "warehouse": {"clocks", "errors", "printable", "redaction", "catalogue", "postgres_url"},
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
     "live_events": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
     "simulator": {"errors"},

@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -22,6 +22,7 @@ import stamina
 from canvas_sync_dagster.canvas.answers import address, error_of, read_json
 from canvas_sync_dagster.canvas.paging import next_page
 from canvas_sync_dagster.canvas.throttle import Throttle, canvas_date
+from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.errors import CanvasUnavailableError, NotCanvasError, TransientError
 
 TIMEOUT = httpx.Timeout(connect=10, read=60, write=30, pool=60)
@@ -99,13 +100,26 @@ class Canvas:
         return self.moment(time.monotonic())
 
     def moment(self, at: float) -> datetime:
-        """Returns a moment of `time.monotonic()` on Canvas's clock, never a later one.
+        """Return a moment of `time.monotonic()` on Canvas's clock, never a later one.
 
-        Until Canvas has answered once it is our own clock; so ask afterwards when something began.
+        Until Canvas has answered once, and while its clock is ahead of ours by more than a slack, it is our own clock;
+        so ask afterwards when something began.
         """
+        ours = datetime.now(UTC) - timedelta(seconds=time.monotonic() - at)
         with self._lock:
             epoch = self._epoch
-        return datetime.now(UTC) if epoch is None else datetime.fromtimestamp(epoch + at, UTC)
+        if epoch is None or epoch + at > horizon(ours).timestamp():
+            return ours
+        return datetime.fromtimestamp(epoch + at, UTC)
+
+    @property
+    def ahead(self) -> timedelta | None:
+        """How far Canvas's clock is ahead of ours, negative if it is behind; None until Canvas has answered once."""
+        with self._lock:
+            epoch = self._epoch
+        if epoch is None:
+            return None
+        return timedelta(seconds=epoch + time.monotonic() - datetime.now(UTC).timestamp())
 
     def get(self, path: str, parameters: Parameters = ()) -> Any:
         """Returns the JSON below `/api/v1`.

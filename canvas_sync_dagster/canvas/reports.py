@@ -34,6 +34,7 @@ from canvas_sync_dagster.canvas.lifecycle import (
     next_step,
 )
 from canvas_sync_dagster.catalogue.parameters import ADDED_BY_CANVAS, Parameters, form
+from canvas_sync_dagster.clocks import report_began
 from canvas_sync_dagster.errors import (
     CanvasError,
     CanvasNotFoundError,
@@ -326,7 +327,12 @@ class ReportDriver(Generic[E]):
 
         path = directory / f"{report}-{entry.canvas_report_id}"
         size = download(self._canvas, attachment, fresh, path, sleep=self._sleep)
-        observed = status.started_at or status.created_at or entry.canvas_requested_at
+        observed = report_began(
+            status.started_at or status.created_at,
+            asked=entry.canvas_requested_at,
+            asked_on_ours=entry.requested_at,
+            now=_now(),
+        )
         return ReportFile(path, entry.id, status, observed, size, adopted, entry.tries)
 
     def _attachment_of_file(self, attachment: Attachment) -> Attachment:

@@ -109,7 +109,7 @@ def canvas_date(response: httpx.Response) -> datetime | None:
     """Returns the moment of an answer on Canvas's own clock."""
     try:
         return parsedate_to_datetime(response.headers.get("Date", ""))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model, Suffices
+from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.live_events.inbox import Row
 from canvas_sync_dagster.sync.mapping import event_row, local_id, no_number, shard_of
 from canvas_sync_dagster.sync.objects import (
@@ -218,10 +219,10 @@ def _known(
     columns = sorted(path_columns(model)) + [column.name for column in model.event_columns()]
     with session.transaction("reading what is known") as connection:
         rows = read_rows(connection, session.schema, model, columns, keys)
-        query = sql.SQL("select max(observed_at) from {} where model = %s").format(
+        query = sql.SQL("select max(observed_at) from {} where model = %s and observed_at <= %s").format(
             sql.Identifier(session.schema, "canvas_sync_watermarks")
         )
-        mark = connection.execute(query, (model.name,)).fetchone()
+        mark = connection.execute(query, (model.name, horizon())).fetchone()
     return {_key(model, row): row for row in rows}, mark[0] if mark else None
 
 

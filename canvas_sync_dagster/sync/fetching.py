@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.clocks import believable
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.sync.objects import Answer, apply_answers, ask, path_columns, rows_of
 from canvas_sync_dagster.sync.session import Session
@@ -105,7 +106,8 @@ def load_objects(
         ReportContentError: An object lacks its key, or a value does not fit its column; nothing was written.
     """
     declared = _declared(session, model)
-    source = Source("", observed_at or session.canvas.now(), f"objects of {model}", complete=False)
+    now = session.canvas.now()
+    source = Source("", believable(observed_at or now, now), f"objects of {model}", complete=False)
     rows = rows_of(session, declared, ((each, values or {}) for each in objects), connection)
     with _transaction(session, connection, f"loading {model}") as opened:
         return load_rows(opened, session.schema, declared, rows, source)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.rhythm import FullSyncEvery
 
 Mode = Literal["auto", "full", "incremental"]
@@ -18,6 +19,8 @@ Mode = Literal["auto", "full", "incremental"]
 OVERLAP = timedelta(hours=1)
 """How far an incremental report reaches back past the last one. Canvas compiles from a replica that may lag by minutes,
 and reads tables one after another; an hour is far beyond both and costs only rows that turn out unchanged."""
+
+AHEAD = "the time of the last sync lay in the future, because a clock was wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,11 @@ class Mark:
 
     observed_at: datetime | None
     full_observed_at: datetime | None
+
+    def is_ahead(self, now: datetime) -> bool:
+        """Return whether the mark lies in the future, because a clock was wrong."""
+        latest = horizon(now)
+        return any(at is not None and at > latest for at in (self.observed_at, self.full_observed_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,8 @@ def decide(
     known = list(marks)
     if reason := _reason_for_full(known, takes_updated_after, mode, updated_after):
         return Decision(None, reason)
+    if any(mark is not None and mark.is_ahead(now) for mark in known):
+        return Decision(None, AHEAD)
     last_full = min(mark.full_observed_at for mark in known if mark and mark.full_observed_at)
     due = full_sync_every is not None and full_sync_every.is_due(
         now=now, last_full=last_full, timezone=timezone or ZoneInfo("UTC"), batch_id=batch_id
@@ -99,6 +109,8 @@ def _reason_for_full(
         return "this report cannot be limited to what changed"
     if updated_after is False and mode != "incremental":
         return "updated_after is false: every sync is full"
+    if any(mark is not None and mark.observed_at is None for mark in marks):
+        return AHEAD
     if not marks or any(mark is None or not (mark.observed_at and mark.full_observed_at) for mark in marks):
         return "no earlier full sync of this scope"
     return None

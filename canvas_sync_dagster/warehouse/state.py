@@ -11,6 +11,7 @@ from typing import Any
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.redaction import summary, trace
 from canvas_sync_dagster.warehouse.connection import Connection
 
@@ -70,11 +71,14 @@ class Watermark:
 
 
 def read_watermarks(connection: Connection, schema: str, models: Iterable[str], scope: str) -> dict[str, Watermark]:
-    """Reads the watermarks of the models that were ever loaded in a scope."""
+    """Read the watermarks of the models that were ever loaded in a scope; a time in the future counts as none."""
     query = sql.SQL(
-        "select model, observed_at, full_observed_at, coalesce(parameters, '') from {} where scope = %s and model = any(%s)"
+        "select model, case when observed_at <= %s then observed_at end, "
+        "case when full_observed_at <= %s then full_observed_at end, coalesce(parameters, '') "
+        "from {} where scope = %s and model = any(%s)"
     ).format(sql.Identifier(schema, "canvas_sync_watermarks"))
-    rows = connection.execute(query, (scope, list(models))).fetchall()
+    latest = horizon()
+    rows = connection.execute(query, (latest, latest, scope, list(models))).fetchall()
     return {str(model): Watermark(observed_at, full_at, asked) for model, observed_at, full_at, asked in rows}
 
 
@@ -110,15 +114,18 @@ def advance_watermark(
     report_id: int | None,
     parameters: str = "",
 ) -> None:
-    """Moves a watermark forward, never back, in the caller's transaction."""
+    """Move a watermark forward, never back unless it lies in the future, in the caller's transaction."""
+    latest = sql.Literal(horizon())
     query = sql.SQL(
         "insert into {} as w (model, scope, observed_at, full_observed_at, report_id, parameters) "
         "values (%s, %s, %s, %s, %s, %s) "
         "on conflict (model, scope) do update set updated_at = now(), report_id = excluded.report_id, "
-        "parameters = case when w.observed_at > excluded.observed_at then w.parameters else excluded.parameters end, "
-        "observed_at = greatest(w.observed_at, excluded.observed_at), "
-        "full_observed_at = greatest(w.full_observed_at, excluded.full_observed_at)"
-    ).format(sql.Identifier(schema, "canvas_sync_watermarks"))
+        "parameters = case when w.observed_at > excluded.observed_at and w.observed_at <= {latest} "
+        "then w.parameters else excluded.parameters end, "
+        "observed_at = greatest(case when w.observed_at <= {latest} then w.observed_at end, excluded.observed_at), "
+        "full_observed_at = greatest(case when w.full_observed_at <= {latest} then w.full_observed_at end, "
+        "excluded.full_observed_at)"
+    ).format(sql.Identifier(schema, "canvas_sync_watermarks"), latest=latest)
     connection.execute(query, (model, scope, observed_at, observed_at if complete else None, report_id, parameters))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import timedelta
 from functools import partial
 
 from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.canvas.reports import available_reports
 from canvas_sync_dagster.catalogue import ReportFeed
+from canvas_sync_dagster.clocks import SLACK
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, note, ok
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK
@@ -16,8 +17,8 @@ from canvas_sync_dagster.sync.session import connect_canvas
 
 NOTED_SKEW = 10.0
 """Seconds between our clock and Canvas's that NTP does not explain."""
-SKEW = 120.0
-"""Seconds between the clocks that make doctor fail: signatures of live events allow five minutes."""
+SKEW = SLACK.total_seconds()
+"""Seconds between the clocks that make doctor fail: moments of Canvas's that are farther ahead are not used."""
 
 
 def run(checked: Checked) -> Iterator[Finding]:
@@ -60,9 +61,15 @@ def reports(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
 
 def clock(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
     """Canvas's clock against ours."""
-    skew = abs((canvas.now() - datetime.now(UTC)).total_seconds())
+    ahead = (canvas.ahead or timedelta()).total_seconds()
+    skew = abs(ahead)
     message = f"the clocks of this host and of Canvas differ by {skew:,.0f} s"
-    remedy = "Synchronize this host's clock (NTP); signatures of live events are valid within five minutes"
+    if skew >= NOTED_SKEW:
+        message += f"; Canvas's is {'ahead' if ahead > 0 else 'behind'}"
+    remedy = (
+        "Synchronize this host's clock (NTP), or report the difference to Canvas's operator: the order of updates follows "
+        "these clocks, and signatures of live events are valid within five minutes"
+    )
     yield ok(message) if skew < NOTED_SKEW else note(message, remedy) if skew < SKEW else fail(message, remedy)
 
 

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Column, ColumnType
+from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.target import Target
 
@@ -94,6 +95,8 @@ class Stage:
         self._content = [column.name for column in columns]
         self._rest = [name for name in self._content if name not in target.key]
         self.rows = 0
+        # An observation in the future is a clock's error, and counts as none.
+        self._horizon = sql.Literal(horizon())
         self.name = sql.Identifier("pg_temp", "canvas_sync_stage")
         declared = sql.SQL(", ").join(
             sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type.value))
@@ -271,20 +274,27 @@ class Stage:
         condition = sql.SQL("({})").format(sql.SQL(" or ").join(conditions))
         if "observed_at" in system:
             sets.append(sql.SQL("observed_at = excluded.observed_at"))
-            order = sql.SQL("(t.observed_at is null or t.observed_at <= excluded.observed_at) and {}")
-            condition = order.format(condition)
+            order = sql.SQL("(t.observed_at is null or t.observed_at <= excluded.observed_at or {}) and ({} or {})")
+            future = self._observed_in_future("t")
+            condition = order.format(future, condition, future)
         return sql.SQL(", ").join(sets), condition
 
     def _only_differing(self) -> sql.Composed:
         """Keeps equal rows away from the upsert, which would lock them and so write WAL."""
-        suspect = sql.SQL("or o.missing_since is not null") if "missing_since" in self._target.system else sql.SQL("")
-        return sql.SQL("left join {} o using ({}) where o.{} is null or {} {}").format(
+        anyway: list[sql.Composable] = [self._differs("o", "s")]
+        if "missing_since" in self._target.system:
+            anyway.append(sql.SQL("o.missing_since is not null"))
+        if "observed_at" in self._target.system:
+            anyway.append(self._observed_in_future("o"))
+        return sql.SQL("left join {} o using ({}) where o.{} is null or {}").format(
             self._target.name,
             names(self._target.key),
             sql.Identifier(self._target.key[0]),
-            self._differs("o", "s"),
-            suspect,
+            sql.SQL(" or ").join(anyway),
         )
+
+    def _observed_in_future(self, alias: str) -> sql.Composable:
+        return sql.SQL("{} > {}").format(sql.Identifier(alias, "observed_at"), self._horizon)
 
     def _differs(self, one: str, other: str) -> sql.Composable:
         if not self._rest:
@@ -298,7 +308,8 @@ class Stage:
         if "observed_at" not in self._target.system:
             return 0
         observed: sql.Composable = sql.SQL("s.observed_at") if self._timed else sql.Literal(observed_at)
-        return self._count(sql.SQL("where o.observed_at > {} and {}").format(observed, self._differs("o", "s")))
+        newer = sql.SQL("where o.observed_at > {} and not {} and {}")
+        return self._count(newer.format(observed, self._observed_in_future("o"), self._differs("o", "s")))
 
     def _count(self, condition: sql.Composable) -> int:
         query = sql.SQL("select count(*) from {} s join {} o using ({}) {}").format(

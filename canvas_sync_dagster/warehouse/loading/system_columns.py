@@ -7,6 +7,8 @@ from datetime import datetime
 
 from psycopg import sql
 
+from canvas_sync_dagster.clocks import horizon
+
 SYSTEM_VALUES: Mapping[str, sql.Composable] = {
     "updated_at": sql.SQL("now()"),
     "missing_since": sql.SQL("null"),
@@ -33,7 +35,9 @@ def assignments(
 
 
 def not_observed_after(observed_at: datetime, system: Collection[str]) -> sql.Composable:
-    """Says in SQL that nobody has seen a row, aliased `t`, later than that."""
+    """Return the SQL condition that row `t` has no newer observation; one in the future is none."""
     if "observed_at" not in system:
         return sql.SQL("true")
-    return sql.SQL("(t.observed_at is null or t.observed_at <= {})").format(sql.Literal(observed_at))
+    return sql.SQL("(t.observed_at is null or t.observed_at <= {} or t.observed_at > {})").format(
+        sql.Literal(observed_at), sql.Literal(horizon())
+    )

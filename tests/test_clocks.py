@@ -1,0 +1,146 @@
+"""A wrong clock at Canvas, or ours, freezes nothing: observations in the future are neither made nor believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import polars as pl
+import psycopg
+import pytest
+
+from canvas_sync_dagster.canvas.client import Canvas
+from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.clocks import SLACK, believable, report_began
+from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.simulator.university import EPOCH
+from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.options import SyncOptions
+from canvas_sync_dagster.sync.outcome import SyncOutcome
+from canvas_sync_dagster.sync.plan import report_groups
+from canvas_sync_dagster.sync.report_sync import sync_report
+from canvas_sync_dagster.sync.rest_sync import sync_list
+from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.sync.standing import standings
+from tests.fix_canvas import session_of
+
+GROUPS = {group.name: group for group in report_groups(BUILT_IN)}
+NOW = datetime(2026, 9, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def test_a_moment_in_our_future_is_replaced_by_ours() -> None:
+    assert believable(NOW + SLACK, NOW) == NOW + SLACK
+    assert believable(NOW + SLACK + timedelta(seconds=1), NOW) == NOW
+    assert believable(NOW - 24 * HOUR, NOW) == NOW - 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("started", "expected"),
+    [
+        (NOW + 10 * HOUR, NOW - HOUR),  # Canvas's clock is ahead
+        (datetime(1, 1, 1, tzinfo=UTC), NOW - HOUR),  # and behind
+        (None, NOW - HOUR),
+        (NOW - HOUR / 2, NOW - HOUR / 2),
+    ],
+)
+def test_a_report_is_as_fresh_as_its_beginning_or_else_as_the_question(
+    started: datetime | None, expected: datetime
+) -> None:
+    asked = NOW - HOUR
+    assert report_began(started, asked=asked, asked_on_ours=asked, now=NOW) == expected
+
+
+def test_where_our_clock_is_behind_a_report_is_ordered_by_ours_and_where_it_is_ahead_by_canvas() -> None:
+    for ours_ahead in (-3 * HOUR, 3 * HOUR):
+        asked, started, now = NOW, NOW + HOUR / 2, NOW + HOUR
+        found = report_began(started, asked=asked, asked_on_ours=asked + ours_ahead, now=now + ours_ahead)
+        assert found == (asked + ours_ahead if ours_ahead < timedelta() else started)
+
+
+@pytest.mark.parametrize(
+    "date", ["Fri, 31 Dec 9999 23:59:59 GMT", format_datetime(datetime.now(UTC) + HOUR, usegmt=True), "", "x"]
+)
+def test_an_answer_dated_in_the_future_moves_no_clock(date: str) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={}, headers={"Date": date}))
+    with Canvas("https://school.test", "token", transport=transport) as canvas:
+        canvas.get("/accounts/self")
+        assert abs(canvas.now() - datetime.now(UTC)) < timedelta(seconds=5)
+        assert (canvas.ahead is None) == (date in {"", "x"})
+        assert canvas.ahead is None or canvas.ahead > HOUR - timedelta(seconds=5)
+
+
+def load(session: Session, mode: str = "full") -> SyncOutcome:
+    options = SyncOptions(mode=mode)  # type: ignore[arg-type]
+    sync_list(session, session.by_name["terms"], options)
+    return sync_report(
+        session,
+        GROUPS["provisioning_term"],
+        {"courses", "sections", "enrollments"},
+        "118",
+        options,
+        tell=lambda _: None,
+    )
+
+
+def asked(session: Session, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(session.database_url) as connection:
+        return connection.execute(query).fetchall()  # type: ignore[arg-type]
+
+
+def set_clock(canvas: SimulatedCanvas, now: datetime) -> None:
+    """Set the simulator's clock without living through the days between."""
+    canvas.university.now, canvas.university.days = now, (now - EPOCH).days
+
+
+@pytest.fixture
+def named(session: Session, canvas: SimulatedCanvas) -> Callable[[str], bool]:
+    """Renames a course in Canvas, syncs in full, and returns whether the table has the name."""
+
+    def sync(name: str) -> bool:
+
+        canvas.university.set("courses", pl.col("id") == 2003, name=name)
+        load(session)
+        return asked(session, "select name from canvas.courses where canvas_id = 2003") == [(name,)]
+
+    return sync
+
+
+@pytest.fixture
+def database_url(migrated_url: str) -> str:
+    return migrated_url
+
+
+def test_a_canvas_whose_clock_is_ahead_for_a_while_freezes_nothing(
+    canvas: SimulatedCanvas, session: Session, named: Callable[[str], bool], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    right = canvas.university.now
+    set_clock(canvas, datetime.now(UTC) + timedelta(days=400))
+    assert named("ahead")
+    latest = "select max(observed_at) <= now() from canvas.{}"
+    for table in ("courses", "terms", "canvas_sync_watermarks"):
+        assert asked(session, latest.format(table)) == [(True,)]
+    # Its clock is set right, and another process goes on.
+    set_clock(canvas, max(right, datetime.now(UTC)))
+    with session_of(canvas, session.database_url, tmp_path_factory.mktemp("home")) as another:
+        outcome = load(another)
+        assert named("right again")
+    assert not any(each.counts.superseded for each in outcome.models)
+
+
+def test_tables_that_were_frozen_before_thaw(session: Session, named: Callable[[str], bool]) -> None:
+    assert named("before")
+    with psycopg.connect(session.database_url) as connection:
+        for table in ("courses", "sections", "terms"):
+            connection.execute(f"update canvas.{table} set observed_at = '2999-01-01'".encode())
+        connection.execute(
+            "update canvas.canvas_sync_watermarks set observed_at = '2999-01-01', full_observed_at = '2999-01-01'"
+        )
+    found = standings(Batches(session.tenant, session.database_url, session.models))
+    coming = {each.coming.reason for each in found if each.model == "courses" and each.scope == "118" and each.coming}
+    assert coming == {"the time of the last sync lay in the future, because a clock was wrong"}
+    assert load(session, "auto").decision.mode == "full"
+    assert named("after")
+    assert asked(session, "select count(*) from canvas.canvas_sync_watermarks where observed_at > now()") == [(0,)]
