@@ -111,7 +111,7 @@ def demo(size: str, ui: bool, port: int) -> None:
 
 def _landed(lines: list[Any]) -> Table:
     table = Table(title="What landed", title_justify="left", box=box.SIMPLE_HEAD)
-    names = ("rows_in_report", "inserted", "updated", "unchanged", "rejected", "duplicates")
+    names = ("rows_in_report", "inserted", "updated", "unchanged", "superseded", "rejected", "duplicates")
     table.add_column("model", no_wrap=True)
     table.add_column("term", no_wrap=True)
     for name in ("rows in report", *names[1:], "seconds"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import httpx
 import polars as pl
@@ -14,6 +15,7 @@ import pytest
 from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.clocks import SLACK, believable, report_began
+from canvas_sync_dagster.commands.status import _models
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.university import EPOCH
 from canvas_sync_dagster.sync.batch_work import Batches
@@ -90,6 +92,13 @@ def asked(session: Session, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()  # type: ignore[arg-type]
 
 
+def status_of(session: Session) -> list[dict[str, Any]]:
+    """Return what `status --json` tells of each model."""
+    found = standings(Batches(session.tenant, session.database_url, session.models))
+    with session.transaction("reading") as connection:
+        return _models(connection, session.schema, found)
+
+
 def set_clock(canvas: SimulatedCanvas, now: datetime) -> None:
     """Set the simulator's clock without living through the days between."""
     canvas.university.now, canvas.university.days = now, (now - EPOCH).days
@@ -141,6 +150,9 @@ def test_tables_that_were_frozen_before_thaw(session: Session, named: Callable[[
     found = standings(Batches(session.tenant, session.database_url, session.models))
     coming = {each.coming.reason for each in found if each.model == "courses" and each.scope == "118" and each.coming}
     assert coming == {"the time of the last sync lay in the future, because a clock was wrong"}
+    told = status_of(session)
+    assert {"courses", "sections", "terms"} == {each["model"] for each in told if each["observed_in_future"]}
+    assert any(scope["as_of_in_future"] for each in told for scope in each["scopes"])
     assert load(session, "auto").decision.mode == "full"
     assert named("after")
     assert asked(session, "select count(*) from canvas.canvas_sync_watermarks where observed_at > now()") == [(0,)]

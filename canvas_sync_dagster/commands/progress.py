@@ -13,7 +13,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from canvas_sync_dagster.commands.output import console
 
-TOLD = ("rows_in_report", "inserted", "updated", "unchanged", "rejected", "mode", "mode_reason", "seconds")
+TOLD = (
+    "rows_in_report",
+    "inserted",
+    "updated",
+    "unchanged",
+    "superseded",
+    "rejected",
+    "mode",
+    "mode_reason",
+    "seconds",
+)
 
 
 class Teller(Protocol):
@@ -102,9 +112,10 @@ class _Bars:
         self._bars.update(self._task, advance=1, rows=self._rows)
         changed = told.get("inserted", 0) + told.get("updated", 0)
         of = f" of term {term}" if term else ""
+        older = f", {told['superseded']:,} superseded by newer content" if told.get("superseded") else ""
         why = f"{told['mode']}: {told['mode_reason']}" if "mode" in told else ""
         self._bars.console.print(
-            f"  {model}{of}: {told.get('rows_in_report', 0):,} rows, {changed:,} changed ({why})", markup=False
+            f"  {model}{of}: {told.get('rows_in_report', 0):,} rows, {changed:,} changed{older} ({why})", markup=False
         )
 
     def failed(self, title: str, message: str) -> None:

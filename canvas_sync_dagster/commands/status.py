@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.live_events.inbox import depth
@@ -26,6 +27,11 @@ from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.batches import Batch, latest_batches, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import missing
+
+FUTURE = (
+    "A clock was wrong: there are observations that lie in the future. They do not count, and the next sync replaces "
+    "what differs. Run `canvas-sync doctor` to compare the clocks; `canvas-sync sync --reload` gives each row a right time."
+)
 
 
 @click.command()
@@ -92,6 +98,7 @@ def _models(connection: Connection, schema: str, found: list[Standing]) -> list[
             "rows": _count(connection, schema, model),
             "suspects": _count(connection, schema, model, filled="missing_since"),
             "rejects": rejected.get(model, 0),
+            "observed_in_future": _count(connection, schema, model, after=horizon()),
             "scopes": [_scope(each) for each in found if each.model == model],
         }
         for model in dict.fromkeys(each.model for each in found)
@@ -103,6 +110,7 @@ def _scope(each: Standing) -> dict[str, Any]:
     return {
         "term": each.scope,
         "as_of": each.mark.observed_at if each.mark else None,
+        "as_of_in_future": each.mark is not None and each.mark.is_ahead(datetime.now(UTC)),
         "full_as_of": each.mark.full_observed_at if each.mark else None,
         "stale": each.behind,
         "last": last
@@ -112,14 +120,19 @@ def _scope(each: Standing) -> dict[str, Any]:
             "mode": last.mode,
             "mode_reason": last.reason,
             "rows": last.rows,
+            "superseded": last.superseded,
             "error": last.error,
         },
         "next": coming and {"mode": coming.mode, "mode_reason": coming.reason, "updated_after": coming.updated_after},
     }
 
 
-def _count(connection: Connection, schema: str, table: str, *, filled: str | None = None) -> int:
+def _count(
+    connection: Connection, schema: str, table: str, *, filled: str | None = None, after: datetime | None = None
+) -> int:
     where = sql.SQL("where {} is not null").format(sql.Identifier(filled)) if filled else sql.SQL("")
+    if after is not None:
+        where = sql.SQL("where observed_at > {}").format(sql.Literal(after))
     query = sql.SQL("select count(*) from {} {}").format(sql.Identifier(schema, table), where)
     try:
         with connection.transaction():
@@ -198,6 +211,10 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
         batch = each["batch"]
         last = f"; last sync: {batch['key']} {batch['status']}" if batch else ""
         screen.print(escape(f"genre {each['genre']}: {each['schedule']}, models {', '.join(each['models'])}{last}"))
+    if any(model["observed_in_future"] for model in told["models"]) or any(
+        scope["as_of_in_future"] for model in told["models"] for scope in model["scopes"]
+    ):
+        screen.print(FUTURE)
     events = told["events"]
     screen.print(
         f"rejected rows: {told['rejects']:,}; live events waiting: {events['waiting']:,}, dead: {events['dead']:,}"
@@ -259,7 +276,12 @@ def _next(coming: dict[str, Any] | None) -> str:
 
 def _notes(model: dict[str, Any], scope: dict[str, Any]) -> list[str]:
     counted = [f"{model[name]:,} {name}" for name in ("suspects", "rejects") if model.get(name)]
-    return [*(["stale"] if scope["stale"] else []), *counted]
+    if model.get("observed_in_future"):
+        counted.append(f"{model['observed_in_future']:,} observed in the future")
+    if superseded := (scope["last"] or {}).get("superseded"):
+        counted.append(f"{superseded:,} superseded")
+    marks = {"stale": scope["stale"], "synced in the future": scope["as_of_in_future"]}
+    return [*(name for name, applies in marks.items() if applies), *counted]
 
 
 def _when(moment: datetime | None) -> str:

@@ -32,6 +32,7 @@ class Result:
         mode: Full or incremental; None if it came to nothing.
         reason: Why it was so.
         rows: Of the report or list.
+        superseded: Of them, those for which the table had newer content.
         error: What went wrong.
     """
 
@@ -41,6 +42,7 @@ class Result:
     mode: str | None
     reason: str | None
     rows: int | None
+    superseded: int | None
     error: str | None
 
 
@@ -155,7 +157,8 @@ def _results(connection: Connection, schema: str) -> dict[Place, Result]:
     query = sql.SQL(
         "select distinct on (fed.model, scope) fed.model, job_arguments->>'scope' as scope, job_class, status, "
         "coalesce(completed_at, started_at), metadata->>'mode', metadata->>'mode_reason', "
-        "(metadata->'models'->fed.model->>'rows_in_report')::bigint, exception from {} cross join lateral ("
+        "(metadata->'models'->fed.model->>'rows_in_report')::bigint, "
+        "(metadata->'models'->fed.model->>'superseded')::bigint, exception from {} cross join lateral ("
         "select jsonb_array_elements_text((job_arguments->'models')::jsonb) "
         "union all select substr(job_class, 6) where job_class like 'rest:%%') as fed(model) "
         "where job_arguments->>'scope' is not null order by fed.model, scope, id desc"
