@@ -163,7 +163,8 @@ class CanvasSync:
             reset: Whether all its links are forgotten first.
         """
         self._known_model(model, "mapping")
-        mapping = MappingOverride(model)
+        current = next(each for each in self.models if each.name == model)
+        mapping = MappingOverride(model, declared=current)
         if reset:
             mapping.reset_links()
         self._mappings.append(mapping)
@@ -250,15 +251,28 @@ class CanvasSync:
         return declared
 
     def insert(
-        self, *, after: Names = (), before: Names = (), with_: Names = (), name: str | None = None
+        self,
+        *,
+        after: Names = (),
+        before: Names = (),
+        with_: Names = (),
+        name: str | None = None,
+        pool: str | None = None,
+        retry_policy: dg.RetryPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> Callable[[F], F]:
-        """Inserts a step of one's own into the sync; it runs per term when its neighbour does.
+        """Insert a step of your own into the sync; it runs per term when its neighbour does.
 
         Args:
             after: Models, custom reports or steps that come before it.
-            before: Models that come after it.
-            with_: What it runs together with.
-            name: Of its asset; the function's name if not given.
+            before: Models, custom reports or steps that come after it.
+            with_: Models, custom reports or steps that it runs beside: it waits for what they wait for, and your steps
+                that wait for them wait for it. They run at the same time where the executor runs several ops at once;
+                `canvas-sync sync` and Dagster's in-process executor run one op after another.
+            name: Name of its asset; defaults to the function's name.
+            pool: Dagster pool of the step; `concurrency` in `dagster.yaml` or the UI limits it.
+            retry_policy: How often and after which pause Dagster repeats the step when it raises.
+            tags: Tags of its op, such as `dagster/priority`.
 
         Raises:
             SettingError: There is no such neighbour, or none is named.
@@ -268,7 +282,15 @@ class CanvasSync:
             raise SettingError("insert", "it says no place", allowed="after=, before= or with_=")
 
         def register(function: F) -> F:
-            self._insertions.append(Insertion(self._free(name or function.__name__), function, *places))
+            own = Insertion(
+                self._free(name or function.__name__),
+                function,
+                *places,
+                pool=pool,
+                retry_policy=retry_policy,
+                tags=dict(tags or {}),
+            )
+            self._insertions.append(own)
             return function
 
         return register

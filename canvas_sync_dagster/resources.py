@@ -175,11 +175,14 @@ class CodeLocation:
 
 
 @contextmanager
-def failures() -> Iterator[None]:
-    """Turn our errors into Dagster failures that show one sentence instead of a stack, and that ops do not retry.
+def failures(*, retries: bool = False) -> Iterator[None]:
+    """Turn our errors into Dagster failures that show one sentence instead of a stack.
 
     Dagster stores and prints what an op raises, with everything that led to it. An exception whose text may quote rows,
     and cannot be changed, is replaced by a failure that has its class and its stack trace alone.
+
+    Args:
+        retries: Whether the op has a retry policy of the user's, which then counts for our errors, too.
     """
     try:
         yield
@@ -187,7 +190,7 @@ def failures() -> Iterator[None]:
         raise dg.Failure(
             description=str(error),
             metadata={"error": type(error).__name__, "may_succeed_later": isinstance(error, TransientError)},
-            allow_retries=False,
+            allow_retries=retries,
         ) from (error if redact(error) else None)
     except Exception as error:
         if redact(error):

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from canvas_sync_dagster import CanvasSync
 from canvas_sync_dagster.cli import main
-from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.errors import CanvasUnavailableError, SettingError
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.custom_report import DownloadedReport
@@ -223,6 +223,23 @@ def test_insertions_run_after_before_and_with_models(sync: CanvasSync, instance:
     assert dg.AssetKey(["canvas", "before_users"]) in graph.get(dg.AssetKey(["canvas", "users"])).parent_keys
 
 
+def test_a_step_with_a_retry_policy_is_repeated_for_any_error(
+    sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
+) -> None:
+    trouble: list[Exception] = [RuntimeError("not yet"), CanvasUnavailableError("not yet")]
+
+    @sync.insert(after="terms", retry_policy=dg.RetryPolicy(max_retries=2))
+    def stubborn(context: Any) -> None:
+        if trouble:
+            raise trouble.pop()
+
+    job = sync.definitions().resolve_job_def("canvas__sync_root")
+    only = [dg.AssetKey(["canvas", "stubborn"])]
+    assert job.execute_in_process(instance=instance, asset_selection=only).success
+    query = "select status from canvas.canvas_sync_job_logs where job_class = 'stubborn' order by id"
+    assert rows(database_url, query) == [("error",), ("error",), ("success",)]
+
+
 def test_row_by_row_gives_each_row_to_a_function(
     sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
 ) -> None:
@@ -329,6 +346,10 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
         (lambda sync: sync.report("r", params={"enrollment_term_id": 1}, per_term=True)(print), "enrollment_term_id"),
         (lambda sync: sync.report("r", params={"a": {"b": object()}})(print), "a.b is of type object"),
         (lambda sync: sync.mapping("users").params(courses=True) and sync.models, "the parameter courses itself"),
+        (lambda sync: sync.mapping("users").unlink_column("canvas_user_id"), "canvas_user_id.*part of the key"),
+        (lambda sync: sync.mapping("users").unlink_column("canvas_id"), "canvas_id.*part of the key"),
+        (lambda sync: sync.mapping("users").unlink_column("emial"), "emial.*no such column.*email"),
+        (lambda sync: sync.mapping("users", reset=True) and sync.models, "linked to a part of the key"),
         (lambda sync: sync.insert(after="users")(lambda context: None), "<lambda>.*name="),
         (lambda sync: sync.report("r", asset="my report")(print), "Dagster takes no such name"),
         (lambda sync: sync.api("users", fields={"bioo": "bio"}) or sync.definitions(), "bioo.*login_id"),

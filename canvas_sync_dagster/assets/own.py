@@ -61,14 +61,20 @@ def insertion_asset(
     """
     spec = _spec(tenant, insertion.name, earlier, insertion.function.__doc__, per_term=per_term)
 
-    @dg.multi_asset(name=f"{tenant.slug}__{insertion.name}", specs=[spec])
+    @dg.multi_asset(
+        name=f"{tenant.slug}__{insertion.name}",
+        specs=[spec],
+        pool=insertion.pool,
+        retry_policy=insertion.retry_policy,
+        op_tags=dict(insertion.tags),
+    )
     def inserted(
         context: dg.AssetExecutionContext, code_location: dg.ResourceParam[CodeLocation]
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         from canvas_sync_dagster.sync.insertion import run_insertion  # noqa: PLC0415 (as in reports.py)
 
         scope = context.partition_key if per_term else ""
-        with failures(), code_location.session(tenant.slug) as session:
+        with failures(retries=insertion.retry_policy is not None), code_location.session(tenant.slug) as session:
             own = InsertionContext(tenant.slug, scope, session, context.run.run_id, context.log.info)
             returned = run_insertion(insertion, own)
         yield dg.MaterializeResult(asset_key=spec.key, metadata=_metadata(returned))

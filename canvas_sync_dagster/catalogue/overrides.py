@@ -52,10 +52,12 @@ class MappingOverride:
 
     Attributes:
         model: Name of the model.
+        declared: The model that it changes, where it is known at once: what is wrong is then refused by each call.
     """
 
     model: str
     _changes: list[Callable[[Model], Model]] = field(default_factory=list)
+    declared: Model | None = None
 
     def link_column(
         self,
@@ -86,10 +88,23 @@ class MappingOverride:
         return self
 
     def unlink_column(self, *names: str) -> Self:
-        """Loads columns no longer, named as in the report or in the table; the table keeps them."""
+        """Loads columns no longer, named as in the report or in the table; the table keeps them.
+
+        Raises:
+            SettingError: There is no such column, or it is part of the key.
+        """
         for name in names:
+            if self.declared is not None:
+                self._refuse_key(self._changed(self.declared), name)
             self._changes.append(lambda model, name=name: _unlinked(model, name))  # type: ignore[misc]
         return self
+
+    def _refuse_key(self, model: Model, name: str) -> None:
+        keys = [column for column in _linked_as(model, name) if column.name in model.key]
+        if keys or not _linked_as(model, name):
+            problem = "it is part of the key, which tells rows apart" if keys else "there is no such column"
+            free = ", ".join(column.name for column in model.columns if column.report and column.name not in model.key)
+            raise SettingError(f"mapping of {self.model}: unlink_column", problem, allowed=free, value=name)
 
     def reset_links(self) -> Self:
         """Forgets all links that there were up to now."""
@@ -125,6 +140,15 @@ class MappingOverride:
         Raises:
             SettingError: It names something that is not there.
         """
+        changed = self._changed(model)
+        unlinked = [name for name in changed.key if not changed[name].report and not isinstance(model.feed, RestFeed)]
+        if unlinked:
+            problem = "no column of the report is linked to a part of the key, which tells rows apart"
+            allowed = "a link to it, or a key of linked columns by conflict_target"
+            raise SettingError(f"mapping of {self.model}", problem, allowed=allowed, value=unlinked[0])
+        return _expecting(changed, model)
+
+    def _changed(self, model: Model) -> Model:
         changed = model
         for change in self._changes:
             try:
@@ -132,7 +156,7 @@ class MappingOverride:
             except ValueError as error:
                 columns = ", ".join(column.name for column in changed.columns)
                 raise SettingError(f"mapping of {self.model}", str(error), allowed=f"columns {columns}") from None
-        return _expecting(changed, model)
+        return changed
 
 
 def column_type(name: str, where: str) -> ColumnType:
@@ -179,11 +203,16 @@ def _linked(model: Model, report: str, name: str, kind: ColumnType | None, trans
 
 
 def _unlinked(model: Model, name: str) -> Model:
-    folded = normalize(name)
-    hit = [c for c in model.columns if c.name == name or folded in map(normalize, c.report)]
+    hit = _linked_as(model, name)
     if not hit:
         raise ValueError(f"there is no column {name!r} to unlink")
     return model.with_columns(*(replace(column, report=()) for column in hit))
+
+
+def _linked_as(model: Model, name: str) -> list[Column]:
+    """Return the columns that are named so, in the table or in the report."""
+    folded = normalize(name)
+    return [c for c in model.columns if c.name == name or folded in map(normalize, c.report)]
 
 
 def from_file(model: str, given: object, where: str) -> MappingOverride:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.sync.own import CustomReport, Insertion
 from canvas_sync_dagster.tenants import Genre
@@ -45,12 +45,27 @@ class Chain:
 
     def before(self, name: str) -> tuple[str, ...]:
         """Names what the user has put before something: its own `deps` or `after`, and steps that are `before` it."""
+        return tuple(dict.fromkeys(self._before(name, frozenset({name}))))
+
+    def _before(self, name: str, seen: frozenset[str]) -> Iterator[str]:
+        steps = self.insertions.values()
         own = self.tables.get(name, ())
         if name in self.reports:
             own = self.reports[name].deps
         elif name in self.insertions:
             own = self.insertions[name].after
-        return (*own, *(step.name for step in self.insertions.values() if name in step.before))
+        for each in own:
+            yield each
+            # What waits for something waits for what runs beside it, too.
+            yield from (step.name for step in steps if each in step.beside and step.name not in seen)
+        yield from (step.name for step in steps if name in step.before)
+        if name in self.insertions:
+            for each in self.insertions[name].beside:
+                # The tables of one report are one op: beside one of them is not after the others.
+                if each in self.models and isinstance(self.models[each].feed, RestFeed):
+                    yield from self.models[each].parents
+                if each not in seen:
+                    yield from self._before(each, seen | {each})
 
     def of_genre(self, genre: Genre, there: Collection[str]) -> frozenset[str]:
         """Picks what belongs to a genre: its models and steps, and what is inserted beside them.

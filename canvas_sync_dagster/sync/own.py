@@ -68,7 +68,10 @@ class Insertion:
         function: Gets the context; what it returns becomes metadata.
         after: Models and steps that come before it.
         before: Models that come after it.
-        beside: What it runs together with, in no order.
+        beside: What it runs together with: it waits for the same, and what waits for them waits for it.
+        pool: Dagster pool that limits how many of its kind run at once.
+        retry_policy: How often Dagster repeats it in the same run; a `dagster.RetryPolicy`.
+        tags: Of its op.
     """
 
     name: str
@@ -76,6 +79,9 @@ class Insertion:
     after: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    pool: str | None = None
+    retry_policy: Any = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def neighbours(self) -> tuple[str, ...]:

@@ -90,3 +90,22 @@ def test_steps_per_term_have_terms_even_if_no_model_has() -> None:
     sync.report("x_csv", per_term=True, asset="x")(nothing)
     assert "terms" in steps(sync, "sync_root")
     assert CanvasSync(models=["courses"]).settings.tenants == ()
+
+
+def test_a_step_beside_another_waits_for_the_same_and_what_waits_for_one_waits_for_both(sync: CanvasSync) -> None:
+    sync.insert(after="users", name="first")(nothing)
+    sync.insert(after="first", name="target")(nothing)
+    sync.insert(with_="target", name="beside")(nothing)
+    sync.insert(after="target", name="last")(nothing)
+    sync.report("x_csv", deps=["last"], asset="x")(nothing)
+    sync.insert(with_="x", name="beside_report")(nothing)
+    assert parents(sync, "beside") == parents(sync, "target") == {"first"}
+    assert parents(sync, "last") == {"target", "beside"}
+    assert parents(sync, "beside_report") == parents(sync, "x") == {"last"}
+
+
+def test_a_step_has_the_pool_the_tags_and_the_retry_policy_that_it_is_given(sync: CanvasSync) -> None:
+    policy = dg.RetryPolicy(max_retries=2)
+    sync.insert(after="users", pool="sis", retry_policy=policy, tags={"dagster/priority": "3"}, name="mine")(nothing)
+    op = sync.definitions().resolve_job_def("canvas__sync_root").graph.node_named("canvas__mine").definition
+    assert (op.pool, op.retry_policy, op.tags["dagster/priority"]) == ("sis", policy, "3")
