@@ -15,21 +15,39 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
 from canvas_sync_dagster.embedded import embedded_database_url
-from canvas_sync_dagster.postgres_url import ENCODING
+from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.postgres_url import ALLOWED, DAGSTER_DATABASE_URL, ENCODING, parts_of, problem_of
 from canvas_sync_dagster.settings import home_directory
 
-DATABASE_URL = "CANVAS_SYNC_DAGSTER_DATABASE_URL"
+DATABASE_URL = DAGSTER_DATABASE_URL
 DATABASE = "dagster"
 IDLE_SECONDS = 300
 """How long a connection is kept: longer than a run's pauses, shorter than what firewalls cut."""
 
 
 def storage_url() -> str:
-    """Returns where Dagster keeps its own tables: a server of the user's, or the embedded one."""
-    url = os.environ.get(DATABASE_URL) or embedded_database_url(home_directory(os.environ, Path.cwd()), DATABASE)
+    """Return where Dagster keeps its own tables: a server of the user's, or the embedded one.
+
+    Raises:
+        SettingError: The address cannot be read.
+    """
+    given = os.environ.get(DATABASE_URL)
+    if given and (problem := problem_of(given)):
+        raise SettingError(DATABASE_URL, problem, allowed=ALLOWED)
+    return sqlalchemy_url(given or embedded_database_url(home_directory(os.environ, Path.cwd()), DATABASE))
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Spell an address, as libpq reads it, for SQLAlchemy, which reads fewer forms.
+
+    Args:
+        url: Without a problem; several hosts, sockets and service files are allowed.
+    """
+    parts = parts_of(url) | {"client_encoding": ENCODING}
+    user, password, database = (parts.pop(name, None) for name in ("user", "password", "dbname"))
     # With SQLAlchemy 2.1 a bare postgresql:// means psycopg 3, whose parameters dagster-postgres's NOTIFY cannot take.
-    made = sa.make_url(f"postgresql+psycopg2://{url.partition('://')[2]}")
-    return made.update_query_dict({"client_encoding": ENCODING}).render_as_string(hide_password=False)
+    made = sa.URL.create("postgresql+psycopg2", user, password, database=database, query=parts)
+    return made.render_as_string(hide_password=False)
 
 
 class CanvasSyncStorage(DagsterPostgresStorage):

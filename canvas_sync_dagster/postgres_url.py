@@ -1,8 +1,88 @@
-"""Addresses of PostgreSQL databases, for the warehouse and for Dagster's storage."""
+"""Addresses of PostgreSQL databases, for the warehouse and for Dagster's storage.
+
+An address holds a password. What people read names the database by `redacted`, and a wrong address by `problem_of`,
+neither of which quotes any part of it: in a malformed address every part may be a piece of the password.
+"""
 
 from __future__ import annotations
+
+import re
+from urllib.parse import unquote
 
 ENCODING = "UTF8"
 """The only encoding that holds every text of Canvas. Sent with each connection, because a default of the role, of the
 database or of PGCLIENTENCODING makes PostgreSQL read our bytes as another encoding, and store wrong text without an
 error."""
+DAGSTER_DATABASE_URL = "CANVAS_SYNC_DAGSTER_DATABASE_URL"
+ALLOWED = "postgresql://user:password@host:5432/database; what is left out comes from PG* variables or a service file"
+PERCENT_ENCODE = (
+    "percent-encode the password (and the user): / is %2F, @ is %40, % is %25, : is %3A, ? is %3F, # is %23, a blank is "
+    "%20. Or leave the password out and set PGPASSWORD, PGPASSFILE or ?passfile="
+)
+UNENCODED = re.compile(r"[/@#?\s]|%(?![0-9A-Fa-f]{2})")
+HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]*)(:\d*)?")
+
+
+def problem_of(url: str) -> str | None:
+    """Return what is wrong with the form of an address and what to do; None if it can be used.
+
+    >>> problem_of("postgresql://canvas:se/cret@db.example.edu/school").split(":")[0]
+    'user or password holds a character that must be percent-encoded'
+    >>> problem_of("postgresql://canvas:se%2Fcret@db.example.edu/school")
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgresql", "postgres"}:
+        return "this is not the address of a PostgreSQL database"
+    head, _, query = rest.partition("?")
+    userinfo, at, hosts = head.rpartition("@")
+    if not at:
+        # A password with an unencoded ? ends up in the query, and its beginning is read as a port.
+        userinfo, hosts = "", head
+    elsewhere = at == "" and "@" in query and not all("=" in each for each in query.split("&"))
+    if UNENCODED.search(userinfo) or elsewhere:
+        return f"user or password holds a character that must be percent-encoded: {PERCENT_ENCODE}"
+    if not all(HOST.fullmatch(each) for each in unquote(hosts.partition("/")[0]).split(",")):
+        return f"host and port cannot be read; if the address has a password, {PERCENT_ENCODE}"
+    return (
+        None if _parsed(url) is not None else f"libpq cannot read it; if the address has a password, {PERCENT_ENCODE}"
+    )
+
+
+def _parsed(url: str) -> dict[str, str] | None:
+    # Only here: settings are read by processes that connect to no database.
+    from psycopg import ProgrammingError  # noqa: PLC0415
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    try:
+        return {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
+    except ProgrammingError:
+        return None
+
+
+def parts_of(url: str) -> dict[str, str]:
+    """Return libpq's parameters in an address that has no problem; they include the password."""
+    return _parsed(url) or {}
+
+
+def place_of(url: str) -> tuple[str, str, str]:
+    """Return host, port and database of an address that has no problem, as libpq completes them from PG* variables."""
+    from psycopg.pq import Conninfo  # noqa: PLC0415 (as above)
+
+    defaults = {each.keyword.decode(): each.val.decode() for each in Conninfo.get_defaults() if each.val}
+    given = defaults | parts_of(url)
+    if service := given.get("service"):
+        given = {"host": f"service {service}"} | given
+    host = given.get("host") or given.get("hostaddr") or "localhost"
+    return host.lower(), given.get("port") or "5432", given.get("dbname") or given.get("user") or "the default database"
+
+
+def redacted(url: str) -> str:
+    """Name a database without its password: `school at db.example.edu:5432`.
+
+    >>> redacted("postgresql://u:secret@db.example.edu/school")
+    'school at db.example.edu:5432'
+    """
+    if problem_of(url):
+        return "the database"
+    host, port, database = place_of(url)
+    return f"{database} at {host}:{port}"

@@ -25,11 +25,14 @@ from canvas_sync_dagster.catalogue.overrides import MappingOverride, with_legacy
 from canvas_sync_dagster.catalogue.overrides import from_file as mapping_from_file
 from canvas_sync_dagster.catalogue.overrides import from_gem as mapping_from_gem
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.postgres_url import place_of
 from canvas_sync_dagster.tenants import Genre, TenantSettings
 
 PREFIX = "CANVAS_SYNC_"
 JWK_URL = "https://8axpcl50e4.execute-api.us-east-1.amazonaws.com/main/jwks"
 """Instructure's key set for production and beta."""
+HARMLESS_URL = re.compile(r"[A-Za-z0-9.:/_-]*")
+"""A base URL that may be shown: no user, no query, and no `~`, which each token of Canvas has."""
 GEM_FILE = "canvas_sync_provisioning_mapping.yml"
 CONNECTION = {"base_url", "token", "account_id", "root_account_uuid", "shard", "database_url", "schema"}
 """Settings of one Canvas. With several tenants in a file the environment gives them only to the one it names, so that
@@ -287,6 +290,8 @@ def _wrong(setting: str, place: Sequence[str], given: object, message: str) -> S
     if field is None:
         return SettingError(setting, "there is no such setting", allowed=", ".join(known))
     shown = None if name in {"token", "database_url", "genres"} else _value(given, place)
+    if name == "base_url" and not HARMLESS_URL.fullmatch(str(shown)):
+        shown = None
     return SettingError(setting, message.removeprefix("Value error, "), allowed=field.description or "", value=shown)
 
 
@@ -344,8 +349,7 @@ def _server(tenant: TenantSettings) -> str | None:
     """Returns the database of a tenant without the user who logs in; None is the embedded one."""
     if tenant.database_url is None:
         return None
-    parts = urlsplit(tenant.database_url.get_secret_value())
-    return f"{parts.netloc.rpartition('@')[2].lower().removesuffix(':5432')}{parts.path}?{parts.query}"
+    return " ".join(place_of(tenant.database_url.get_secret_value()))
 
 
 def _mappings(content: Mapping[str, Any], where: str) -> list[MappingOverride]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.overrides import refuse_parameters
+from canvas_sync_dagster.postgres_url import ALLOWED, problem_of
 from canvas_sync_dagster.rhythm import FullSyncEvery
 
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -144,7 +145,7 @@ class TenantSettings(Policy):
     account_id: str = Field("self", description="self, digits, or sis_account_id:…")
     root_account_uuid: str | None = Field(None, description="the UUID that Canvas gives its root account")
     shard: int | None = Field(None, ge=1, description="number of the shard in global ids; learned from live events")
-    database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:5432/database")
+    database_url: SecretStr | None = Field(None, description=ALLOWED)
     schema_name: str | None = Field(None, alias="schema", description="a name of at most 63 characters")
     batch_genre: str = Field("default", description="any name")
     genres: Mapping[str, Genre] = Field({}, description="genre → what its syncs do differently, and their schedule")
@@ -244,7 +245,9 @@ class TenantSettings(Policy):
         if value is None:
             return None
         parts = urlsplit(value.strip())
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+        if "@" in value or "?" in value or "#" in value:
+            raise ValueError("it must have no user, password, query or fragment; a token belongs in CANVAS_SYNC_TOKEN")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("this is not the address of a Canvas")
         return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
@@ -265,6 +268,6 @@ class TenantSettings(Policy):
     @field_validator("database_url")
     @classmethod
     def _database_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.match(r"postgres(ql)?://", value.get_secret_value()):
-            raise ValueError("this is not the address of a PostgreSQL database")
+        if value is not None and (problem := problem_of(value.get_secret_value())):
+            raise ValueError(problem)
         return value

@@ -25,12 +25,13 @@ PATIENCE = 10.0
 
 
 @contextmanager
-def pgbouncer(url: str, mode: str, **settings: object) -> Iterator[str]:
+def pgbouncer(url: str, mode: str, *, password: str | None = None, **settings: object) -> Iterator[str]:
     """Serves a database through pgbouncer on a free port of loopback; yields the address.
 
     Args:
         url: Of the database.
         mode: `session` or `transaction`.
+        password: What the user of the address must give; none if not given. The yielded address does not hold it.
         settings: Of pgbouncer, besides its own defaults.
     """
     assert BINARY is not None
@@ -44,23 +45,26 @@ def pgbouncer(url: str, mode: str, **settings: object) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as log:
         # Root may not run it; the account of the embedded server may, and reaches that server's socket.
         Path(directory).chmod(0o755)
-        file = Path(directory) / "pgbouncer.ini"
+        file, users = Path(directory) / "pgbouncer.ini", Path(directory) / "users"
+        if password is not None:
+            users.write_text(f'"{server["user"]}" "{password}"\n')
+            lines += ["auth_type = plain", f"auth_file = {users}"]
         file.write_text("\n".join([*lines, ""]))
         process = subprocess.Popen([BINARY, str(file)], stdout=log, stderr=log, **choose_account().arguments())
         try:
             through = f"postgresql://{server['user']}@127.0.0.1:{port}/{server['dbname']}"
-            _await(through, process)
+            _await(through, process, password)
             yield through
         finally:
             process.kill()
             process.wait(PATIENCE)
 
 
-def _await(url: str, process: subprocess.Popen[bytes]) -> None:
+def _await(url: str, process: subprocess.Popen[bytes], password: str | None) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            psycopg.connect(url).close()
+            psycopg.connect(url, password=password).close()
             return
         except psycopg.OperationalError:
             assert process.poll() is None and time.monotonic() < deadline, "pgbouncer did not start"

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "postgres_url": {"errors"},
     "catalogue": {"errors", "printable"},
     "embedded": {"errors"},
-    "tenants": {"rhythm", "catalogue"},
+    "tenants": {"rhythm", "catalogue", "postgres_url"},
     "settings": {"errors", "catalogue", "tenants", "postgres_url"},
     "canvas": {"clocks", "errors", "printable", "redaction", "catalogue"},
     "warehouse": {"clocks", "errors", "printable", "redaction", "catalogue", "postgres_url"},

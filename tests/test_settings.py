@@ -25,7 +25,6 @@ def read(directory: Path, **variables: str) -> TenantSettings:
     ("name", "value", "says"),
     [
         ("BASE_URL", "school.instructure.com", "https://school.instructure.com"),
-        ("BASE_URL", "https://user:pass@school.test", "https://school.instructure.com"),
         ("ACCOUNT_ID", "../1", "digits"),
         ("DATABASE_URL", "mysql://localhost/x", "postgresql://"),
         ("TENANT", "My-School", "small letters"),

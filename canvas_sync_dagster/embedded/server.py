@@ -119,7 +119,8 @@ class EmbeddedPostgres:
 
     def url(self, database: str) -> str:
         """Returns the address of a database, as libpq, psycopg and SQLAlchemy understand it."""
-        return f"postgresql://{USER}@/{database}?host={quote(str(self._socket))}"
+        # The port is told as well: else PGPORT, which may be set for another server, would name another socket.
+        return f"postgresql://{USER}@/{database}?host={quote(str(self._socket))}&port=5432"
 
     def database(self, name: str) -> str:
         """Returns the address of a database, which is made if it does not exist."""

@@ -9,7 +9,6 @@ from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg import errors as pg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from canvas_sync_dagster.errors import (
@@ -19,11 +18,12 @@ from canvas_sync_dagster.errors import (
     MisconfiguredError,
     SchemaError,
 )
-from canvas_sync_dagster.postgres_url import ENCODING
+from canvas_sync_dagster.postgres_url import ENCODING, PERCENT_ENCODE, problem_of, redacted
 from canvas_sync_dagster.redaction import message, redact
 from canvas_sync_dagster.warehouse.limits import limit_hit
 from canvas_sync_dagster.warehouse.moments import read_any_year
 
+SETTING = "CANVAS_SYNC_DATABASE_URL"
 OLDEST_SUPPORTED = 140000
 CONNECT_SECONDS = 15
 """How long a server may take to answer; one that recovers from a crash refuses at once."""
@@ -56,19 +56,6 @@ class Pooling(StrEnum):
     NONE = "none"
     SESSION = "session"
     TRANSACTION = "transaction"
-
-
-def redacted(url: str) -> str:
-    """Names a database without its password: `school at db.example.edu:5432`.
-
-    >>> redacted("postgresql://u:secret@db.example.edu/school")
-    'school at db.example.edu:5432'
-    """
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return "the database"
-    return f"{parts.get('dbname') or 'the default database'} at {parts.get('host') or 'localhost'}:{parts.get('port') or 5432}"
 
 
 def settings(server_version: int, **others: str) -> str:
@@ -123,7 +110,7 @@ def _configure(connection: psycopg.Connection[Any]) -> None:
     psycopg.Cursor(connection).execute(settings(connection.info.server_version).encode())
 
 
-def connect(url: str, *, autocommit: bool = False) -> Connection:
+def connect(url: str, *, autocommit: bool = False, setting: str = SETTING) -> Connection:
     """Opens a connection whose transactions have the settings that loads were measured with.
 
     It works through a pooler, in session and in transaction mode: nothing of it outlives a transaction.
@@ -131,12 +118,15 @@ def connect(url: str, *, autocommit: bool = False) -> Connection:
     Args:
         url: Of the database.
         autocommit: Whether each statement is its own transaction, without our settings.
+        setting: Where the address comes from, for messages.
 
     Raises:
         DatabaseUnavailableError: The server does not answer, or not now.
         MisconfiguredError: The address, the name or the password is wrong, the server is too old, or its encoding is
             not UTF8.
     """
+    if problem := problem_of(url):
+        raise MisconfiguredError(f"{setting}: {problem}.")
     try:
         connection = _Connection.connect(
             url,
@@ -149,24 +139,24 @@ def connect(url: str, *, autocommit: bool = False) -> Connection:
             cursor_factory=_Cursor,
         )
     except psycopg.Error as error:
-        raise _refused(url, error) from None
+        raise _refused(url, error, setting) from None
     # A stricter default of the role would show a transaction what was there before it waited for its lock.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-    if problem := _unsuitable(connection):
+    if problem := _unsuitable(connection, setting):
         connection.close()
         raise MisconfiguredError(f"{redacted(url)} {problem}")
     read_any_year(connection)
     return connection
 
 
-def _unsuitable(connection: Connection) -> str | None:
+def _unsuitable(connection: Connection, setting: str) -> str | None:
     if connection.info.server_version < OLDEST_SUPPORTED:
         return f"is PostgreSQL {connection.info.server_version // 10000}; version 14 or newer is required."
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != ENCODING:
         return (
             f"has the server encoding {encoding}, which cannot hold every text of Canvas. Create a database with "
-            "`create database … encoding 'UTF8' template template0` and point CANVAS_SYNC_DATABASE_URL to it."
+            f"`create database … encoding 'UTF8' template template0` and point {setting} to it."
         )
     return None
 
@@ -216,9 +206,9 @@ def _process(connection: Connection) -> int:
     return int(row[0])
 
 
-def _refused(url: str, error: psycopg.Error) -> CanvasSyncError:
+def _refused(url: str, error: psycopg.Error, setting: str) -> CanvasSyncError:
     where = redacted(url)
-    # libpq's text names hosts and users, never the password.
+    # libpq names hosts and users, and no password: an address that it would read wrongly never gets here.
     said = " ".join(str(error).split())[:500]
     permanent = (
         "password authentication failed",
@@ -229,10 +219,11 @@ def _refused(url: str, error: psycopg.Error) -> CanvasSyncError:
         "Servname not supported",
         "no password",
     )
+    hint = f"; {PERCENT_ENCODE}" if "password authentication failed" in said and "%" in url else ""
     if isinstance(error, psycopg.ProgrammingError) or any(words in said for words in permanent):
-        return MisconfiguredError(f"cannot log in to {where}: {said}. Check CANVAS_SYNC_DATABASE_URL.")
+        return MisconfiguredError(f"cannot log in to {where}: {said}. Check {setting}{hint}.")
     return DatabaseUnavailableError(
-        f"cannot reach {where}: {said}. Check that the server runs and CANVAS_SYNC_DATABASE_URL points to it."
+        f"cannot reach {where}: {said}. Check that the server runs and {setting} points to it."
     )
 
 

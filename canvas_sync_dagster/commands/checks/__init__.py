@@ -1,4 +1,4 @@
-"""What `canvas-sync doctor` checks, by subject: settings, Canvas, database, live events.
+"""What `canvas-sync doctor` checks, by subject: settings, Canvas, database, Dagster's storage, live events.
 
 To add a check, write a generator that yields findings (`ok`, `note`, `fail`) in the module of its subject, and add it to
 the tuple `CHECKS` of that module. A `CanvasSyncError` that a check raises becomes a failure; the next check runs.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from canvas_sync_dagster.commands.checks import canvas, database, live_events, settings
+from canvas_sync_dagster.commands.checks import canvas, database, live_events, settings, storage
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding
 from canvas_sync_dagster.commands.location import Location
 from canvas_sync_dagster.tenants import TenantSettings
@@ -25,7 +25,7 @@ def findings(location: Location, tenant: TenantSettings) -> Iterator[Finding]:
         Findings in the order of the subjects. Equal ones are yielded once: several checks may meet the same fault.
     """
     seen: set[Finding] = set()
-    for subject in (settings, canvas, database, live_events):
+    for subject in (settings, canvas, database, storage, live_events):
         for finding in subject.run(Checked(location, tenant)):
             if finding not in seen:
                 seen.add(finding)

@@ -7,7 +7,8 @@ from functools import partial
 
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, ok
 from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.warehouse.connection import Connection, redacted, transaction
+from canvas_sync_dagster.postgres_url import redacted
+from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.state import missing
 
 SHOWN = 10
