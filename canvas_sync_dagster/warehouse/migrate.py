@@ -18,10 +18,13 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations, ops
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.warehouse.connection import connect, explained
+from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 from canvas_sync_dagster.warehouse.schema import tables
 
 LOCK = "canvas_sync migrate"
+NEUTRAL = "select set_config('search_path', 'pg_catalog', false)"
+"""Sets a search path without any schema of the user's. alembic reports the tables of the connection's current schema
+without their schema's name, and would not find those of a tenant whose schema is the current one."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def migrate(url: str, schema: str, models: Iterable[Model]) -> Migration:
 
 @contextmanager
 def _engine(url: str, doing: str) -> Iterator[sa.Engine]:
-    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: connect(url), poolclass=sa.NullPool)
+    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: _neutral(url), poolclass=sa.NullPool)
     try:
         with explained(url, doing):
             try:
@@ -93,6 +96,13 @@ def _engine(url: str, doing: str) -> Iterator[sa.Engine]:
                 raise error.orig or error from None
     finally:
         engine.dispose()
+
+
+def _neutral(url: str) -> Connection:
+    connection = connect(url)
+    connection.execute(NEUTRAL)
+    connection.commit()
+    return connection
 
 
 def _context(connection: sa.Connection, schema: str, names: set[str]) -> MigrationContext:

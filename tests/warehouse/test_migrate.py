@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.built_in import courses
@@ -35,6 +36,30 @@ def test_a_second_migration_finds_nothing_to_do(database_url: str) -> None:
     assert plan(database_url, "canvas", BUILT_IN).sql() == ""
     with connect(database_url) as connection:
         assert missing(connection, "canvas", BUILT_IN) == []
+
+
+@pytest.mark.parametrize("case", ["public", "role named like the schema", "search path of the role", "of the address"])
+def test_migrations_repeat_where_the_tenants_schema_is_the_current_one(database_url: str, case: str) -> None:
+    schema, url = "public" if case == "public" else "school", database_url
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        if case == "role named like the schema":
+            connection.execute("drop role if exists school; create role school login superuser")
+            url = database_url.replace("canvas_sync@", "school@")
+        if case == "search path of the role":
+            connection.execute("drop role if exists searcher; create role searcher login superuser")
+            connection.execute("alter role searcher set search_path = school")
+            url = database_url.replace("canvas_sync@", "searcher@")
+    if case == "of the address":
+        url = f"{database_url}{'&' if '?' in database_url else '?'}options=-csearch_path%3Dschool"
+    assert "create table courses" in migrate(url, schema, [courses]).changes
+    assert migrate(url, schema, [courses]).changes == ()
+    wider = courses.with_columns(Column("colour", ColumnType.TEXT))
+    assert plan(url, schema, [wider]).changes == ("add column courses.colour",)
+    assert migrate(url, schema, [wider]).changes == ("add column courses.colour",)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("alter table {} drop column colour").format(sql.Identifier(schema, "courses")))
+        connection.execute(plan(url, schema, [wider]).sql().replace("BEGIN;", "").replace("COMMIT;", ""))
+        assert missing(connection, schema, [wider]) == []
 
 
 @pytest.mark.every_postgres
