@@ -21,7 +21,7 @@ def materialization(
     loading = sum(each.counts.seconds.values())
     metadata: dict[str, Any] = {
         "dagster/row_count": each.table_rows,
-        "dagster/table_name": f"{tenant.schema_in_database}.{each.model.name}",
+        "dagster/table_name": f"{tenant.schema_in_database}.{each.model.table}",
         "dagster/column_schema": column_schema(each.model),
         **each.counts.as_dict(),
         "suspects": each.suspects,

@@ -42,7 +42,7 @@ def asset_spec(tenant: TenantSettings, model: Model, *, parents: Collection[str]
         partitions_def=term_partitions(tenant.slug) if model.term_scoped else None,
         skippable=not _is_rest(model),
         metadata={
-            "dagster/table_name": f"{tenant.schema_in_database}.{model.name}",
+            "dagster/table_name": f"{tenant.schema_in_database}.{model.table}",
             "dagster/column_schema": column_schema(model),
             "dagster/storage_kind": "postgres",
         },

@@ -177,7 +177,7 @@ class Model:
     """A Canvas model that has a table.
 
     Args:
-        name: Name of model, asset and table (`courses`).
+        name: Name of model and asset, and of the table unless a mapping sets another (`courses`).
         columns: All columns but the system's, in the order in which the table gets them.
         feed: Source that fills the table in bulk.
         key: Columns of the natural key, which is the primary key.
@@ -191,6 +191,7 @@ class Model:
         carries: Models whose rows change with a row of this one: (child, its column that points here, shared column).
         alterations: Functions that change each row of a report (column → value). A function returns None to omit the row.
         parameters: Parameters that the user adds to the model's report.
+        stored_in: Name of the table that a mapping sets. None: the table has the model's name.
     """
 
     name: str
@@ -207,6 +208,7 @@ class Model:
     carries: tuple[tuple[str, str, str], ...] = ()
     alterations: tuple[Callable[[dict[str, Any]], dict[str, Any] | None], ...] = ()
     parameters: Mapping[str, object] = field(default_factory=lambda: NOTHING)
+    stored_in: str | None = None
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -220,6 +222,11 @@ class Model:
             if column.name == name:
                 return column
         raise KeyError(f"model {self.name} has no column {name!r}; it has {', '.join(c.name for c in self.columns)}")
+
+    @property
+    def table(self) -> str:
+        """Name of the table within the tenant's schema."""
+        return self.stored_in or self.name
 
     def report_columns(self) -> Iterator[Column]:
         """Yield the columns that a report has."""

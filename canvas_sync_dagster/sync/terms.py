@@ -19,7 +19,7 @@ def read_terms(connection: Connection, schema: str, model: Model) -> list[Term]:
     """
     key = sql.Identifier(model.key[0])
     query = sql.SQL("select {key}, sis_id, name, start_at, end_at, workflow_state from {table} order by {key}").format(
-        key=key, table=sql.Identifier(schema, model.name)
+        key=key, table=sql.Identifier(schema, model.table)
     )
     return [
         Term(str(number), sis_id, name or "", start, end, deleted=state == "deleted")

@@ -195,7 +195,7 @@ def count_suspects(connection: Connection, schema: str, model: Model) -> int:
     if not has_suspects(connection, schema, model):
         return 0
     query = sql.SQL("select count(*) from {} where missing_since is not null").format(
-        sql.Identifier(schema, model.name)
+        sql.Identifier(schema, model.table)
     )
     row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
@@ -226,7 +226,7 @@ def in_scope(schema: str, model: Model, models: Mapping[str, Model], scope: str)
     return sql.SQL("{} in (select t.{} from {} t where {})").format(
         column,
         sql.Identifier(parent.key[0]),
-        sql.Identifier(schema, parent.name),
+        sql.Identifier(schema, parent.table),
         in_scope(schema, parent, models, scope),
     )
 
@@ -242,7 +242,7 @@ def has_term(schema: str, model: Model, models: Mapping[str, Model]) -> sql.Comp
     return sql.SQL("coalesce({} in (select t.{} from {} t where {}), false)").format(
         column,
         sql.Identifier(parent.key[0]),
-        sql.Identifier(schema, parent.name),
+        sql.Identifier(schema, parent.table),
         has_term(schema, parent, models),
     )
 
@@ -261,7 +261,7 @@ def _keys(
 ) -> pl.DataFrame:
     """Reads keys with a mark at those that a source should list: not deleted, and as `live` says."""
     where = sql.SQL("{} t where {}").format(
-        sql.Identifier(schema, model.name), sql.SQL(" and ").join([EVERY_ROW, *conditions])
+        sql.Identifier(schema, model.table), sql.SQL(" and ").join([EVERY_ROW, *conditions])
     )
     mark = sql.SQL("({} and {})").format(not_deleted(model), live)
     if all(model[name].type is ColumnType.BIGINT for name in model.key):
@@ -319,7 +319,7 @@ def _mark(
     anew = sql.SQL("t.missing_since is null") if "missing_since" in written else EVERY_ROW
     connection.execute(
         sql.SQL("update {} t set {} from {} g where {} and {}").format(
-            sql.Identifier(schema, model.name), sets, keys_as_table(model, gone), same_key(model), anew
+            sql.Identifier(schema, model.table), sets, keys_as_table(model, gone), same_key(model), anew
         )
     )
 
@@ -360,7 +360,7 @@ def clear_unlisted(
     filled = sql.SQL(" or ").join(sql.SQL("t.{} is not null").format(sql.Identifier(name)) for name in columns)
     cursor = connection.execute(
         sql.SQL("update {} t set {} where ({}) and {} and {} and not exists (select from {} g where {})").format(
-            sql.Identifier(schema, model.name),
+            sql.Identifier(schema, model.table),
             assignments(dict.fromkeys(columns), system, ["updated_at"]),
             filled,
             in_scope(schema, model, models, source.scope),

@@ -39,12 +39,12 @@ def count_rows(connection: Connection, schema: str, model: Model, models: Mappin
         counted.append(sql.SQL("{} is not null and {} and {}.{} is null").format(child, not_deleted(model), alias, key))
         joins.append(
             sql.SQL("left join {} {} on {}.{} = {}").format(
-                sql.Identifier(schema, parent.name), alias, alias, key, child
+                sql.Identifier(schema, parent.table), alias, alias, key, child
             )
         )
     query = sql.SQL("select count(*), {} from {} t {}").format(
         sql.SQL(", ").join(sql.SQL("count(*) filter (where {})").format(each) for each in counted),
-        sql.Identifier(schema, model.name),
+        sql.Identifier(schema, model.table),
         sql.SQL(" ").join(joins),
     )
     row = connection.execute(query).fetchone()

@@ -28,7 +28,7 @@ def read_rows(
     names = None if columns is None else dict.fromkeys([*model.key, *columns])
     query = sql.SQL("select {} from {} t join unnest({}) as k ({}) using ({})").format(
         sql.SQL("t.*") if names is None else sql.SQL(", ").join(sql.Identifier("t", name) for name in names),
-        sql.Identifier(schema, model.name),
+        sql.Identifier(schema, model.table),
         sql.SQL(", ").join(
             sql.SQL("{}::{}[]").format(sql.Literal([row[name] for row in keys]), sql.SQL(model[name].type.value))
             for name in model.key
@@ -50,7 +50,7 @@ def read_suspects(
     """
     names = list(dict.fromkeys([*model.key, *columns]))
     query = sql.SQL("select {} from {} where missing_since is not null order by random() limit {}").format(
-        _names(names), sql.Identifier(schema, model.name), sql.Literal(limit)
+        _names(names), sql.Identifier(schema, model.table), sql.Literal(limit)
     )
     with connection.cursor(row_factory=dict_row) as cursor:
         return list(cursor.execute(query).fetchall())
@@ -75,7 +75,7 @@ def mark_deleted(
     key = sql.SQL(" and ").join(sql.SQL("t.{} = {}").format(sql.Identifier(n), sql.Literal(row[n])) for n in model.key)
     cursor = connection.execute(
         sql.SQL("update {} t set {} where {} and {}").format(
-            sql.Identifier(schema, model.name),
+            sql.Identifier(schema, model.table),
             assignments(values, system, SYSTEM_VALUES, observed_at),
             key,
             not_observed_after(observed_at, system),

@@ -69,13 +69,13 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
     Raises:
         SchemaError: The table, a column, or the uniqueness of its key is missing, or it cannot be merged into.
     """
-    present = _attributes(connection, schema, model.name)
+    present = _attributes(connection, schema, model.table)
     if lacking := sorted((columns | set(model.key)) - set(present)):
-        what = f"the table {schema}.{model.name}" if not present else f"{schema}.{model.name}.{', '.join(lacking)}"
+        what = f"the table {schema}.{model.table}" if not present else f"{schema}.{model.table}.{', '.join(lacking)}"
         raise SchemaError(f"{model.name}: there is no {what}. Run `canvas-sync migrate`, which adds what is missing.")
     if any(each.kind == "p" for each in present.values()):
         # PostgreSQL cannot say of a row that goes to a partition whether it was inserted.
-        raise SchemaError(f"{model.name}: the table {schema}.{model.name} is partitioned; use an ordinary table.")
+        raise SchemaError(f"{model.name}: the table {schema}.{model.table} is partitioned; use an ordinary table.")
     if odd := [name for name in model.key if model[name].type not in KEY_TYPES]:
         raise SchemaError(
             f"{model.name}: its key has {', '.join(f'{name} {model[name].type.value}' for name in odd)}, which may be "
@@ -83,7 +83,7 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
         )
     if not _is_unique(connection, schema, model, [present[name].number for name in model.key]):
         raise SchemaError(
-            f"{model.name}: the table {schema}.{model.name} has no unique index on {', '.join(model.key)}, so rows cannot "
+            f"{model.name}: the table {schema}.{model.table} has no unique index on {', '.join(model.key)}, so rows cannot "
             "be merged into it. Run `canvas-sync migrate`, which adds it."
         )
     declared = {column.name: column.type for column in (*model.columns, *SYSTEM_COLUMNS)}
@@ -92,12 +92,12 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
     )
     system = {column.name for column in SYSTEM_COLUMNS} & set(present)
     types = {name: each.type for name, each in present.items()}
-    return Target(sql.Identifier(schema, model.name), model.key, frozenset(system), plain, types)
+    return Target(sql.Identifier(schema, model.table), model.key, frozenset(system), plain, types)
 
 
 def system_columns(connection: Connection, schema: str, model: Model) -> frozenset[str]:
     """Names the system's columns that a model's table has; one that was there before may lack some."""
-    present = _attributes(connection, schema, model.name)
+    present = _attributes(connection, schema, model.table)
     return frozenset(column.name for column in SYSTEM_COLUMNS if column.name in present)
 
 
@@ -120,6 +120,6 @@ def _is_unique(connection: Connection, schema: str, model: Model, numbers: list[
         "where n.nspname = %s and c.relname = %s and i.indisunique and i.indisvalid and i.indimmediate "
         "and i.indpred is null and i.indnkeyatts = %s "
         "and (select array_agg(k order by k) from unnest(i.indkey[0:i.indnkeyatts - 1]) k) = %s::int2[]",
-        (schema, model.name, len(numbers), sorted(numbers)),
+        (schema, model.table, len(numbers), sorted(numbers)),
     )
     return found.fetchone() is not None
