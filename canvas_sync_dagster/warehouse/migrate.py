@@ -18,13 +18,13 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations, ops
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.connection import connect, explained
 from canvas_sync_dagster.warehouse.schema import tables
 
 LOCK = "canvas_sync migrate"
-NEUTRAL = "select set_config('search_path', 'pg_catalog', false)"
-"""Sets a search path without any schema of the user's. alembic reports the tables of the connection's current schema
-without their schema's name, and would not find those of a tenant whose schema is the current one."""
+NO_SCHEMA_OF_OURS = "pg_catalog"
+"""Schema that alembic takes for the connection's current one. alembic reports the tables of the current schema without
+a schema's name, and would find none of a tenant whose schema is the current one (`public`, or that of the role)."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def migrate(url: str, schema: str, models: Iterable[Model]) -> Migration:
 
 @contextmanager
 def _engine(url: str, doing: str) -> Iterator[sa.Engine]:
-    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: _neutral(url), poolclass=sa.NullPool)
+    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: connect(url), poolclass=sa.NullPool)
     try:
         with explained(url, doing):
             try:
@@ -98,17 +98,11 @@ def _engine(url: str, doing: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def _neutral(url: str) -> Connection:
-    connection = connect(url)
-    connection.execute(NEUTRAL)
-    connection.commit()
-    return connection
-
-
 def _context(connection: sa.Connection, schema: str, names: set[str]) -> MigrationContext:
     def include(name: str | None, kind: str, parents: Any) -> bool:
         return {"schema": name == schema, "table": name in names}.get(kind, True)
 
+    connection.dialect.default_schema_name = NO_SCHEMA_OF_OURS
     options = {"include_schemas": True, "include_name": include, "compare_type": False, "compare_server_default": False}
     return MigrationContext.configure(connection, opts=options)
 
