@@ -132,12 +132,14 @@ def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None) -
     from canvas_sync_dagster.warehouse import migrate as migrations  # noqa: PLC0415
 
     lacking: list[str] = []
+    problems: list[str] = []
 
     def work(each: TenantSettings) -> None:
         url, schema = database_url(location.settings, each), each.schema_in_database
         make = migrations.plan if check or as_sql else migrations.migrate
-        migration = make(url, schema, location.models)
+        migration = make(url, schema, location.models_of(each))
         lacking.extend(migration.changes)
+        problems.extend(f"{schema}: {problem}" for problem in migration.problems)
         if as_sql:
             click.echo(migration.sql(), nl=False)
             return
@@ -145,9 +147,13 @@ def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None) -
             click.echo(f"{schema}: {'missing: ' if check else ''}{change}")
         if not migration.changes:
             click.echo(f"{schema}: nothing is missing")
+        for limit, remedy in migration.notes:
+            click.echo(f"{schema}: note: {limit}. {remedy}.", err=True)
 
     location.each(tenant, work)
-    if check and lacking:
+    for problem in problems:
+        click.echo(f"error: {problem}", err=True)
+    if problems or (check and lacking):
         sys.exit(1)
 
 
@@ -161,7 +167,7 @@ def dbt_sources(location: Location, tenant: str | None) -> None:
     found: list[Any] = []
 
     def work(each: TenantSettings) -> None:
-        found.append(dbt_source(each.slug, each.schema_in_database, each.chosen(location.models)))
+        found.append(dbt_source(each.slug, each.schema_in_database, location.models_of(each)))
 
     location.each(tenant, work)
     click.echo(yaml.safe_dump({"version": 2, "sources": found}, sort_keys=False, allow_unicode=True), nl=False)

@@ -100,7 +100,7 @@ class Demo:
         events = [each for table in ("courses", "sections", "enrollments") for each in self.canvas.save_again(table, 3)]
         with served(receiver(settings, models)) as url:
             deliver(f"{url}{PATH}", self.canvas.signer, events)
-        with open_session(settings, tenant, models) as session:
+        with open_session(settings, tenant, tenant.chosen(models)) as session:
             return drain(session).events
 
     def serve_ui(self, port: int) -> int:
@@ -147,7 +147,7 @@ def demo(home: Path, size: str) -> Iterator[Demo]:
         )
         settings = Settings(home=home, tenants=(tenant,))
         location = CanvasSync(settings)
-        migrate(url, tenant.schema_in_database, location.models)
+        migrate(url, tenant.schema_in_database, location.models_of(tenant))
         try:
             yield Demo(canvas, settings, directory, url)
         finally:

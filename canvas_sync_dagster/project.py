@@ -20,7 +20,7 @@ from canvas_sync_dagster.assets.rest import rest_asset
 from canvas_sync_dagster.assets.specs import GENRE_TAG, TENANT_TAG, asset_key
 from canvas_sync_dagster.catalogue import BUILT_IN, Model, RestFeed
 from canvas_sync_dagster.catalogue.declared import Declared, declared_table, report_parameters
-from canvas_sync_dagster.catalogue.overrides import MappingOverride
+from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shared_tables
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events.handlers import EventHandlers, Handler, ModelHandler
 from canvas_sync_dagster.live_events.names import refuse_typing_errors
@@ -153,6 +153,7 @@ class CanvasSync:
         found = dict(self._models)
         for mapping in self._mappings:
             found[mapping.model] = mapping.applied(found[mapping.model])
+        refuse_shared_tables(found.values())
         return tuple(found.values())
 
     def mapping(self, model: str, *, reset: bool = False) -> MappingOverride:
@@ -507,6 +508,10 @@ class CanvasSync:
             asset_key(tenant.slug, each) for each in names if each in chosen and chain.is_per_term(each) is per_term
         ]
 
+    def code_location(self) -> CodeLocation:
+        """Return what ops and sensors get of this location."""
+        return CodeLocation(self.settings, self.models, self.extensions, self.models_of)
+
     @property
     def chain(self) -> Chain:
         """What runs in which order."""
@@ -533,7 +538,7 @@ class CanvasSync:
         tenants = self.settings.tenants
         for broken in self.settings.broken:
             LOG.warning("tenant %s is left out: %s", broken.slug, broken.error)
-        location = CodeLocation(self.settings, self.models, self.extensions)
+        location = self.code_location()
         ours = dg.Definitions(
             assets=[asset for tenant in tenants for asset in self._assets(tenant)],
             jobs=[job for tenant in tenants for job in self._jobs(tenant)],

@@ -16,7 +16,7 @@ from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientE
 from canvas_sync_dagster.redaction import redact, summary, trace
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.options import SyncOptions, parse_legacy_support
-from canvas_sync_dagster.tenants import parse_duration, parse_updated_after
+from canvas_sync_dagster.tenants import TenantSettings, parse_duration, parse_updated_after
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.sync.session import Session
 
 T = TypeVar("T")
+ModelsOf = Callable[[TenantSettings], tuple[Model, ...]]
+"""Returns the models that a tenant syncs."""
 
 
 class SyncMode(Enum):
@@ -137,10 +139,17 @@ def _parsed(name: str, value: str | None, parse: Callable[[object], T], allowed:
 class CodeLocation:
     """The settings and models of this code location, as ops get them. Holds no connection."""
 
-    def __init__(self, settings: Settings, models: Sequence[Model], extensions: Extensions | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: Sequence[Model],
+        extensions: Extensions | None = None,
+        models_of: ModelsOf | None = None,
+    ) -> None:
         self._settings = settings
         self._models = tuple(models)
         self._extensions = extensions
+        self._models_of = models_of or (lambda tenant: tenant.chosen(self._models))
 
     @property
     def on_sync(self) -> Sequence[tuple[str, Callable[..., object]]]:
@@ -152,7 +161,8 @@ class CodeLocation:
         # Imported by the run, not by the definitions, which every daemon and webserver loads.
         from canvas_sync_dagster.sync.session import open_session  # noqa: PLC0415
 
-        return open_session(self._settings, self._settings.tenant(tenant), self._models, self._extensions)
+        settings = self._settings.tenant(tenant)
+        return open_session(self._settings, settings, self._models_of(settings), self._extensions)
 
     def batches(self, tenant: str, genre: str | None = None, scope: TermScope | None = None) -> Batches:
         """Returns a tenant's batches; starts the embedded PostgreSQL where no address is given.
@@ -171,7 +181,7 @@ class CodeLocation:
         # A genre that names its terms means them, whatever function the user has for the others.
         named = declared is not None and "term_scope" in declared.model_fields_set
         own = self._extensions.term_scope if self._extensions and not named else None
-        return Batches(settings, database_url(self._settings, settings), self._models, scope or own)
+        return Batches(settings, database_url(self._settings, settings), self._models_of(whole), scope or own)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
-from canvas_sync_dagster.catalogue.overrides import MappingOverride, with_legacy_ids
+from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shared_tables, with_legacy_ids
 from canvas_sync_dagster.catalogue.overrides import from_file as mapping_from_file
 from canvas_sync_dagster.catalogue.overrides import from_gem as mapping_from_gem
 from canvas_sync_dagster.errors import SettingError
@@ -180,6 +180,7 @@ class Settings(BaseModel):
         found = [with_legacy_ids(model) if self.legacy_ids else model for model in BUILT_IN]
         for mapping in self.mappings:
             found = [mapping.applied(model) if model.name == mapping.model else model for model in found]
+        refuse_shared_tables(found)
         return tuple(found)
 
     def tenant(self, slug: str | None = None) -> TenantSettings:

@@ -107,7 +107,7 @@ class LocationUnderTest:
 
         settings = self.sync.settings
         chosen = settings.tenant(tenant or settings.tenants[0].slug)
-        with open_session(settings, chosen, self.sync.models, self.sync.extensions) as session:
+        with open_session(settings, chosen, self.sync.models_of(chosen), self.sync.extensions) as session:
             with session.transaction("storing live events") as connection:
                 ensure_partitions(connection, session.schema)
                 received = self.canvas.now + timedelta(minutes=1)

@@ -83,7 +83,7 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
         ours = code_location.batches(tenant.slug)
         # Without Canvas, whose absence is no reason for the disk to fill.
         with failures():
-            prepare_schema(ours.url, tenant.schema_in_database, ours.models)
+            prepare_schema(ours.url, tenant.schema_in_database, ours.models, ())
         with failures(), ours.connected("housekeeping") as connection:
             dropped = drop_old_rows(connection, tenant.schema_in_database)
             days = age_out(connection, tenant.schema_in_database, EVENTS_KEPT)

@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from canvas_sync_dagster.catalogue.model import SYSTEM_COLUMNS, Column, ColumnType, Model, ReportFeed
-from canvas_sync_dagster.catalogue.overrides import column_type
+from canvas_sync_dagster.catalogue.overrides import STATE_PREFIX, column_type
 from canvas_sync_dagster.catalogue.parameters import ADDED_BY_CANVAS, encoded, refuse_owned
 from canvas_sync_dagster.errors import SettingError
-
-STATE_PREFIX = "canvas_sync_"
-"""How our own tables in a tenant's schema begin."""
 
 TERM = ("enrollment_term_id", "enrollment_term")
 ALLOWED = "texts, numbers, true, false, dates, lists and mappings of them; None omits a parameter"

@@ -36,6 +36,7 @@ def dbt_source(tenant: str, schema: str, models: Iterable[Model]) -> dict[str, o
         "tables": [
             {
                 "name": model.name,
+                **({"identifier": model.table} if model.table != model.name else {}),
                 "description": model.comment,
                 "columns": [
                     {"name": c.name, "data_type": c.type.value, **({"description": c.comment} if c.comment else {}),
@@ -58,11 +59,15 @@ def _section(model: Model) -> list[str]:
     return [
         f"## {model.name}",
         "",
-        f"{model.comment} Key: {', '.join(f'`{name}`' for name in model.key)}. {_source(model)}, {scope}.",
+        f"{model.comment}{_stored(model)} Key: {', '.join(f'`{name}`' for name in model.key)}. {_source(model)}, {scope}.",
         "",
         *_table(("column", "type", "in the report", "over REST", "meaning"), rows),
         "",
     ]
+
+
+def _stored(model: Model) -> str:
+    return f" Table: `{model.table}`." if model.table != model.name else ""
 
 
 def _source(model: Model) -> str:

@@ -6,7 +6,7 @@ Three ways lead here: `CanvasSync.mapping()` in Python, `mappings:` in `canvas_s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -31,7 +31,7 @@ TYPES = {
     "bigint[]": ColumnType.BIGINT_ARRAY,
 }
 """Types as the gem and PostgreSQL name them."""
-SETTINGS = ("reset", "unlink", "columns", "conflict_target", "params")
+SETTINGS = ("reset", "unlink", "columns", "conflict_target", "table", "params")
 """What `mappings: {model: {…}}` may hold."""
 TABLES = frozenset(
     {
@@ -41,6 +41,11 @@ TABLES = frozenset(
     }
 )
 """Parameters by which a provisioning report is asked for its tables; the selection of the run sets them."""
+
+STATE_PREFIX = "canvas_sync_"
+"""How the names of the sync's own tables in a tenant's schema begin."""
+NAME_BYTES = 63
+"""Longest name that PostgreSQL takes."""
 
 Transform = Callable[[str, Mapping[str, str]], object]
 Alteration = Callable[[dict[str, Any]], "dict[str, Any] | None"]
@@ -116,6 +121,19 @@ class MappingOverride:
         self._changes.append(lambda model: replace(model, key=columns))
         return self
 
+    def table(self, name: str) -> Self:
+        """Keeps the model's rows in a table of this name, in the tenant's schema.
+
+        Use it where another application has a table of the model's own name. The names of model, asset and settings
+        stay as they are.
+
+        Raises:
+            SettingError: PostgreSQL does not accept the name, or it is one of the sync's own tables.
+        """
+        stored_in = table_name(name, f"mapping of {self.model}: table")
+        self._changes.append(lambda model: replace(model, stored_in=stored_in))
+        return self
+
     def alter_rows(self, alteration: Alteration) -> Alteration:
         """Has each row, column → value, changed by a function; None leaves the row out. Usable as a decorator."""
         self._changes.append(lambda model: replace(model, alterations=(*model.alterations, alteration)))
@@ -157,6 +175,34 @@ class MappingOverride:
                 columns = ", ".join(column.name for column in changed.columns)
                 raise SettingError(f"mapping of {self.model}", str(error), allowed=f"columns {columns}") from None
         return changed
+
+
+def table_name(name: object, where: str) -> str:
+    """Checks the name of a table.
+
+    Raises:
+        SettingError: It cannot be used.
+    """
+    allowed = f"a name of 1 to {NAME_BYTES} bytes that does not begin with {STATE_PREFIX}"
+    if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > NAME_BYTES:
+        raise SettingError(where, "this is not a name for a table", allowed=allowed, value=name)
+    if name.startswith(STATE_PREFIX):
+        raise SettingError(where, "this is one of the sync's own tables", allowed=allowed, value=name)
+    return name
+
+
+def refuse_shared_tables(models: Iterable[Model]) -> None:
+    """Refuses two models with one table.
+
+    Raises:
+        SettingError: Names both.
+    """
+    owners: dict[str, str] = {}
+    for model in models:
+        if other := owners.get(model.table):
+            problem = f"the model {other} has this table already"
+            raise SettingError(f"mapping of {model.name}: table", problem, allowed="another table", value=model.table)
+        owners[model.table] = model.name
 
 
 def column_type(name: str, where: str) -> ColumnType:
@@ -216,7 +262,7 @@ def _linked_as(model: Model, name: str) -> list[Column]:
 
 
 def from_file(model: str, given: object, where: str) -> MappingOverride:
-    """Reads one model of `mappings:`: `{reset, unlink, columns: {header: name or {…}}, conflict_target, params}`.
+    """Reads one model of `mappings:`: `{reset, unlink, columns: {header: name or {…}}, conflict_target, table, params}`.
 
     Raises:
         SettingError: It is not of this form.
@@ -237,6 +283,8 @@ def from_file(model: str, given: object, where: str) -> MappingOverride:
         if not isinstance(asked, Mapping):
             raise SettingError(f"{where}.params", "expected a mapping", allowed="{parameter: value}")
         mapping.params(asked)
+    if (table := given.get("table")) is not None:
+        mapping.table(table_name(table, f"{where}.table"))
     return mapping
 
 

@@ -47,6 +47,10 @@ class Location:
         """
         return [self.settings.tenant(slug)] if slug else list(self.settings.tenants)
 
+    def models_of(self, tenant: TenantSettings) -> tuple[Model, ...]:
+        """Return the models that a tenant syncs: no other table is looked at."""
+        return self.project.models_of(tenant) if self.project else tenant.chosen(self.models)
+
     def each(self, slug: str | None, work: Callable[[TenantSettings], None]) -> None:
         """Does something for the tenant of a name, or for all; the trouble of one keeps no other from it.
 

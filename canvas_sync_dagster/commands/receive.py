@@ -123,6 +123,7 @@ def _receiver(location: Location, *, drains: bool, health_port: int | None, keep
         drains=drains,
         health_port=health_port,
         limits=Limits(idle_seconds=keep_alive),
+        models_of=location.models_of,
     )
 
 

@@ -28,8 +28,8 @@ def reconcile(location: Location, model: str | None, limit: int, tenant: str | N
 
     def work(each: TenantSettings) -> None:
         asked = 0
-        with open_session(location.settings, each, location.models, location.extensions) as session:
-            for chosen in location.models:
+        with open_session(location.settings, each, location.models_of(each), location.extensions) as session:
+            for chosen in session.models:
                 if model not in {None, chosen.name}:
                     continue
                 done = reconcile_model(session, chosen, limit=limit)
@@ -60,8 +60,9 @@ def rejects(location: Location, model: str | None, tenant: str | None) -> None:
 
     def work(each: TenantSettings) -> None:
         url = database_url(location.settings, each)
-        prepare_schema(url, each.schema_in_database, location.models)
-        for chosen in location.models:
+        models = location.models_of(each)
+        prepare_schema(url, each.schema_in_database, models, None if model is None else [model])
+        for chosen in models:
             if model in {None, chosen.name}:
                 done = replay_rejects(url, each.schema_in_database, chosen)
                 if done.tried:
@@ -80,7 +81,7 @@ def events(location: Location, ids: tuple[int, ...], event: str | None, tenant: 
 
     def work(each: TenantSettings) -> None:
         url = database_url(location.settings, each)
-        prepare_schema(url, each.schema_in_database, location.models)
+        prepare_schema(url, each.schema_in_database, location.models_of(each), ())
         with transaction(url, "replaying events") as connection:
             number = replay_inbox(connection, each.schema_in_database, ids=list(ids), name=event)
         click.echo(f"{each.slug}: {number} events wait again")

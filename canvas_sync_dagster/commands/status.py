@@ -26,7 +26,7 @@ from canvas_sync_dagster.sync.standing import Standing, standings
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.batches import Batch, latest_batches, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.state import missing
+from canvas_sync_dagster.warehouse.existing import fitness
 
 FUTURE = (
     "A clock was wrong: there are observations that lie in the future. They do not count, and the next sync replaces "
@@ -57,16 +57,16 @@ def status(location: Location, tenant: str | None, as_json: bool) -> None:
 def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
     url, schema = database_url(location.settings, tenant), tenant.schema_in_database
     with transaction(url, "reading the status") as connection:
-        lacking = missing(connection, schema, tenant.chosen(location.models))
+        lacking = fitness(connection, schema, location.models_of(tenant))
     if lacking:
         return {"tenant": tenant.slug, "lacking": lacking}
-    found = standings(Batches(tenant, url, location.models, location.extensions.term_scope))
+    found = standings(Batches(tenant, url, location.models_of(tenant), location.extensions.term_scope))
     with transaction(url, "reading the status") as connection:
         latest = latest_batches(connection, schema)
         return {
             "tenant": tenant.slug,
             "schedule": f"{tenant.schedule} ({tenant.timezone})",
-            "models": _models(connection, schema, found),
+            "models": _models(connection, schema, location.models_of(tenant), found),
             "under_way": [_batch(each) for each in open_batches(connection, schema)],
             "batch": next(map(_batch, latest), None),
             "genres": [_genre(tenant.of_genre(name), latest) for name in tenant.genres],
@@ -90,13 +90,16 @@ def _genre(tenant: TenantSettings, latest: Sequence[Batch]) -> dict[str, Any]:
     }
 
 
-def _models(connection: Connection, schema: str, found: list[Standing]) -> list[dict[str, Any]]:
+def _models(
+    connection: Connection, schema: str, models: Sequence[Model], found: list[Standing]
+) -> list[dict[str, Any]]:
     rejected = _rejected(connection, schema)
+    tables = {model.name: model.table for model in models}
     return [
         {
             "model": model,
-            "rows": _count(connection, schema, model),
-            "suspects": _count(connection, schema, model, filled="missing_since"),
+            "rows": _count(connection, schema, tables[model]),
+            "suspects": _count(connection, schema, tables[model], filled="missing_since"),
             "rejects": rejected.get(model, 0),
             "observed_in_future": _count(connection, schema, model, after=horizon()),
             "scopes": [_scope(each) for each in found if each.model == model],

@@ -137,7 +137,6 @@ class _Sync:
         # Only here, for Dagster takes over a second.
         from canvas_sync_dagster.assets.lost import begin_batch  # noqa: PLC0415
         from canvas_sync_dagster.commands.instance import dagster_instance  # noqa: PLC0415
-        from canvas_sync_dagster.resources import CodeLocation  # noqa: PLC0415
 
         slug, genre = self._tenant.slug, self._tenant.batch_genre
         if genre in self._tenant.genres and not (self._keys(per_term=False) or self._keys(per_term=True)):
@@ -146,7 +145,7 @@ class _Sync:
             )
         key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
         own = self._project.extensions
-        batches = CodeLocation(self._project.settings, self._project.models, own).batches(slug, genre, term_scope)
+        batches = self._project.code_location().batches(slug, genre, term_scope)
         with dagster_instance(self._project.settings.home) as instance:
             batch = begin_batch(instance, batches, key, {"trigger": "command"}, own.on_sync)
             if batch is None:
@@ -235,12 +234,11 @@ class _Sync:
     def _tell_of_failure(self, instance: dg.DagsterInstance, run_id: str, watch: _Watch) -> None:
         """Calls what on_failure asked for: the sensor hears only of runs that Dagster's daemon launched."""
         from canvas_sync_dagster.assets.callbacks import tell_of_failure  # noqa: PLC0415
-        from canvas_sync_dagster.resources import CodeLocation  # noqa: PLC0415
 
         own, run = self._project.extensions, instance.get_run_by_id(run_id)
         if run is None or not own.on_failure:
             return
-        batches = CodeLocation(self._project.settings, self._project.models, own).batches(self._tenant.slug)
+        batches = self._project.code_location().batches(self._tenant.slug)
         job_log = batches.close_journal(run_id, "the run ended")
         tell_of_failure(
             own.on_failure, "; ".join(watch.broken.values()), tenant=self._tenant.slug, job_log=job_log, run=run

@@ -78,6 +78,8 @@ class Plan:
         done = apply_answers(connection, session, self.model, [answer for _, answer in self.answers])
         written += done.counts.inserted + done.counts.updated + done.deleted
         for child, column, carried in self.model.carries:
+            if child not in session.by_name:
+                continue
             written += _carry(connection, session, self.model, self._keys(), (child, column, carried))
         return written
 
@@ -283,8 +285,8 @@ def _carry(
             "update {child} c set {carried} = p.{carried}, updated_at = now(), row_hash = null from {parent} p "
             "where c.{column} = p.{key} and p.{key} = any(%s::bigint[]) and c.{carried} is distinct from p.{carried}"
         ).format(
-            child=sql.Identifier(session.schema, child),
-            parent=sql.Identifier(session.schema, model.name),
+            child=sql.Identifier(session.schema, session.by_name[child].table),
+            parent=sql.Identifier(session.schema, model.table),
             carried=sql.Identifier(carried),
             column=sql.Identifier(column),
             key=sql.Identifier(model.key[0]),

@@ -46,12 +46,14 @@ def receiver(
     drains: bool = False,
     health_port: int | None = None,
     limits: Limits | None = None,
+    models_of: Callable[[TenantSettings], tuple[Model, ...]] | None = None,
 ) -> Receiver:
     """Makes the receiver of all tenants; their tables are made ready.
 
     Args:
         settings: With the tenants.
         models: Of the code location.
+        models_of: Returns the models that a tenant syncs; those of `models` that its settings name, if not given.
         extensions: The user's own functions.
         drains: Whether it applies events itself; the sensor applies what it does not.
         health_port: Port at which `/health` and `/metrics` are answered, and events are not; None for the same port.
@@ -61,7 +63,8 @@ def receiver(
         CanvasSyncError: A database is away, or lacks something.
     """
     own = extensions or Extensions()
-    inboxes = {tenant.slug: _inbox(settings, tenant, models, own, drains=drains) for tenant in settings.tenants}
+    chosen = models_of or (lambda tenant: tenant.chosen(models))
+    inboxes = {tenant.slug: _inbox(settings, tenant, chosen(tenant), own, drains=drains) for tenant in settings.tenants}
     _prepare(list(inboxes.values()))
     secrets = [SecretKey(settings.event_key, settings.event_iv)] if settings.event_key else []
     provenance, broken = Provenance(KeySet(settings.jwk_url), secrets), [each.slug for each in settings.broken]
@@ -119,7 +122,8 @@ def _inbox(
     url, schema = database_url(settings, tenant), tenant.schema_in_database
 
     def prepare() -> None:
-        prepare_schema(url, schema, models)
+        # Events are received whatever a data table lacks.
+        prepare_schema(url, schema, models, ())
         with transaction(url, "preparing the inbox") as connection:
             ensure_partitions(connection, schema)
 

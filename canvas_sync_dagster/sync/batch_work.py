@@ -41,7 +41,7 @@ class Batches:
     def open(self, key: str, details: Mapping[str, Any] | None = None) -> Batch | None:
         """Opens a batch; None if one of the genre is under way."""
         schema = self.tenant.schema_in_database
-        prepare_schema(self.url, schema, self.models)
+        prepare_schema(self.url, schema, self.models, ())
         with self.connected("opening a batch") as connection:
             return open_batch(connection, schema, key, self.tenant.batch_genre, details or {})
 

@@ -118,7 +118,7 @@ def sync_custom_report(
         CanvasSyncError: Canvas or the database failed.
         Exception: Whatever the function raised; nothing was committed.
     """
-    prepare_schema(session.database_url, session.schema, session.models)
+    prepare_schema(session.database_url, session.schema, session.models, ())
     tenant, url, schema = options.over(session.tenant), session.database_url, session.schema
     mark_name = f"report:{report.asset or report.name}"
     with session.transaction("reading watermarks") as connection:

@@ -116,6 +116,17 @@ class Request:
         """Whether a full report lists every row of its scope: parameters of the user's own may narrow it."""
         return not self.own
 
+    def without(self, reasons: Mapping[str, str]) -> Request:
+        """Leaves out models for these reasons, so that they do not hold up the others of the report.
+
+        A report that feeds one model alone is kept: its own run fails, and hurts no other.
+        """
+        if len(self.models) < 2:
+            return self
+        skipped = {model.name: reasons[model.name] for model in self.models if model.name in reasons}
+        kept = tuple(model for model in self.models if model.name not in skipped)
+        return replace(self, models=kept, skipped={**self.skipped, **skipped})
+
     def tables(self) -> tuple[str, ...]:
         """Names the tables that the file will hold; empty for a report that is one table by nature."""
         feeds = [model.feed for model in self.models if isinstance(model.feed, ProvisioningFeed)]

@@ -49,7 +49,7 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
         CanvasSyncError: Canvas or the database does not answer; what was done up to then stands.
         FunctionError: A function of `sync.api` raised for a suspect; the other suspects are done.
     """
-    prepare_schema(session.database_url, session.schema, session.models)
+    prepare_schema(session.database_url, session.schema, session.models, [model.name])
     schema = session.schema
     with session.transaction(f"reading suspects of {model.name}") as connection:
         if not has_suspects(connection, schema, model):

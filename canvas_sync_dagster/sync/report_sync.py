@@ -83,10 +83,11 @@ def sync_report(
     if group.term_scoped and not scope.isdecimal():
         raise SettingError("partition", "this is not a Canvas term", allowed="the id of a term, in digits", value=scope)
     tenant = options.over(session.tenant)
-    prepare_schema(session.database_url, session.schema, session.models)
+    found = prepare_schema(session.database_url, session.schema, session.models, selected)
     available = available_reports(session.canvas)
     request = plan_request(_one_report(group, selected, tenant), selected, available, tenant.provisioning_report)
     refuse_skipped(request, tenant.models, tenant=tenant.slug)
+    request = request.without({name: f"{why}; see `canvas-sync doctor`" for name, why in found.without_key.items()})
     if not request.models:
         return SyncOutcome.nothing(request.report, scope, session.canvas.now(), request.skipped)
     decision = _decide(session, tenant, request, scope, options)

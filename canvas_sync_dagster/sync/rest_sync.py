@@ -57,7 +57,7 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
         raise TypeError(f"{model.name} is not fed over REST")
     if model.term_scoped and not scope.isdecimal():
         raise SettingError("partition", "this is not a Canvas term", allowed="the id of a term, in digits", value=scope)
-    prepare_schema(session.database_url, session.schema, session.models)
+    prepare_schema(session.database_url, session.schema, session.models, [model.name])
     with journaled(session, f"rest:{model.name}", {"path": feed.path, "scope": scope}, options.run_id) as job:
         start = time.perf_counter()
         began = time.monotonic()
@@ -174,17 +174,30 @@ def _parents(session: Session, per: str, scope: str) -> list[int]:
     """Finds the parents whose lists are walked."""
     if per == "self":
         return [_own_id(session, "/users/self")]
-    model = session.by_name[per]
+    model = session.by_name.get(per)
+    if model is None:
+        return _parents_unknown(session, per)
     with session.transaction(f"reading {per}") as connection:
         query = sql.SQL("select t.{key} from {table} t where {live} and {scope} order by 1").format(
             key=sql.Identifier(model.key[0]),
-            table=sql.Identifier(session.schema, per),
+            table=sql.Identifier(session.schema, model.table),
             live=not_deleted(model),
             scope=in_scope(session.schema, model, session.by_name, scope),
         )
         found = [int(row[0]) for row in connection.execute(query).fetchall()]
-    # A sync that leaves out the accounts knows the one account that it was given.
-    return found or ([_own_id(session, "/accounts/{account_id}")] if per == "accounts" else [])
+    return found or (_parents_unknown(session, per) if per == "accounts" else [])
+
+
+def _parents_unknown(session: Session, per: str) -> list[int]:
+    """Returns the parents where the tenant does not sync them: of the accounts the tenant's own one.
+
+    Raises:
+        SettingError: Without the parents' table it is not known which lists there are.
+    """
+    if per != "accounts":
+        problem = f"their lists are read for each row of {per}, which this tenant does not sync"
+        raise SettingError("models", problem, allowed=f"{per} in addition")
+    return [_own_id(session, "/accounts/{account_id}")]
 
 
 def _own_id(session: Session, path: str) -> int:

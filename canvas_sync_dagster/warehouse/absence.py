@@ -213,11 +213,16 @@ def keys_of(model: Model, rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
     return valid(frame_of(rows, columns), columns)[0].select(model.key)
 
 
+def _finds_term(model: Model, models: Mapping[str, Model]) -> bool:
+    """Says whether the tables tell the terms of a model's rows: those of a model that is not synced do not."""
+    return bool(model.term_by) and all(name in models for name in model.term_by[1:])
+
+
 def in_scope(schema: str, model: Model, models: Mapping[str, Model], scope: str) -> sql.Composable:
     """Says in SQL which rows, aliased `t`, belong to a term; a row whose way to its term is broken belongs to none."""
     if not scope:
         return EVERY_ROW
-    if not model.term_by:
+    if not _finds_term(model, models):
         return sql.SQL("false")
     column = sql.Identifier("t", model.term_by[0])
     if len(model.term_by) == 1:
@@ -233,7 +238,7 @@ def in_scope(schema: str, model: Model, models: Mapping[str, Model], scope: str)
 
 def has_term(schema: str, model: Model, models: Mapping[str, Model]) -> sql.Composable:
     """Says in SQL that the tables tell which term a row, aliased `t`, belongs to."""
-    if not model.term_by:
+    if not _finds_term(model, models):
         return sql.SQL("false")
     column = sql.Identifier("t", model.term_by[0])
     if len(model.term_by) == 1:

@@ -16,10 +16,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import produce_migrations
 from alembic.migration import MigrationContext
 from alembic.operations import Operations, ops
+from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.warehouse.connection import connect, explained
-from canvas_sync_dagster.warehouse.schema import tables
+from canvas_sync_dagster.errors import SchemaError
+from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.existing import fitness
+from canvas_sync_dagster.warehouse.schema import object_name, tables
 
 LOCK = "canvas_sync migrate"
 NO_SCHEMA_OF_OURS = "pg_catalog"
@@ -35,18 +38,23 @@ class Migration:
         schema: Postgres schema of the tenant.
         changes: One line for people per change; empty when nothing is missing.
         operations: The same for alembic.
+        problems: Sentences about tables that a person must change before rows can be merged into them.
+        notes: Limitations of tables that can be used: what it is, and how to end it.
     """
 
     schema: str
     changes: tuple[str, ...]
     operations: tuple[ops.MigrateOperation, ...]
+    problems: tuple[str, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
 
     def sql(self) -> str:
         """Writes the changes as SQL that can be run by hand, in one transaction."""
         text = io.StringIO()
         context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": text})
         self.apply(Operations(context))
-        return f"BEGIN;\n\n{text.getvalue()}COMMIT;\n" if self.changes else ""
+        problems = "".join(f"-- {line}\n" for problem in self.problems for line in problem.splitlines())
+        return problems + (f"BEGIN;\n\n{text.getvalue()}COMMIT;\n" if self.changes else "")
 
     def apply(self, operations: Operations) -> None:
         """Makes the changes through alembic."""
@@ -55,7 +63,12 @@ class Migration:
 
 
 def plan(url: str, schema: str, models: Iterable[Model]) -> Migration:
-    """Finds what a schema lacks, and changes nothing."""
+    """Finds what a schema lacks, and changes nothing.
+
+    Raises:
+        SchemaError: A table cannot be used for its model, or for the sync's own state.
+        DatabaseUnavailableError: The server does not answer.
+    """
     with _engine(url, f"comparing schema {schema}") as engine, engine.connect() as connection:
         return _compare(connection, schema, tuple(models))
 
@@ -67,7 +80,7 @@ def migrate(url: str, schema: str, models: Iterable[Model]) -> Migration:
         What was changed.
 
     Raises:
-        SchemaError: The database user may not do it.
+        SchemaError: The database user may not do it, or a table cannot be used; nothing was changed.
         DatabaseUnavailableError: The server does not answer.
     """
     with _engine(url, f"migrating schema {schema}") as engine, engine.begin() as connection:
@@ -108,6 +121,9 @@ def _context(connection: sa.Connection, schema: str, names: set[str]) -> Migrati
 
 
 def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) -> Migration:
+    judged = fitness(_driver(connection), schema, models)
+    if judged.unusable:
+        raise SchemaError("\n".join(judged.unusable))
     target = tables(schema, models)
     names = {table.name for table in target.tables.values()}
     found: list[ops.MigrateOperation] = []
@@ -118,8 +134,20 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
     if script.upgrade_ops is not None:
         additive = [operation for each in script.upgrade_ops.ops for operation in _additive(each)]
         found += [operation for operation in additive if not _is_indexed(inspector, schema, operation)]
-    found += _missing_keys(inspector, schema, models)
-    return Migration(schema, tuple(map(_sentence, found)), tuple(found))
+    problems = []
+    for model in models:
+        if model.name in judged.without_key:
+            if repeated := _repeated_keys(connection, schema, model):
+                problems.append(f"{judged.without_key[model.name]}, because {repeated}")
+            else:
+                name = object_name(model.table, *model.key, "key")
+                found.append(ops.CreateIndexOp(name, model.table, list(model.key), schema=schema, unique=True))
+    return Migration(schema, tuple(map(_sentence, found)), tuple(found), tuple(problems), judged.notes)
+
+
+def _driver(connection: sa.Connection) -> Connection:
+    driver: Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver
 
 
 def _additive(operation: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]:
@@ -157,21 +185,20 @@ def _is_indexed(inspector: sa.Inspector, schema: str, operation: ops.MigrateOper
     return any(each["column_names"][: len(wanted)] == wanted for each in indexes)
 
 
-def _missing_keys(inspector: sa.Inspector, schema: str, models: tuple[Model, ...]) -> list[ops.MigrateOperation]:
-    """A table that was there before must hold each key once, or rows could not be merged into it."""
-    missing: list[ops.MigrateOperation] = []
-    for model in models:
-        if not inspector.has_schema(schema) or not inspector.has_table(model.name, schema=schema):
-            continue
-        key = set(model.key)
-        primary = set(inspector.get_pk_constraint(model.name, schema=schema)["constrained_columns"])
-        unique = [
-            set(each["column_names"]) for each in inspector.get_indexes(model.name, schema=schema) if each["unique"]
-        ]
-        if key != primary and key not in unique:
-            name = f"{model.name}_{'_'.join(model.key)}_key"
-            missing.append(ops.CreateIndexOp(name, model.name, list(model.key), schema=schema, unique=True))
-    return missing
+def _repeated_keys(connection: sa.Connection, schema: str, model: Model) -> str | None:
+    """Returns what is wrong with the keys of a table that has no unique index on them yet, or None."""
+    key = sql.SQL(", ").join(map(sql.Identifier, model.key))
+    present = sql.SQL(" and ").join(sql.SQL("{} is not null").format(sql.Identifier(name)) for name in model.key)
+    query = sql.SQL("select {} from {} where {} group by {} having count(*) > 1")
+    repeated = query.format(key, sql.Identifier(schema, model.table), present, key)
+    row = _driver(connection).execute(sql.SQL("select count(*) from ({}) r").format(repeated)).fetchone()
+    if row is None or not row[0]:
+        return None
+    find = repeated.as_string(_driver(connection))
+    return (
+        f"{row[0]:,} keys occur more than once. {model.name} is skipped until each is there once; the others are migrated "
+        f"and synced. `{find}` lists them; delete the superfluous rows, then run `canvas-sync migrate` again."
+    )
 
 
 def _sentence(operation: ops.MigrateOperation) -> str:

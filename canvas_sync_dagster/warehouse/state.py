@@ -10,49 +10,12 @@ from typing import Any
 
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.redaction import summary, trace
 from canvas_sync_dagster.warehouse.connection import Connection
 
 TEXT_LIMIT = 20_000
 """Characters of a message or backtrace that the journal keeps; enough for any stack, bounded for any accident."""
-
-STATE_TABLES = (
-    "canvas_sync_job_logs",
-    "canvas_sync_live_events",
-    "canvas_sync_reports",
-    "canvas_sync_rejected_rows",
-    "canvas_sync_remembered",
-    "canvas_sync_schema_migrations",
-    "canvas_sync_sync_batches",
-    "canvas_sync_watermarks",
-)
-
-LATER = (("canvas_sync_watermarks", "parameters"),)
-"""Columns that a state table which is there may lack, because it was created before them."""
-
-
-def missing(connection: Connection, schema: str, models: Iterable[Model]) -> list[str]:
-    """Lists the tables and columns that a schema lacks, by one look at the system catalogue.
-
-    The tables of the sync's own state are looked for, too.
-    """
-    rows = connection.execute(
-        "select c.relname, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid "
-        "join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and a.attnum > 0 and not a.attisdropped",
-        (schema,),
-    ).fetchall()
-    present = {(str(table), str(column)) for table, column in rows}
-    tables = {table for table, _ in present}
-    lacking = [name for name in STATE_TABLES if name not in tables]
-    lacking += [f"{table}.{name}" for table, name in LATER if table in tables and (table, name) not in present]
-    for model in models:
-        if model.name not in tables:
-            lacking.append(model.name)
-        else:
-            lacking += [f"{model.name}.{c.name}" for c in model.columns if (model.name, c.name) not in present]
-    return lacking
 
 
 @dataclass(frozen=True, slots=True)

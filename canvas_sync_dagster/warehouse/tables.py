@@ -1,35 +1,60 @@
-"""Makes sure that the tables are there before a sync; only a fresh schema is created on the way."""
+"""Make sure that the tables are there before a sync; only a fresh schema is created on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import transaction
-from canvas_sync_dagster.warehouse.state import missing
+from canvas_sync_dagster.warehouse.existing import Fitness, fitness
 
 
-def prepare_schema(url: str, schema: str, models: Sequence[Model]) -> None:
-    """Creates the tables of a schema that is not there yet, and refuses one that lacks something.
+def prepare_schema(url: str, schema: str, models: Sequence[Model], needed: Collection[str] | None = None) -> Fitness:
+    """Create the tables of a schema that does not exist yet, and refuse one that lacks something.
 
-    What exists is never changed on the way: that is for a person, by `canvas-sync migrate`.
+    Existing tables are never changed on the way: that is for a person, by `canvas-sync migrate`.
+
+    Args:
+        url: Of the database.
+        schema: The tenant's.
+        models: Those that the tenant syncs; no other table is looked at.
+        needed: Names of those that this work is about; all if not given. A problem of another table does not stop it.
+
+    Returns:
+        How the tables of the needed models fit.
 
     Raises:
-        SchemaError: Names what is missing.
+        SchemaError: Names what is missing, or cannot be used.
     """
     with transaction(url, f"looking at schema {schema}") as connection:
-        lacking = missing(connection, schema, models)
-        exists = connection.execute("select 1 from pg_namespace where nspname = %s", (schema,)).fetchone()
-    if not lacking:
-        return
+        exists = connection.execute("select 1 from pg_catalog.pg_namespace where nspname = %s", (schema,)).fetchone()
+        found = fitness(connection, schema, _needed(models, needed))
     if exists is None:
         # Only here, for alembic takes a third of a second to import.
         from canvas_sync_dagster.warehouse.migrate import migrate  # noqa: PLC0415
 
         migrate(url, schema, models)
-        return
-    raise SchemaError(
-        f"schema {schema} lacks {', '.join(lacking)}. Run `canvas-sync migrate`, which adds what is missing and changes "
-        "nothing else."
-    )
+        return Fitness()
+    if found.unusable:
+        raise SchemaError("\n".join(found.unusable))
+    if found.lacking:
+        raise SchemaError(
+            f"schema {schema} lacks {', '.join(found.lacking)}. Run `canvas-sync migrate`, which adds what is missing and "
+            "changes nothing else."
+        )
+    return found
+
+
+def _needed(models: Sequence[Model], names: Collection[str] | None) -> list[Model]:
+    """Return the models of these names, and those that tell which term their rows belong to."""
+    if names is None:
+        return list(models)
+    by_name, wanted = {model.name: model for model in models}, set()
+    waiting = [name for name in names if name in by_name]
+    while waiting:
+        name = waiting.pop()
+        if name not in wanted:
+            wanted.add(name)
+            waiting += [each for each in by_name[name].term_by[1:] if each in by_name]
+    return [model for model in models if model.name in wanted]

@@ -15,18 +15,24 @@ import pytest
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import BUILT_IN
-from canvas_sync_dagster.catalogue.built_in import courses
+from canvas_sync_dagster.catalogue.built_in import courses, groups, terms, users
 from canvas_sync_dagster.catalogue.model import Column, ColumnType
+from canvas_sync_dagster.catalogue.overrides import MappingOverride, from_file
 from canvas_sync_dagster.embedded import EmbeddedPostgres
-from canvas_sync_dagster.errors import DatabaseUnavailableError, MisconfiguredError, SchemaError
+from canvas_sync_dagster.errors import DatabaseUnavailableError, MisconfiguredError, SchemaError, SettingError
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.warehouse.connection import connect, redacted
+from canvas_sync_dagster.warehouse.existing import STATE_TABLES, Fitness, fitness
 from canvas_sync_dagster.warehouse.ledger import ReportLedger
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
-from canvas_sync_dagster.warehouse.migrate import migrate, plan
-from canvas_sync_dagster.warehouse.state import advance_watermark, missing, read_watermarks
+from canvas_sync_dagster.warehouse.migrate import Migration, migrate, plan
+from canvas_sync_dagster.warehouse.schema import tables
+from canvas_sync_dagster.warehouse.state import advance_watermark, read_watermarks
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 PSQL = shutil.which("psql")
+MOST = "sis_id text, course_code text, name text, workflow_state text, canvas_term_id bigint"
+"""Columns enough to be a table of courses."""
 
 
 @pytest.mark.every_postgres
@@ -35,7 +41,7 @@ def test_a_second_migration_finds_nothing_to_do(database_url: str) -> None:
     assert migrate(database_url, "canvas", BUILT_IN).changes == ()
     assert plan(database_url, "canvas", BUILT_IN).sql() == ""
     with connect(database_url) as connection:
-        assert missing(connection, "canvas", BUILT_IN) == []
+        assert fitness(connection, "canvas", BUILT_IN) == Fitness()
 
 
 @pytest.mark.parametrize("case", ["public", "role named like the schema", "search path of the role", "of the address"])
@@ -59,7 +65,7 @@ def test_migrations_repeat_where_the_tenants_schema_is_the_current_one(database_
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("alter table {} drop column colour").format(sql.Identifier(schema, "courses")))
         connection.execute(plan(url, schema, [wider]).sql().replace("BEGIN;", "").replace("COMMIT;", ""))
-        assert missing(connection, schema, [wider]) == []
+        assert fitness(connection, schema, [wider]) == Fitness()
 
 
 @pytest.mark.every_postgres
@@ -84,7 +90,8 @@ def test_an_existing_table_keeps_its_shape_and_gets_what_it_lacks(database_url: 
     with psycopg.connect(database_url) as connection:
         connection.execute("create schema canvas")
         connection.execute(
-            "create table canvas.courses (id serial primary key, name varchar(20), canvas_id integer, mine text, created_at timestamp)"
+            "create table canvas.courses (id serial primary key, name varchar(20), canvas_id integer, mine text, sis_id text, "
+            "course_code text, workflow_state text, canvas_account_id integer, created_at timestamp)"
         )
         connection.execute("insert into canvas.courses (canvas_id, name) values (1, 'old')")
     changes = migrate(database_url, "canvas", [courses]).changes
@@ -104,7 +111,9 @@ def test_an_existing_table_keeps_its_shape_and_gets_what_it_lacks(database_url: 
 def test_an_index_under_another_name_is_not_made_twice(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("create schema canvas")
-        connection.execute("create table canvas.courses (canvas_id bigint primary key, canvas_account_id bigint)")
+        connection.execute(
+            f"create table canvas.courses (canvas_id bigint primary key, canvas_account_id bigint, {MOST})"
+        )
         connection.execute("create index index_courses_on_canvas_account_id on canvas.courses (canvas_account_id)")
     changes = migrate(database_url, "canvas", [courses]).changes
     assert "create index courses_canvas_term_id_idx on courses" in changes
@@ -127,14 +136,79 @@ def test_psql_runs_what_is_printed(database_url: str) -> None:
     assert plan(database_url, "canvas", [odd]).changes == ()
 
 
-def test_keys_that_are_there_twice_are_one_clear_error(database_url: str) -> None:
+def test_keys_that_are_there_twice_hold_up_only_their_own_table(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("create schema canvas")
-        connection.execute("create table canvas.courses (id serial primary key, canvas_id bigint)")
-        connection.execute("insert into canvas.courses (canvas_id) values (7), (7)")
-    with pytest.raises(SchemaError, match=r"canvas_id.*7"):
-        migrate(database_url, "canvas", [courses])
-    assert len(plan(database_url, "canvas", [courses]).changes) > 10
+        connection.execute(f"create table canvas.courses (id serial primary key, canvas_id bigint, {MOST})")
+        connection.execute("insert into canvas.courses (canvas_id) values (7), (7), (8), (8), (9), (null), (null)")
+    for make in (plan, migrate):
+        done = make(database_url, "canvas", [courses, users])
+        (problem,) = done.problems
+        assert "canvas.courses has no unique index on canvas_id, because 2 keys occur more than once" in problem
+        assert "create table users" in done.changes
+    with psycopg.connect(database_url) as connection:
+        query = problem.split("`")[1]
+        assert sorted(connection.execute(query.encode()).fetchall()) == [(7,), (8,)]
+        connection.execute("delete from canvas.courses where id in (2, 4)")
+    assert migrate(database_url, "canvas", [courses, users]).changes == (
+        "create index courses_canvas_id_key on courses",
+    )
+    assert plan(database_url, "canvas", [courses, users]).problems == ()
+
+
+ROWS_OF_OTHERS = "id serial primary key, name text, owner text"
+
+
+def test_only_the_tables_of_chosen_models_are_looked_at(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create schema canvas")
+        connection.execute(f"create table canvas.groups ({ROWS_OF_OTHERS})")
+        connection.execute("create table canvas.scores (canvas_id bigint, points int)")
+        connection.execute("insert into canvas.scores values (1, 1), (1, 2)")
+        connection.execute("create view canvas.roles as select 1 as canvas_id")
+    before = _shapes(database_url, ["groups", "scores", "roles"])
+    migrate(database_url, "canvas", [terms, users])
+    prepare_schema(database_url, "canvas", [terms, users])
+    assert _shapes(database_url, ["groups", "scores", "roles"]) == before
+    expected = {"groups": "has no column canvas_id", "scores": "has 0 of the 10 columns", "roles": "is a view"}
+    for name, problem in expected.items():
+        model = next(each for each in BUILT_IN if each.name == name)
+        for work in (plan, migrate, prepare_schema):
+            with pytest.raises(SchemaError, match=rf"{name}: canvas\.{name} {problem}.*mappings: {{{name}: {{table: "):
+                work(database_url, "canvas", [terms, users, model])
+    assert _shapes(database_url, ["groups", "scores", "roles"]) == before
+    # What one model lacks stops only what needs it.
+    assert prepare_schema(database_url, "canvas", [terms, users, groups], ["users"]).lacking == ()
+
+
+def test_a_model_is_kept_in_the_table_that_its_mapping_names(database_url: str) -> None:
+    long = "t" * 60
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create schema canvas")
+        connection.execute(f"create table canvas.groups ({ROWS_OF_OTHERS})")
+    models = [from_file("groups", {"table": "canvas groups"}, "").applied(groups)]
+    models.append(MappingOverride("courses").table(long).applied(courses))
+    assert "create table canvas groups" in migrate(database_url, "canvas", models).changes
+    assert migrate(database_url, "canvas", models) == Migration("canvas", (), ())
+    assert _shapes(database_url, ["groups"]) == {("groups", "id"), ("groups", "name"), ("groups", "owner")}
+
+
+@pytest.mark.parametrize("name", ["", "canvas_sync_reports", "x" * 64, 7])
+def test_a_name_that_cannot_be_a_table_is_refused(name: object) -> None:
+    with pytest.raises(SettingError, match=r"mappings\.users\.table"):
+        from_file("users", {"table": name}, "mappings.users")
+
+
+def test_two_models_cannot_share_a_table() -> None:
+    settings = Settings(mappings=(MappingOverride("roles").table("users"),))
+    with pytest.raises(SettingError, match="the model roles has this table already"):
+        settings.models()
+
+
+def _shapes(url: str, tables: list[str]) -> set[tuple[str, str]]:
+    query = "select table_name, column_name from information_schema.columns where table_name = any(%s)"
+    with psycopg.connect(url) as connection:
+        return {(str(table), str(column)) for table, column in connection.execute(query, (tables,)).fetchall()}
 
 
 def test_who_may_only_write_rows_can_sync_but_not_migrate(database_url: str) -> None:
@@ -268,3 +342,8 @@ def test_one_process_at_a_time_starts_a_report(database_url: str) -> None:
     for thread in threads:
         thread.join()
     assert order == ["in", "out"] * 4
+
+
+def test_the_quick_check_knows_every_table_and_column_of_the_state() -> None:
+    declared = {table.name: {column.name for column in table.columns} for table in tables("x", []).tables.values()}
+    assert {name: set(columns) for name, columns in STATE_TABLES.items()} == declared

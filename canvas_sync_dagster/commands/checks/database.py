@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, ok
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, note, ok
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.postgres_url import redacted
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.state import missing
+from canvas_sync_dagster.warehouse.migrate import plan
 
 SHOWN = 10
 """Missing tables and columns that one line names."""
@@ -55,12 +55,17 @@ def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
         else:
             yield fail(f"schema {schema} is missing, and the role may not create it", "Grant create on the database")
         return
-    lacking = missing(connection, schema, checked.location.models)
-    if lacking:
+    # The same comparison as that of `canvas-sync migrate --check`, so that both give one verdict.
+    migration = plan(checked.url, schema, checked.location.models_of(checked.tenant))
+    for problem in migration.problems:
+        yield fail(problem, f"Afterwards run `canvas-sync migrate --check --tenant {checked.tenant.slug}`")
+    for limit in migration.notes:
+        yield note(*limit)
+    if lacking := migration.changes:
         more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
-        yield fail(f"missing: {', '.join(lacking[:SHOWN])}{more}", "Run `canvas-sync migrate`")
-    else:
-        yield ok("all tables and columns are there")
+        yield fail(f"missing in schema {schema}: {', '.join(lacking[:SHOWN])}{more}", "Run `canvas-sync migrate`")
+    elif not migration.problems:
+        yield ok(f"schema {schema} has all tables, columns and indexes")
 
 
 Check = Callable[[Checked, Connection], Iterator[Finding]]

@@ -12,7 +12,7 @@ from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.warehouse.connection import transaction
-from canvas_sync_dagster.warehouse.state import missing
+from canvas_sync_dagster.warehouse.existing import fitness
 
 
 def run(checked: Checked) -> Iterator[Finding]:
@@ -37,7 +37,7 @@ def keys(checked: Checked) -> Iterator[Finding]:
 def _receives_events(checked: Checked) -> bool:
     """Return whether live events have arrived; a database that is away is reported by its own checks."""
     with contextlib.suppress(CanvasSyncError), transaction(checked.url, "looking for live events") as connection:
-        if "canvas_sync_live_events" not in missing(connection, checked.schema, ()):
+        if "canvas_sync_live_events" not in fitness(connection, checked.schema, ()).lacking:
             return depth(connection, checked.schema).latest is not None
     return False
 

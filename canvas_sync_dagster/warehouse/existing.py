@@ -1,0 +1,252 @@
+"""What a schema has, by one look at the system catalogue, and what of it the sync lacks or cannot use.
+
+`migrate --check`, `doctor` and every sync judge by these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue.model import singular
+from canvas_sync_dagster.warehouse.connection import Connection
+
+KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
+"""PostgreSQL's kinds of relations that rows cannot be merged into."""
+OURS = frozenset({"observed_at", "row_hash"})
+"""Columns that `migrate` has added to every table that it made or took over."""
+LEAST_SHARE = 0.5
+"""Share of a model's columns that a table must have to count as the model's. Tables of the gem's oldest versions have
+five of seven; a table of the same name that another application made has its key, or a name, by chance."""
+
+STATE_TABLES: Mapping[str, tuple[str, ...]] = {
+    "canvas_sync_job_logs": (
+        "id", "job_class", "job_arguments", "job_id", "status", "exception", "backtrace", "metadata", "started_at",
+        "completed_at", "created_at", "updated_at",
+    ),
+    "canvas_sync_live_events": (
+        "id", "received_on", "event_name", "event_time", "received_at", "state", "attempts", "next_attempt_at", "error",
+        "done", "content_hash", "payload", "applied_at",
+    ),
+    "canvas_sync_rejected_rows": (
+        "id", "model", "scope", "report", "report_id", "line", "column_name", "reason", "raw", "header",
+        "source_observed_at", "created_at",
+    ),
+    "canvas_sync_remembered": ("name", "value", "updated_at"),
+    "canvas_sync_reports": (
+        "id", "report", "parameters", "fingerprint", "canvas_report_id", "state", "tries", "progress",
+        "first_requested_at", "requested_at", "canvas_requested_at", "running_since", "canvas_started_at",
+        "completed_at", "failure", "created_at", "updated_at",
+    ),
+    "canvas_sync_schema_migrations": ("id", "version", "changes", "applied_at"),
+    "canvas_sync_sync_batches": (
+        "id", "status", "full_sync", "batch_genre", "updated_after", "started_at", "completed_at", "heartbeat_at",
+        "metadata", "created_at", "updated_at",
+    ),
+    "canvas_sync_watermarks": (
+        "model", "scope", "observed_at", "full_observed_at", "report_id", "strays", "parameters", "updated_at",
+    ),
+}  # fmt: skip
+"""The sync's own tables and their columns. `schema.py` declares them in full, for which SQLAlchemy is imported."""
+
+_TEXT = ("text", "character varying")
+_JSON = ("text", "character varying", "json", "jsonb")
+_TIME = ("timestamp",)
+SHARED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "canvas_sync_job_logs": {
+        "id": ("integer", "bigint"),
+        **dict.fromkeys(("job_class", "job_id", "status", "exception", "backtrace"), _TEXT),
+        **dict.fromkeys(("job_arguments", "metadata"), _JSON),
+        **dict.fromkeys(("started_at", "completed_at", "created_at", "updated_at"), _TIME),
+    },
+    "canvas_sync_sync_batches": {
+        "id": ("integer", "bigint"),
+        **dict.fromkeys(("status", "batch_genre"), _TEXT),
+        "full_sync": ("boolean",),
+        "metadata": _JSON,
+        **dict.fromkeys(("started_at", "completed_at", "heartbeat_at", "created_at", "updated_at"), _TIME),
+    },
+}
+"""Tables that the gem makes, too: column → beginnings of the types that can be written as they are."""
+UNLIMITED = {"job_arguments", "metadata"}
+"""Columns whose JSON would be broken if it were cut to a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingColumn:
+    """A column as it is.
+
+    Attributes:
+        type: As PostgreSQL's `format_type` spells it.
+        required: Whether a row must give it a value: NOT NULL, without default, neither generated nor an identity.
+    """
+
+    type: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingTable:
+    """A table, or what has its name.
+
+    Attributes:
+        kind: PostgreSQL's `relkind`; `r` is an ordinary table.
+        columns: By name.
+        unique: Sets of columns that a valid, immediate unique index without a condition covers.
+    """
+
+    kind: str = "r"
+    columns: Mapping[str, ExistingColumn] = field(default_factory=dict)
+    unique: frozenset[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Fitness:
+    """How a schema fits.
+
+    Attributes:
+        lacking: Tables and columns (`table`, `table.column`) that `migrate` adds.
+        unusable: Sentences about tables that cannot be used; a person must change something.
+        without_key: Model → sentence about its table, which has no unique index on the model's key yet.
+        notes: Limitations of tables that can be used: what it is, and how to end it.
+    """
+
+    lacking: tuple[str, ...] = ()
+    unusable: tuple[str, ...] = ()
+    without_key: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+def fitness(connection: Connection, schema: str, models: Iterable[Model]) -> Fitness:
+    """Compares a schema with what the models and the sync's own tables need."""
+    wanted = tuple(models)
+    tables = read_tables(connection, schema, [*STATE_TABLES, *(model.table for model in wanted)])
+    return judge(schema, tables, wanted)
+
+
+def judge(schema: str, tables: Mapping[str, ExistingTable], models: Iterable[Model]) -> Fitness:
+    """Compares tables with what the models and the sync's own tables need; pure.
+
+    Args:
+        schema: For messages.
+        tables: What there is, by name.
+        models: Those that the tenant syncs.
+    """
+    lacking, unusable, without_key, notes = [], list(_unusable_state(schema, tables)), {}, []
+    for name, columns in STATE_TABLES.items():
+        lacking += _lacking(tables, name, columns)
+    for model in models:
+        lacking += _lacking(tables, model.table, (column.name for column in model.columns))
+        table = tables.get(model.table)
+        if table is None:
+            continue
+        if problem := unusable_for(schema, model, table):
+            unusable.append(problem)
+        elif frozenset(model.key) not in table.unique:
+            without_key[model.name] = (
+                f"{model.name}: the table {schema}.{model.table} has no unique index on {', '.join(model.key)}"
+            )
+        if note := _unfilled(schema, model, table):
+            notes.append(note)
+    return Fitness(tuple(lacking), tuple(unusable), without_key, tuple(notes))
+
+
+def unusable_for(schema: str, model: Model, table: ExistingTable) -> str | None:
+    """Returns why a table cannot be a model's, or None.
+
+    A table is a model's if it is an ordinary table that has all columns of the key and, unless a mapping names it or
+    `migrate` has taken it over before, at least half of the model's other columns.
+    """
+    where = f"{model.name}: {schema}.{model.table}"
+    remedy = (
+        f"Choose another table for the model by `mappings: {{{model.name}: {{table: canvas_{model.name}}}}}`, or remove "
+        f"{model.name} from `models`."
+    )
+    if table.kind != "r":
+        return f"{where} is {KINDS.get(table.kind, 'no ordinary table')}, into which rows cannot be merged. {remedy}"
+    if lost := [name for name in model.key if name not in table.columns]:
+        old = f"canvas_{singular(model.name)}_id"
+        hint = " (`legacy_ids: true` is for tables of the gem's old versions)" if old in table.columns else ""
+        return f"{where} has no column {', '.join(lost)}, and so belongs to another application{hint}. {remedy}"
+    others = [column.name for column in model.columns if column.name not in model.key]
+    present = [name for name in others if name in table.columns]
+    if model.stored_in or table.columns.keys() >= OURS or len(present) >= LEAST_SHARE * len(others):
+        return None
+    return (
+        f"{where} has {len(present)} of the {len(others)} columns of {model.name}, and so belongs to another application. "
+        f"{remedy} If it is the right one, name it: `table: {model.table}`."
+    )
+
+
+def required_elsewhere(model: Model, table: ExistingTable) -> str | None:
+    """Returns `canvas_id` where a table requires it though the model's key is another; Canvas's stock report has none."""
+    column = table.columns.get("canvas_id")
+    return "canvas_id" if column is not None and column.required and "canvas_id" not in model.key else None
+
+
+def _unfilled(schema: str, model: Model, table: ExistingTable) -> tuple[str, str] | None:
+    if required_elsewhere(model, table) is None:
+        return None
+    return (
+        f"{model.name}: {schema}.{model.table}.canvas_id is NOT NULL, and Canvas's stock provisioning report has no such id: "
+        "its new rows are rejected, existing rows are updated",
+        f"To load all, run `alter table {schema}.{model.table} alter column canvas_id drop not null`, then "
+        "`canvas-sync replay rejects`",
+    )
+
+
+def _lacking(tables: Mapping[str, ExistingTable], name: str, columns: Iterable[str]) -> list[str]:
+    if name not in tables:
+        return [name]
+    return [f"{name}.{column}" for column in columns if column not in tables[name].columns]
+
+
+def _unusable_state(schema: str, tables: Mapping[str, ExistingTable]) -> Iterator[str]:
+    for name, types in SHARED.items():
+        columns = tables[name].columns if name in tables else {}
+        for column, each in columns.items():
+            where = f"{schema}.{name}.{column}"
+            if column in types and not each.type.startswith(types[column]):
+                yield f"{where} is {each.type}; expected {' or '.join(types[column])}. Alter its type."
+            elif column in UNLIMITED and "(" in each.type:
+                yield f"{where} is {each.type}, too short for JSON. Run `alter table … alter column {column} type text`."
+            elif column not in STATE_TABLES[name] and each.required:
+                yield f"{where} is NOT NULL without a default, and the sync does not fill it. Give it a default."
+
+
+def read_tables(connection: Connection, schema: str, names: Iterable[str]) -> dict[str, ExistingTable]:
+    """Reads tables by two queries on the system catalogue; what is not there is left out."""
+    wanted = list(names)
+    found = connection.execute(
+        "select c.relname, c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod), "
+        "a.attnotnull and not a.atthasdef and a.attidentity = '' and a.attgenerated = '' "
+        "from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
+        "left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped "
+        "where n.nspname = %s and c.relname = any(%s) and c.relkind in ('r', 'p', 'v', 'm', 'f') order by a.attnum",
+        (schema, wanted),
+    ).fetchall()
+    unique = _unique(connection, schema, wanted)
+    kinds = {str(table): str(kind) for table, kind, *_ in found}
+    columns: dict[str, dict[str, ExistingColumn]] = {name: {} for name in kinds}
+    for table, _, name, type_, required in found:
+        if name is not None:
+            columns[table][str(name)] = ExistingColumn(str(type_), bool(required))
+    return {name: ExistingTable(kind, columns[name], unique.get(name, frozenset())) for name, kind in kinds.items()}
+
+
+def _unique(connection: Connection, schema: str, names: list[str]) -> dict[str, frozenset[frozenset[str]]]:
+    rows = connection.execute(
+        "select c.relname, i.indexrelid, a.attname from pg_catalog.pg_index i "
+        "join pg_catalog.pg_class c on c.oid = i.indrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
+        "cross join lateral unnest(i.indkey[0:i.indnkeyatts - 1]) as k(number) "
+        "join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = k.number "
+        "where n.nspname = %s and c.relname = any(%s) and i.indisunique and i.indisvalid and i.indimmediate "
+        "and i.indpred is null and i.indexprs is null",
+        (schema, names),
+    ).fetchall()
+    indexes: dict[tuple[str, int], set[str]] = {}
+    for table, index, column in rows:
+        indexes.setdefault((str(table), int(index)), set()).add(str(column))
+    tables = {table for table, _ in indexes}
+    return {name: frozenset(frozenset(c) for (t, _), c in indexes.items() if t == name) for name in tables}
