@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from canvas_sync_dagster.commands.location import Location, located
+from canvas_sync_dagster.commands.output import console, say, write
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
 from canvas_sync_dagster.redaction import trace
 from canvas_sync_dagster.tenants import TenantSettings
@@ -32,13 +32,13 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except CanvasSyncError as error:
-            Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", style="red", markup=False)
+            console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red")
             context.exit(2 if isinstance(error, MisconfiguredError) else 1)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             # Python's own stack trace would quote rows.
-            click.echo(trace(error), err=True, nl=False)
+            say(trace(error), err=True)
             context.exit(1)
 
 
@@ -80,33 +80,27 @@ def demo(size: str, ui: bool, port: int) -> None:
     from canvas_sync_dagster.demo import demo as prepared  # noqa: PLC0415
     from canvas_sync_dagster.settings import Settings  # noqa: PLC0415
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120  # Of a pipe or a file nothing is known; names should not be cut there.
+    screen = console()
     start = time.perf_counter()
     home = Settings.from_environment().home
     with prepared(home, size) as ready:
-        console.print(
-            f"PostgreSQL runs in {home / 'postgres'}, a simulated Canvas at {ready.canvas.base_url}.", highlight=False
-        )
+        screen.print(f"PostgreSQL runs in {home / 'postgres'}, a simulated Canvas at {ready.canvas.base_url}.")
         lines = []
-        with console.status("syncing …") as status:
+        with screen.status("syncing …") as status:
             for line in ready.sync():
                 lines.append(line)
                 status.update(f"syncing … {line.model} {line.term}")
-        console.print(_landed(lines))
+        screen.print(_landed(lines))
         ends = ", ".join(f"{count} {state}" for state, count in ready.live_events().items())
-        console.print(f"Live events, signed, over HTTP, through the inbox: {ends or 'none'}.", highlight=False)
+        screen.print(f"Live events, signed, over HTTP, through the inbox: {ends or 'none'}.")
         wrote = any(line.counts["inserted"] + line.counts["updated"] for line in lines)
-        console.print(
+        screen.print(
             f"{'Done' if wrote else 'Nothing had changed, and nothing was written'}; {time.perf_counter() - start:.1f} s in all."
         )
         if ui:
-            console.print(f"The Dagster UI comes up at http://127.0.0.1:{port}; Ctrl-C ends it.", highlight=False)
+            screen.print(f"The Dagster UI comes up at http://127.0.0.1:{port}; Ctrl-C ends it.")
             sys.exit(ready.serve_ui(port))
-    console.print(
-        "Next: `canvas-sync demo` again shows what a second sync writes; `--ui` shows it in Dagster.", highlight=False
-    )
+    screen.print("Next: `canvas-sync demo` again shows what a second sync writes; `--ui` shows it in Dagster.")
 
 
 def _landed(lines: list[Any]) -> Table:
@@ -141,18 +135,18 @@ def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None) -
         lacking.extend(migration.changes)
         problems.extend(f"{schema}: {problem}" for problem in migration.problems)
         if as_sql:
-            click.echo(migration.sql(), nl=False)
+            write(migration.sql())
             return
         for change in migration.changes:
-            click.echo(f"{schema}: {'missing: ' if check else ''}{change}")
+            say(f"{schema}: {'missing: ' if check else ''}{change}")
         if not migration.changes:
-            click.echo(f"{schema}: nothing is missing")
+            say(f"{schema}: nothing is missing")
         for limit, remedy in migration.notes:
-            click.echo(f"{schema}: note: {limit}. {remedy}.", err=True)
+            say(f"{schema}: note: {limit}. {remedy}.", err=True)
 
     location.each(tenant, work)
     for problem in problems:
-        click.echo(f"error: {problem}", err=True)
+        say(f"error: {problem}", err=True)
     if problems or (check and lacking):
         sys.exit(1)
 
@@ -170,7 +164,7 @@ def dbt_sources(location: Location, tenant: str | None) -> None:
         found.append(dbt_source(each.slug, each.schema_in_database, location.models_of(each)))
 
     location.each(tenant, work)
-    click.echo(yaml.safe_dump({"version": 2, "sources": found}, sort_keys=False, allow_unicode=True), nl=False)
+    write(yaml.safe_dump({"version": 2, "sources": found}, sort_keys=False, allow_unicode=True))
 
 
 @main.command()
@@ -201,11 +195,11 @@ def simulate(
     canvas = SimulatedCanvas(size, seed=seed, hostile=hostile, compile_seconds=compile_seconds)
     try:
         with canvas.serve(host, port):
-            click.echo(
+            say(
                 f"export CANVAS_SYNC_BASE_URL={canvas.base_url} CANVAS_SYNC_TOKEN={canvas.token} CANVAS_SYNC_POLL_SECONDS=1 "
                 f"DATASERVICES_JWK_URL={canvas.jwk_url}"
             )
-            click.echo("A simulated Canvas serves there; Ctrl-C ends it.", err=True)
+            say("A simulated Canvas serves there; Ctrl-C ends it.", err=True)
             while True:
                 time.sleep(day_seconds or 3600)
                 if day_seconds:
@@ -230,7 +224,7 @@ def _pass_a_day(canvas: SimulatedCanvas, events_to: str | None, *, hostile: bool
     weather = Weather(loss=0.05, duplicates=0.2, disorder=True, seed=seed) if hostile else Weather()
     statuses = Counter(deliver(events_to, canvas.signer, events, weather))
     told = ", ".join(f"{number} × {status or 'no answer'}" for status, number in sorted(statuses.items()))
-    click.echo(f"{canvas.now:%Y-%m-%d}: {len(events)} events happened; delivered: {told or 'none'}", err=True)
+    say(f"{canvas.now:%Y-%m-%d}: {len(events)} events happened; delivered: {told or 'none'}", err=True)
 
 
 main.add_command(_Lazy("live-events", "canvas_sync_dagster.commands.receive:live_events", "Receive live events."))

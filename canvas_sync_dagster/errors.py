@@ -16,6 +16,7 @@ CanvasSyncError
 │   ├── CanvasForbiddenError    the token may not do this
 │   ├── CanvasNotFoundError     Canvas has no such thing, or hides it
 │   ├── CanvasRequestError      Canvas calls the request wrong
+│   ├── AddressRefusedError    a redirect or a file's address leads to this machine
 │   ├── NotCanvasError          what answers is not Canvas's API
 │   ├── ReportFailedError       a report failed as often as it may
 │   ├── FunctionError           a function of the user's raised, or returned what it may not
@@ -132,6 +133,17 @@ class CanvasRequestError(CanvasError, PermanentError):
 
 class NotCanvasError(CanvasError, PermanentError):
     """What answers at the base URL is not Canvas's API."""
+
+
+class AddressRefusedError(CanvasError, PermanentError):
+    """An address that Canvas named leads to this machine or its cloud, and not to a storage of files."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(
+            f"{host} resolves to a loopback, link-local or metadata address, which Canvas's files are never at; nothing was "
+            "sent to it. Check CANVAS_SYNC_BASE_URL, and the name in your DNS."
+        )
 
 
 class ReportFailedError(PermanentError):

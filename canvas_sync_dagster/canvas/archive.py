@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 
 from canvas_sync_dagster.canvas.download import looks_like_html
 from canvas_sync_dagster.errors import ReportContentError
+from canvas_sync_dagster.printable import quotable
 
 MOST_EXPANSION = 200
 """Bytes out of each byte in. Reports shrink to a tenth, very uniform ones to a fiftieth; a bomb to a thousandth."""
@@ -55,7 +56,7 @@ def _zipped(path: Path, expected: Sequence[str], where: str) -> Mapping[str, Ope
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ReportContentError(f"{where}: its ZIP is damaged ({error}). Run it again.") from error
+        raise ReportContentError(f"{where}: its ZIP is damaged ({quotable(error)}). Run it again.") from error
     if len(entries) > MOST_ENTRIES:
         raise ReportContentError(f"{where}: its ZIP has {len(entries)} entries; a report has a handful.")
     if len(expected) == 1 and len(entries) == 1:
@@ -67,14 +68,14 @@ def _zipped(path: Path, expected: Sequence[str], where: str) -> Mapping[str, Ope
             raise ReportContentError(f"{where}: its ZIP holds {name}.csv twice; which one counts cannot be known.")
         named[name] = entry
     if lost := [name for name in expected if name not in named]:
-        found = ", ".join(sorted(named)) or "nothing"
+        found = quotable(", ".join(sorted(named))) or "nothing"
         raise ReportContentError(f"{where}: its ZIP lacks {', '.join(lost)}; it holds {found}. Run it again.")
     return {name: _entry(path, named[name], where) for name in expected}
 
 
 def _entry(path: Path, entry: zipfile.ZipInfo, where: str) -> Opener:
     if entry.flag_bits & 0x1:
-        raise ReportContentError(f"{where}: {entry.filename!r} in its ZIP is encrypted.")
+        raise ReportContentError(f"{where}: '{quotable(entry.filename)}' in its ZIP is encrypted.")
     return lambda: cast("BinaryIO", io.BufferedReader(_Entry(path, entry, where), buffer_size=1 << 20))
 
 
@@ -82,14 +83,14 @@ class _Entry(io.RawIOBase):
     """One entry as a stream that counts what comes out."""
 
     def __init__(self, path: Path, entry: zipfile.ZipInfo, where: str) -> None:
-        self._where = f"{where}: {PurePosixPath(entry.filename).name!r} in its ZIP"
+        self._where = f"{where}: '{quotable(PurePosixPath(entry.filename).name)}' in its ZIP"
         self._left = entry.compress_size * MOST_EXPANSION + SMALL
         self._archive = zipfile.ZipFile(path)
         try:
             self._stream = self._archive.open(entry)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
             self._archive.close()
-            raise ReportContentError(f"{self._where} cannot be opened ({error}). Run it again.") from error
+            raise ReportContentError(f"{self._where} cannot be opened ({quotable(error)}). Run it again.") from error
 
     def readable(self) -> bool:
         return True
@@ -98,7 +99,7 @@ class _Entry(io.RawIOBase):
         try:
             chunk = self._stream.read(len(buffer))
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-            raise ReportContentError(f"{self._where} is damaged ({error}). Run it again.") from error
+            raise ReportContentError(f"{self._where} is damaged ({quotable(error)}). Run it again.") from error
         self._left -= len(chunk)
         if self._left < 0:
             raise ReportContentError(f"{self._where} grows beyond all measure when it is unpacked.")

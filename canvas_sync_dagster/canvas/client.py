@@ -20,6 +20,8 @@ import httpx
 import stamina
 
 from canvas_sync_dagster.canvas.answers import address, error_of, read_json
+from canvas_sync_dagster.canvas.network import Deadline
+from canvas_sync_dagster.canvas.network import transport as guarded
 from canvas_sync_dagster.canvas.paging import next_page
 from canvas_sync_dagster.canvas.throttle import Throttle, canvas_date
 from canvas_sync_dagster.clocks import horizon
@@ -34,6 +36,8 @@ MOST_PAGES = 100_000
 """Pages of one walk: ten million objects. More is a loop."""
 LARGEST_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer of the API; a page of a hundred objects has at most a few hundred kilobytes."""
+ANSWER_SECONDS = 120.0
+"""Seconds from a request to the last byte of its answer. Canvas itself gives up after 60; the rest is for a slow line."""
 RETRY_SECONDS = 45.0
 """How long one request is tried again; a longer outage is for whoever called to wait out."""
 RETRY_ATTEMPTS = 8
@@ -52,6 +56,7 @@ class Canvas:
         token: Access token; it appears in no repr and no message.
         account_id: The account whose reports are run, for paths with `{account_id}`.
         retry_seconds: How long one idempotent request is tried again.
+        answer_seconds: How long one answer may take, to its last byte.
         transport: Another transport of httpx.
     """
 
@@ -62,22 +67,24 @@ class Canvas:
         *,
         account_id: str = "self",
         retry_seconds: float = RETRY_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = httpx.URL(base_url.rstrip("/"))
         self.account_id = account_id
         self._token = token
-        self._retry_seconds = retry_seconds
+        self._retry_seconds, self._answer_seconds = retry_seconds, answer_seconds
         self._throttle = Throttle()
         self._epoch: float | None = None
         self._lock = threading.Lock()
+        self._deadline, verify = Deadline(), _authorities()
         # No Authorization among the client's own headers: downloads go to other hosts through the same client.
         self.http = httpx.Client(
             timeout=TIMEOUT,
-            transport=transport,
+            transport=transport or guarded(self.base_url.host, self._deadline, verify),
             follow_redirects=False,
             headers={"User-Agent": "canvas_sync_dagster"},
-            verify=_authorities(),
+            verify=verify,
         )
 
     def __repr__(self) -> str:
@@ -213,8 +220,11 @@ class Canvas:
         response: httpx.Response | None = None
         self._throttle.acquire()
         try:
-            with contextlib.closing(self.http.send(request, stream=True)) as streamed:
-                response = _read_bounded(streamed)
+            with (
+                self._deadline.within(self._answer_seconds),
+                contextlib.closing(self.http.send(request, stream=True)) as streamed,
+            ):
+                response = _read_bounded(streamed, time.monotonic() + self._answer_seconds)
         except httpx.HTTPError as error:
             raise unreachable(method, url, error) from None
         finally:
@@ -247,12 +257,15 @@ def unreachable(method: str, url: httpx.URL, error: httpx.HTTPError) -> CanvasUn
     )
 
 
-def _read_bounded(streamed: httpx.Response) -> httpx.Response:
-    """Reads an answer into memory, unless it is larger than any answer of the API."""
+def _read_bounded(streamed: httpx.Response, until: float) -> httpx.Response:
+    """Read an answer into memory, unless it is larger than any answer of the API, or takes too long in all."""
     chunks, size = [], 0
     for chunk in streamed.iter_bytes():
         chunks.append(chunk)
         size += len(chunk)
+        if time.monotonic() > until:
+            # Behind a proxy, where the socket knows no deadline.
+            raise httpx.ReadTimeout("the whole answer took too long", request=streamed.request)
         if size > LARGEST_ANSWER:
             raise NotCanvasError(f"{address(streamed.request.url)} answers with more than {LARGEST_ANSWER >> 20} MB.")
     headers = [(name, value) for name, value in streamed.headers.multi_items() if name != "content-encoding"]

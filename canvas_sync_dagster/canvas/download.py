@@ -49,6 +49,7 @@ def download(
 
     Raises:
         ReportContentError: What comes is not the file, again and again.
+        AddressRefusedError: The file's address, or a redirect from it, leads to this machine.
         CanvasUnavailableError: The storage does not answer.
         LocalDiskError: The disk is full.
     """
@@ -85,18 +86,22 @@ def _stream(http: httpx.Client, attachment: Attachment, part: Path) -> int:
         raise _UnusableError(f"its address has the scheme {url.scheme!r}")
     with http.stream("GET", url, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as response:
         _check_head(response)
-        size = 0
+        size, most = 0, LARGEST if attachment.size is None else min(attachment.size, LARGEST)
         with part.open("wb") as file:
             for chunk in response.iter_bytes(CHUNK):
                 if size == 0 and looks_like_html(chunk):
                     raise _UnusableError("a web page came instead, probably a login page")
                 size += len(chunk)
-                if size > LARGEST:
-                    raise _UnusableError(f"it is larger than {LARGEST >> 30} GB")
+                if size > most:
+                    raise _UnusableError(f"it is larger than {_spelled(most, attachment)}")
                 file.write(chunk)
     if attachment.size is not None and size != attachment.size:
         raise _UnusableError(f"{size} bytes came, and Canvas says that it has {attachment.size}")
     return size
+
+
+def _spelled(most: int, attachment: Attachment) -> str:
+    return f"{LARGEST >> 30} GB" if most == LARGEST else f"the {attachment.size} bytes that Canvas announced"
 
 
 def _check_head(response: httpx.Response) -> None:

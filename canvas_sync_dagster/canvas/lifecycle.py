@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from canvas_sync_dagster.printable import quotable
+
+LONGEST_STATE = 50
+"""Characters of a state; Canvas's longest has nine."""
 FAILED = frozenset({"error", "aborted", "deleted"})
 ATTACHMENT_GRACE = timedelta(minutes=5)
 """How long a complete report may be without its attachment: Canvas writes the two within seconds of each other."""
@@ -61,13 +65,13 @@ class Status:
         parameters = body.get("parameters") or {}
         return cls(
             id=int(body["id"]) if "id" in body else _refuse(body),
-            state=str(body["status"]).lower() if body.get("status") else _refuse(body),
+            state=quotable(body["status"], LONGEST_STATE).lower() if body.get("status") else _refuse(body),
             progress=_whole(body.get("progress")) or 0,
             attachment=_attachment(body.get("attachment")),
             created_at=_moment(body.get("created_at")),
             started_at=_moment(body.get("started_at")),
             ended_at=_moment(body.get("ended_at")),
-            extra_text=str(parameters.get("extra_text") or "") if isinstance(parameters, dict) else "",
+            extra_text=quotable(parameters.get("extra_text") or "") if isinstance(parameters, dict) else "",
         )
 
 
@@ -209,7 +213,7 @@ def _why_failed(attempt: Try, seen: Seen, now: datetime, limits: Limits) -> str 
 
 
 def _refuse(body: Mapping[str, Any]) -> Any:
-    raise ValueError(f"this is no report: {sorted(body)}")
+    raise ValueError(f"this is no report; its keys: {quotable(sorted(body))}")
 
 
 def _attachment(body: object) -> Attachment | None:

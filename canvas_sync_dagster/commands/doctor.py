@@ -47,5 +47,5 @@ def _print_all(screen: Console, location: Location, tenant: str | None) -> Itera
 
 def _printed(screen: Console, finding: Finding) -> Finding:
     level = finding.level
-    screen.print(f"  {level.value:<4}  {finding}", style=STYLES[level], markup=False, soft_wrap=True)
+    screen.print(f"  {level.value:<4}  {finding}", style=STYLES[level], soft_wrap=True)
     return finding

@@ -12,6 +12,7 @@ from string import Template
 import click
 
 from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.commands.output import say
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -47,7 +48,7 @@ def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> 
             raise click.ClickException(
                 f"{target} cannot be written: {error.strerror}; choose another DIRECTORY"
             ) from None
-    click.echo(
+    say(
         f"Next: cd {shlex.quote(str(directory))}, put CANVAS_SYNC_BASE_URL and CANVAS_SYNC_TOKEN into .env, then "
         "`canvas-sync doctor -f definitions.py` and `dagster dev`. `pytest` needs neither."
     )
@@ -80,16 +81,16 @@ def _write(target: Path, content: str, *, force: bool, skip: bool) -> None:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content, encoding="utf-8")
-        click.echo(f"create  {target}")
+        say(f"create  {target}")
         return
     present = target.read_text(encoding="utf-8", errors="replace")
     if present == content:
-        click.echo(f"same    {target}")
+        say(f"same    {target}")
         return
     lines = difflib.unified_diff(present.splitlines(), content.splitlines(), str(target), "generated", lineterm="")
-    click.echo("\n".join(lines))
+    say("\n".join(lines))
     if force or (not skip and click.confirm(f"overwrite {target}?", default=False)):
         target.write_text(content, encoding="utf-8")
-        click.echo(f"written {target}")
+        say(f"written {target}")
     else:
-        click.echo(f"kept    {target}")
+        say(f"kept    {target}")

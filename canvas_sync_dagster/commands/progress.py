@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from canvas_sync_dagster.commands.output import console
+from canvas_sync_dagster.commands.output import console, say, write
+from canvas_sync_dagster.printable import quotable
 
 TOLD = (
     "rows_in_report",
@@ -48,14 +48,14 @@ def teller(log_format: str) -> Iterator[Teller]:
         yield _Lines(as_json=log_format == "json")
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rows]:,} rows"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=False),
-        TextColumn("{task.fields[doing]}"),
+        TextColumn("{task.fields[doing]}", markup=False),
     )
     with Progress(*columns, console=screen) as bars:
         yield _Bars(bars)
@@ -84,9 +84,9 @@ class _Lines:
 
     def _say(self, event: str, **told: object) -> None:
         if self._as_json:
-            click.echo(json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **told}, default=str))
+            write(json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **told}, default=str) + "\n")
         else:
-            click.echo(f"{event} " + " ".join(f"{name}={value}" for name, value in told.items()))
+            say(f"{event} " + " ".join(f"{name}={value}" for name, value in told.items()))
 
 
 class _Bars:
@@ -102,10 +102,10 @@ class _Bars:
         self._bars.update(self._task, total=self._expected)
 
     def begin(self, title: str, number: int) -> None:
-        self._bars.update(self._task, description=title, doing="")
+        self._bars.update(self._task, description=quotable(title), doing="")
 
     def said(self, line: str) -> None:
-        self._bars.update(self._task, doing=line)
+        self._bars.update(self._task, doing=quotable(line))
 
     def landed(self, model: str, term: str | None, told: Mapping[str, Any]) -> None:
         self._rows += told.get("rows_in_report", 0)
@@ -115,8 +115,8 @@ class _Bars:
         older = f", {told['superseded']:,} superseded by newer content" if told.get("superseded") else ""
         why = f"{told['mode']}: {told['mode_reason']}" if "mode" in told else ""
         self._bars.console.print(
-            f"  {model}{of}: {told.get('rows_in_report', 0):,} rows, {changed:,} changed{older} ({why})", markup=False
+            f"  {model}{of}: {told.get('rows_in_report', 0):,} rows, {changed:,} changed{older} ({why})"
         )
 
     def failed(self, title: str, message: str) -> None:
-        self._bars.console.print(f"  {title}: {message}", style="red", markup=False)
+        self._bars.console.print(f"  {title}: {message}", style="red")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from canvas_sync_dagster.commands.location import Location, find
+from canvas_sync_dagster.commands.output import say
 
 if TYPE_CHECKING:
     import socket
@@ -70,7 +71,7 @@ def live_events(
 
     location = find(module, file)
     for broken in location.settings.broken:
-        click.echo(f"tenant {broken.slug} is left out: {broken.error}", err=True)
+        say(f"tenant {broken.slug} is left out: {broken.error}", err=True)
     probes = health_port or location.settings.health_port
     if probes == port:
         raise click.UsageError("--health-port must differ from --port")
@@ -80,7 +81,7 @@ def live_events(
     sockets = [_listening(host, port)]
     if probes is not None:
         sockets.append(_listening(health_host or host, probes))
-    click.echo(
+    say(
         f"Live events are received at http://{host}:{port}/canvas_sync/api/v1/live_event; press Ctrl-C to stop.",
         err=True,
     )

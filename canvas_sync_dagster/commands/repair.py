@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from canvas_sync_dagster.commands.location import Location, located
+from canvas_sync_dagster.commands.output import say
 from canvas_sync_dagster.live_events.inbox import replay as replay_inbox
 from canvas_sync_dagster.sync.reconciliation import LIMIT
 from canvas_sync_dagster.sync.reconciliation import reconcile as reconcile_model
@@ -36,12 +37,12 @@ def reconcile(location: Location, model: str | None, limit: int, tenant: str | N
                 asked += done.asked
                 if done.asked or done.reason or model:
                     why = f" ({done.reason})" if done.reason else ""
-                    click.echo(
+                    say(
                         f"{each.slug}/{chosen.name}: {done.asked} asked, {done.deleted} deleted, {done.alive} alive, "
                         f"{done.forbidden} hidden, {done.left} left{why}"
                     )
         if not asked:
-            click.echo(f"{each.slug}: no suspect was asked about")
+            say(f"{each.slug}: no suspect was asked about")
 
     location.each(tenant, work)
 
@@ -66,7 +67,7 @@ def rejects(location: Location, model: str | None, tenant: str | None) -> None:
             if model in {None, chosen.name}:
                 done = replay_rejects(url, each.schema_in_database, chosen)
                 if done.tried:
-                    click.echo(f"{each.slug}/{chosen.name}: {done.tried} tried, {done.loaded} loaded, {done.left} left")
+                    say(f"{each.slug}/{chosen.name}: {done.tried} tried, {done.loaded} loaded, {done.left} left")
 
     location.each(tenant, work)
 
@@ -84,6 +85,6 @@ def events(location: Location, ids: tuple[int, ...], event: str | None, tenant: 
         prepare_schema(url, each.schema_in_database, location.models_of(each), ())
         with transaction(url, "replaying events") as connection:
             number = replay_inbox(connection, each.schema_in_database, ids=list(ids), name=event)
-        click.echo(f"{each.slug}: {number} events wait again")
+        say(f"{each.slug}: {number} events wait again")
 
     location.each(tenant, work)

@@ -11,13 +11,12 @@ import click
 from psycopg import errors, sql
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.commands.location import Location, located
-from canvas_sync_dagster.commands.output import console
+from canvas_sync_dagster.commands.output import console, write
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.silence import read_rhythm
 from canvas_sync_dagster.sync.batch_work import Batches
@@ -51,7 +50,7 @@ def status(location: Location, tenant: str | None, as_json: bool) -> None:
         location.each(tenant, work)
     finally:
         if as_json:
-            click.echo(json.dumps(told, default=str, indent=2))
+            write(json.dumps(told, default=str, indent=2) + "\n")
 
 
 def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
@@ -204,16 +203,14 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
         return
     screen.print(_table(told))
     for batch in told["under_way"]:
-        screen.print(f"under way: {escape(batch['key'])}, since {_when(batch['started_at'])}")
+        screen.print(f"under way: {batch['key']}, since {_when(batch['started_at'])}")
     if (batch := told["batch"]) and batch["status"] != "processing":
-        screen.print(
-            f"last sync: {escape(batch['key'])} {batch['status']}{': ' + batch['reason'] if batch['reason'] else ''}"
-        )
+        screen.print(f"last sync: {batch['key']} {batch['status']}{': ' + batch['reason'] if batch['reason'] else ''}")
     screen.print(f"schedule: {told['schedule']}")
     for each in told["genres"]:
         batch = each["batch"]
         last = f"; last sync: {batch['key']} {batch['status']}" if batch else ""
-        screen.print(escape(f"genre {each['genre']}: {each['schedule']}, models {', '.join(each['models'])}{last}"))
+        screen.print(f"genre {each['genre']}: {each['schedule']}, models {', '.join(each['models'])}{last}")
     if any(model["observed_in_future"] for model in told["models"]) or any(
         scope["as_of_in_future"] for model in told["models"] for scope in model["scopes"]
     ):
@@ -255,8 +252,8 @@ def _table(told: dict[str, Any]) -> Table:
                 scope["term"],
                 f"{model['rows']:,}" if first else "",
                 _when(scope["as_of"]),
-                escape(_last(scope["last"])),
-                escape(_next(scope["next"])),
+                _last(scope["last"]),
+                _next(scope["next"]),
                 ", ".join(_notes(model if first else {}, scope)),
             )
     return table

@@ -93,7 +93,7 @@ def sync(
             # One tenant's trouble must not keep the others from their sync.
             failed.append(f"{each.slug}: {error}")
     if failed:
-        console(stderr=True).print(f"failed: {', '.join(failed)}", style="red", markup=False)
+        console(stderr=True).print(f"failed: {', '.join(failed)}", style="red")
         sys.exit(1)
 
 
