@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,6 +64,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         *,
         run_id: str,
         batch_id: str,
+        batch_started_at: datetime | None = None,
         genre: str | None = None,
         mode: str | None = None,
         updated_after: str | None = None,
@@ -72,6 +74,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Args:
             run_id: Which run this is.
             batch_id: Which batch it belongs to.
+            batch_started_at: When that batch started.
             genre: Whose settings it has; the tenant's own if not given.
             mode: What the run's tags ask for; what its config asks for counts more.
             updated_after: The same.
@@ -97,6 +100,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             reload=self.reload,
             genre=genre,
             batch_id=batch_id,
+            batch_started_at=batch_started_at,
             run_id=run_id,
         )
 

@@ -79,7 +79,9 @@ class Policy(BaseModel):
     updated_after: Annotated[datetime | bool, BeforeValidator(parse_updated_after)] = Field(
         True, description="true, false, or an ISO-8601 date"
     )
-    full_sync_every: str = Field("sunday/2", description="15%, 10 days, sunday, or saturday/4")
+    full_sync_every: str = Field(
+        "sunday/2", description="15%, 10 days, sunday, or saturday/4: the first sync on or after that day"
+    )
     schedule: str = Field("0 */3 * * *", description="a cron line of five fields")
     timezone: str = Field("UTC", description="a name such as America/Denver")
     report_timeout: Duration = Field(timedelta(days=1), description="a duration such as 1 day")

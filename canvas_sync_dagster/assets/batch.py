@@ -30,9 +30,11 @@ def run_options(
     """
     run = context.run
     key = batch_key(context.instance, run, lambda: context.repository_def.get_job(run.job_name), code_location, slug)
+    started = code_location.batches(slug).started_at(key) if key != run.run_id else None
     return sync_options.options(
         run_id=run.run_id,
         batch_id=key,
+        batch_started_at=started,
         genre=run.tags.get(GENRE_TAG),
         mode=run.tags.get(MODE_TAG),
         updated_after=run.tags.get(UPDATED_AFTER_TAG),

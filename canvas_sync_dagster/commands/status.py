@@ -21,7 +21,7 @@ from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.silence import read_rhythm
 from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.session import database_url
-from canvas_sync_dagster.sync.standing import Standing, standings
+from canvas_sync_dagster.sync.standing import Standing, standings, unmet_rhythms
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.batches import Batch, latest_batches, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
@@ -65,6 +65,7 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
         return {
             "tenant": tenant.slug,
             "schedule": f"{tenant.schedule} ({tenant.timezone})",
+            "unmet": list(unmet_rhythms(tenant, datetime.now(UTC))),
             "models": _models(connection, schema, location.models_of(tenant), found),
             "under_way": [_batch(each) for each in open_batches(connection, schema)],
             "batch": next(map(_batch, latest), None),
@@ -207,6 +208,8 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
     if (batch := told["batch"]) and batch["status"] != "processing":
         screen.print(f"last sync: {batch['key']} {batch['status']}{': ' + batch['reason'] if batch['reason'] else ''}")
     screen.print(f"schedule: {told['schedule']}")
+    for problem in told["unmet"]:
+        screen.print(escape(problem))
     for each in told["genres"]:
         batch = each["batch"]
         last = f"; last sync: {batch['key']} {batch['status']}" if batch else ""

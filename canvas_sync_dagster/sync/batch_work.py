@@ -52,6 +52,10 @@ class Batches:
             exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_sync_batches',)).fetchone()
             return open_batches(connection, schema) if exists and exists[0] else []
 
+    def started_at(self, key: str) -> datetime | None:
+        """Return when a batch that is under way started; None if it is not."""
+        return next((batch.started_at for batch in self.under_way() if batch.key == key), None)
+
     @property
     def named(self) -> Sequence[str]:
         """The terms that a person has named for this time, instead of a rule; empty if none."""

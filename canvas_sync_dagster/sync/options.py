@@ -27,6 +27,7 @@ class SyncOptions:
         reload: Whether rows are compared by value even where their digests are equal; the caller sets the mode to full.
         genre: Whose settings the run has; the tenant's own if None.
         batch_id: Which batch the run belongs to.
+        batch_started_at: When that batch started; None if the run belongs to none.
         run_id: Which run this is, for the journal.
     """
 
@@ -41,6 +42,7 @@ class SyncOptions:
     reload: bool = False
     genre: str | None = None
     batch_id: str = ""
+    batch_started_at: datetime | None = None
     run_id: str = ""
 
     def over(self, tenant: TenantSettings) -> TenantSettings:

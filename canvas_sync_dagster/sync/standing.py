@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model, ReportFeed
+from canvas_sync_dagster.cron import Cron
+from canvas_sync_dagster.rhythm import unmet
 from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK, ReportGroup, carries, report_groups, rest_models
 from canvas_sync_dagster.sync.policy import Decision, Mark, decide
@@ -17,6 +20,10 @@ from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.state import model_marked
 
+JUDGED_DAYS = 400
+"""How far ahead a schedule is compared with its rhythm: a year and what a rhythm of some weeks needs beyond it."""
+JUDGED_TICKS = 2_000
+"""Ticks that are compared at most, which takes some milliseconds; of an hourly schedule they are twelve weeks."""
 Place = tuple[str, str]
 """Model and scope."""
 
@@ -95,6 +102,22 @@ def standings(batches: Batches) -> list[Standing]:
     ]
 
 
+def unmet_rhythms(tenant: TenantSettings, now: datetime) -> Iterator[str]:
+    """Yield one sentence for each schedule of a tenant that cannot meet its rhythm of full syncs."""
+    for genre in (tenant.batch_genre, *tenant.genres):
+        settings = tenant.of_genre(genre)
+        if settings.rhythm is None or settings.updated_after is False:
+            continue
+        ticks = list(
+            islice(Cron.parse(settings.schedule).ticks(now, settings.time_zone, days=JUDGED_DAYS), JUDGED_TICKS)
+        )
+        if problem := unmet(settings.rhythm, ticks, settings.time_zone):
+            yield (
+                f"genre {genre}: full_sync_every is {settings.full_sync_every!r}, the schedule is "
+                f"{settings.schedule!r} ({settings.timezone}): {problem}"
+            )
+
+
 def _scopes(model: Model, marks: Mapping[Place, Mark], terms: list[str]) -> list[str]:
     if not model.term_scoped:
         return [""]
@@ -133,10 +156,11 @@ def _decided(
     limited = any(isinstance(feed, ReportFeed) and feed.takes_updated_after for feed in feeds)
     provisioning = STOCK if STOCK in {tenant.provisioning_report, *last} else PROPRIETARY
     report = group.report or provisioning
+    known = [marks.get((model.name, scope)) for model in group.models if carries(report, model)]
     drawn = tenant.rhythm is not None and tenant.rhythm.percent is not None
     decision = decide(
         now=now,
-        marks=[marks.get((model.name, scope)) for model in group.models if carries(report, model)],
+        marks=[mark and mark.believed(now) for mark in known],
         takes_updated_after=limited or report == PROPRIETARY,
         updated_after=tenant.updated_after,
         full_sync_every=None if drawn else tenant.rhythm,
@@ -148,9 +172,11 @@ def _decided(
 
 
 def _marks(connection: Connection, schema: str) -> dict[Place, Mark]:
-    query = sql.SQL("select model, scope, observed_at, full_observed_at from {} order by observed_at nulls first")
+    query = sql.SQL(
+        "select model, scope, observed_at, full_observed_at, full_batch_at from {} order by observed_at nulls first"
+    )
     rows = connection.execute(query.format(sql.Identifier(schema, "canvas_sync_watermarks"))).fetchall()
-    return {(model_marked(name), scope): Mark(observed, full) for name, scope, observed, full in rows}
+    return {(model_marked(name), scope): Mark(*rest) for name, scope, *rest in rows}
 
 
 def _results(connection: Connection, schema: str) -> dict[Place, Result]:

@@ -45,14 +45,15 @@ def test_a_run_may_ask_for_incremental_although_the_policy_is_full() -> None:
     assert decision.mode == "incremental"
 
 
-def test_a_due_full_sync_happens_only_on_its_weekday_and_after_its_weeks() -> None:
+def test_a_full_sync_is_due_from_its_weekday_on_and_after_its_weeks() -> None:
     sunday = FullSyncEvery.parse("sunday/2")
     zone = ZoneInfo("America/Denver")
     assert sunday.is_due(now=NOW, last_full=NOW - timedelta(days=14), timezone=zone, batch_id="")
-    assert not sunday.is_due(now=NOW, last_full=NOW - timedelta(days=13), timezone=zone, batch_id="")
+    assert not sunday.is_due(now=NOW, last_full=NOW - timedelta(days=7), timezone=zone, batch_id="")
     assert not sunday.is_due(
-        now=NOW - timedelta(days=1), last_full=NOW - timedelta(days=60), timezone=zone, batch_id=""
+        now=NOW - timedelta(days=1), last_full=NOW - timedelta(days=14), timezone=zone, batch_id=""
     )
+    assert sunday.is_due(now=NOW - timedelta(days=1), last_full=NOW - timedelta(days=60), timezone=zone, batch_id="")
 
 
 def test_a_drift_of_hours_does_not_skip_a_week() -> None:
@@ -116,4 +117,4 @@ def test_a_weekly_full_sync_comes_on_its_day_across_changes_of_the_clock(day: da
         for at in (sunday + timedelta(days=number) for number in range(50))
         if rhythm.is_due(now=datetime.combine(at, time(23 - hour), zone), last_full=last, timezone=zone, batch_id="")
     ]
-    assert due == [number for number in range(0, 50, 7) if number >= 7 * weeks]
+    assert due == list(range(7 * weeks, 50))

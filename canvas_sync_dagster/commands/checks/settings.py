@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, guarded, note
+from canvas_sync_dagster.sync.standing import unmet_rhythms
 
 
 def run(checked: Checked) -> Iterator[Finding]:
@@ -30,5 +32,11 @@ def signed(checked: Checked) -> Iterator[Finding]:
         )
 
 
-CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (encrypted, signed)
+def rhythm(checked: Checked) -> Iterator[Finding]:
+    """A schedule that starts too seldom, or never on the day, cannot meet the rhythm of full syncs."""
+    for problem in unmet_rhythms(checked.tenant, datetime.now(UTC)):
+        yield note(problem, "Change CANVAS_SYNC_SCHEDULE or CANVAS_SYNC_FULL_SYNC_EVERY if that is not what you want")
+
+
+CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (encrypted, signed, rhythm)
 """Each is given the tenant; add yours here."""
