@@ -77,7 +77,7 @@ class FullSyncEvery:
         if self.percent is not None:
             return draw(batch_id) < self.percent
         if self.days is not None:
-            passed = _wall_clock(now, timezone) - _wall_clock(last_full, timezone)
+            passed = _wall_clock(now, timezone) - _planned(last_full, timezone)
             return passed >= timedelta(days=self.days) - TOLERANCE
         passed = self._week_of(now, timezone) - self._week_of(last_full, timezone)
         return passed >= timedelta(weeks=self.weeks)
@@ -131,6 +131,12 @@ def unmet(rhythm: FullSyncEvery, ticks: Sequence[datetime], timezone: ZoneInfo) 
         names = ", ".join(WEEKDAYS[number].capitalize() for number in sorted(other))
         return f"not every {WEEKDAYS[rhythm.weekday].capitalize()} has a sync; the first one after it is the full one ({names})"
     return ""
+
+
+def _planned(tick: datetime, timezone: ZoneInfo) -> datetime:
+    """Return a tick on the wall clock, without the hour by which the change to summer time may have moved it."""
+    hour = timedelta(hours=1)
+    return min(_wall_clock(tick, timezone), _wall_clock(tick - hour, timezone) + hour)
 
 
 def _wall_clock(moment: datetime, timezone: ZoneInfo) -> datetime:

@@ -96,7 +96,7 @@ def status_of(session: Session) -> list[dict[str, Any]]:
     """Return what `status --json` tells of each model."""
     found = standings(Batches(session.tenant, session.database_url, session.models))
     with session.transaction("reading") as connection:
-        return _models(connection, session.schema, found)
+        return _models(connection, session.schema, session.models, found)
 
 
 def set_clock(canvas: SimulatedCanvas, now: datetime) -> None:
