@@ -209,7 +209,7 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
         screen.print(f"last sync: {batch['key']} {batch['status']}{': ' + batch['reason'] if batch['reason'] else ''}")
     screen.print(f"schedule: {told['schedule']}")
     for problem in told["unmet"]:
-        screen.print(escape(problem))
+        screen.print(problem, markup=False)
     for each in told["genres"]:
         batch = each["batch"]
         last = f"; last sync: {batch['key']} {batch['status']}" if batch else ""
