@@ -19,6 +19,7 @@ CanvasSyncError
 │   ├── AddressRefusedError    a redirect or a file's address leads to this machine
 │   ├── NotCanvasError          what answers is not Canvas's API
 │   ├── ReportFailedError       a report failed as often as it may
+│   ├── RunFailedError          a run of Dagster's failed; on_failure gets it
 │   ├── FunctionError           a function of the user's raised, or returned what it may not
 │   └── EmbeddedPostgresError   the embedded PostgreSQL cannot run here
 ├── DeliveryError               a delivery to the receiver that is not accepted
@@ -148,6 +149,27 @@ class AddressRefusedError(CanvasError, PermanentError):
 
 class ReportFailedError(PermanentError):
     """A Canvas report failed as often as it may."""
+
+
+class RunFailedError(PermanentError):
+    """A run of Dagster's failed. `on_failure` gets it, as an instance of the class that the run raised, too.
+
+    Args:
+        message: What was raised.
+        step: Step that raised it; empty if the run ended without a failed step.
+        class_name: Class of what was raised, with its module.
+        stack: Stack trace, as text.
+    """
+
+    def __init__(self, message: str, *, step: str = "", class_name: str = "", stack: str = "") -> None:
+        self.step = step
+        self.class_name = class_name
+        self.stack = stack
+        Exception.__init__(self, message)
+
+    def __str__(self) -> str:
+        # KeyError, which it may be as well, would quote it.
+        return str(self.args[0])
 
 
 class FunctionError(PermanentError):

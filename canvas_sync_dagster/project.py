@@ -6,8 +6,9 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 from pydantic import SecretStr
@@ -47,6 +48,9 @@ from canvas_sync_dagster.sync.own import CustomReport, Insertion, Processor
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.scope import Term
 from canvas_sync_dagster.tenants import TenantSettings
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.session import Session
 
 LOG = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., object])
@@ -349,6 +353,20 @@ class CanvasSync:
         override = ApiOverride(fetch, dict(fields or {}), mark_deleted, apply)
         _register(self._api, self._known_model(model, "api"), override, "api")
 
+    def session(self, tenant: str | None = None) -> AbstractContextManager[Session]:
+        """Open a tenant's Canvas and database, from any asset, job or script of yours; it needs no Dagster context.
+
+        Args:
+            tenant: Slug of the tenant; the only one if not given.
+
+        Raises:
+            SettingError: There is no such tenant, or its settings are incomplete.
+        """
+        # Imported by the run, not by the definitions, which every daemon and webserver loads.
+        from canvas_sync_dagster.sync.session import open_session  # noqa: PLC0415
+
+        return open_session(self.settings, self.settings.tenant(tenant), self.models, self.extensions)
+
     # Live events
 
     def subscribe(self, *events: str) -> Callable[[Handler], Handler]:
@@ -419,13 +437,22 @@ class CanvasSync:
     # What is told, and who is asked
 
     def on_failure(self, function: F) -> F:
-        """Calls a function for each failed run: `(error, *, tenant, job_log, run)`."""
+        """Register a function that is called for each run that failed and is not retried.
+
+        It gets the error and those of the keywords `tenant`, `job_log`, `run` and `session` that it takes. The error is
+        a `RunFailedError` and an instance of the class that the first failed step raised. `session` is None for a run of
+        no tenant, and where the tenant's settings are incomplete. What the function raises is logged.
+        """
         self._open("on_failure")
         self._on_failure.append(function)
         return function
 
     def on_sync(self, status: str = "success") -> Callable[[F], F]:
-        """Calls a function when a batch is over: on `success`, or on `complete`, however it ended."""
+        """Register a function that is called when a batch is over: on `success`, or on `complete`, however it ended.
+
+        It gets a mapping with `key`, `tenant`, `genre`, `status`, `reason` and `started_at`, and those of the keywords
+        `tenant` and `session` that it takes. It is called once and not repeated; what it raises is logged.
+        """
         self._open("on_sync")
         if status not in {"success", "complete"}:
             raise SettingError("on_sync", "there is no such status", allowed="success or complete", value=status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -185,7 +186,8 @@ class CodeLocation:
         # A genre that names its terms means them, whatever function the user has for the others.
         named = declared is not None and "term_scope" in declared.model_fields_set
         own = self._extensions.term_scope if self._extensions and not named else None
-        return Batches(settings, database_url(self._settings, settings), self._models_of(whole), scope or own)
+        url = database_url(self._settings, settings)
+        return Batches(settings, url, self._models_of(whole), scope or own, functools.partial(self.session, tenant))
 
 
 @contextmanager

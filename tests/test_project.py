@@ -476,7 +476,9 @@ class TestBatches:
         self, whole: CanvasSync, instance: dg.DagsterInstance, database_url: str
     ) -> None:
         ended: list[Mapping[str, Any]] = []
+        sessions: list[str] = []
         whole.on_sync()(ended.append)
+        whole.on_sync()(lambda batch, *, tenant, session: sessions.append(f"{tenant} {session.schema}"))
         definitions = whole.definitions()
         (root,) = self.tick(definitions, instance).run_requests
         assert self.tick(definitions, instance).run_requests[0].run_key == root.run_key
@@ -492,7 +494,8 @@ class TestBatches:
         assert rows(database_url, "select status, full_sync from canvas.canvas_sync_sync_batches") == [
             ("completed", True)
         ]
-        assert [each["status"] for each in ended] == ["completed"]
+        assert [(each["status"], each["tenant"]) for each in ended] == [("completed", "canvas")]
+        assert sessions == ["canvas canvas"]
 
     def test_a_failed_term_fails_the_batch_and_not_the_others(
         self, whole: CanvasSync, instance: dg.DagsterInstance, database_url: str, canvas: SimulatedCanvas

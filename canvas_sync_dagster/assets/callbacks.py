@@ -1,16 +1,21 @@
-"""Tells the user's functions what has happened, each once; what they raise hurts nothing."""
+"""Calls the user's `on_sync` and `on_failure` functions, each once; what they raise is logged and changes nothing else."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from canvas_sync_dagster.redaction import trace
+from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.redaction import message, trace
 
 if TYPE_CHECKING:
     import dagster as dg
 
+    from canvas_sync_dagster.errors import RunFailedError
+    from canvas_sync_dagster.sync.batch_work import Batches
     from canvas_sync_dagster.warehouse.batches import Batch
 
 OnSync = tuple[str, Callable[..., object]]
@@ -19,35 +24,83 @@ LOG = logging.getLogger(__name__)
 
 
 def tell_of_batch(
-    callbacks: Sequence[OnSync], batch: Batch, status: str, reason: str, log: logging.Logger = LOG
+    callbacks: Sequence[OnSync], ours: Batches, batch: Batch, status: str, reason: str, log: logging.Logger = LOG
 ) -> None:
-    """Tells that a batch is over: on `success` those who asked for it, and always those who asked for `complete`."""
-    told = {"key": batch.key, "genre": batch.genre, "status": status, "reason": reason, "started_at": batch.started_at}
+    """Call the `on_sync` functions of a batch that was closed.
+
+    Args:
+        callbacks: Each with `success`, which is called for completed batches only, or `complete`.
+        ours: Batches of the tenant.
+        batch: The batch.
+        status: `completed` or `failed`.
+        reason: One sentence for people.
+        log: Gets what a function raises.
+    """
+    slug = ours.tenant.slug
+    told = {
+        "key": batch.key,
+        "tenant": slug,
+        "genre": batch.genre,
+        "status": status,
+        "reason": reason,
+        "started_at": batch.started_at,
+    }
     for when, function in callbacks:
         if when == "complete" or (when == "success" and status == "completed"):
-            try:
-                function(told)
-            except Exception as error:
-                _log_failure(log, "on_sync", function, error)
+            _call("on_sync", function, told, {"tenant": slug}, ours, log)
 
 
 def tell_of_failure(
     callbacks: Sequence[OnFailure],
-    error: str,
+    error: RunFailedError,
     *,
     tenant: str,
     job_log: dict[str, Any] | None,
     run: dg.DagsterRun,
+    ours: Batches | None,
     log: logging.Logger = LOG,
 ) -> None:
-    """Tells that a run failed, and will not be retried."""
+    """Call the `on_failure` functions of a run that failed and is not retried."""
     for function in callbacks:
-        try:
-            function(error, tenant=tenant, job_log=job_log, run=run)
-        except Exception as raised:
-            _log_failure(log, "on_failure", function, raised)
+        _call("on_failure", function, error, {"tenant": tenant, "job_log": job_log, "run": run}, ours, log)
 
 
-def _log_failure(log: logging.Logger, event: str, function: Callable[..., object], error: Exception) -> None:
-    # Not log.exception: the logger's own stack trace would quote values, such as PostgreSQL's DETAIL.
-    log.error(f"{event} callback {getattr(function, '__name__', function)} failed:\n{trace(error)}")
+def _call(
+    event: str,
+    function: Callable[..., object],
+    first: object,
+    offered: dict[str, object],
+    ours: Batches | None,
+    log: logging.Logger,
+) -> None:
+    """Call a function with those of the keywords that it takes; a session is opened only for one that takes it."""
+    try:
+        with ExitStack() as stack:
+            taken = {name: value for name, value in offered.items() if _takes(function, name)}
+            if _takes(function, "session"):
+                taken["session"] = _session(stack, ours, log)
+            function(first, **taken)
+    except Exception as error:
+        # Not log.exception: the logger's own stack trace would quote values, such as PostgreSQL's DETAIL.
+        log.error(f"{event} callback {getattr(function, '__name__', function)} failed:\n{trace(error)}")  # noqa: TRY400
+
+
+def _session(stack: ExitStack, ours: Batches | None, log: logging.Logger) -> object:
+    if ours is None or ours.connect is None:
+        return None
+    try:
+        return stack.enter_context(ours.connect())
+    except CanvasSyncError as error:
+        log.warning(f"{ours.tenant.slug}: no session for a callback: {message(error)}")
+        return None
+
+
+def _takes(function: Callable[..., object], name: str) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:
+        # Some functions written in C have no signature.
+        return False
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return True
+    return name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY

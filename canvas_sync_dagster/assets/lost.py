@@ -59,7 +59,7 @@ def close_abandoned(
     _, _, ids = batch_runs(instance, ours.tenant.slug, batch.key)
     reason = f"nobody worked on it for {round(batch.silence.total_seconds())} s"
     if ours.close(batch, "failed", reason, ids):
-        tell_of_batch(callbacks, batch, "failed", reason)
+        tell_of_batch(callbacks, ours, batch, "failed", reason)
 
 
 def fail_lost_runs(instance: dg.DagsterInstance, ours: Batches) -> list[str]:

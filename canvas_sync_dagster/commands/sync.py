@@ -196,7 +196,7 @@ class _Sync:
             if not run.is_finished:
                 instance.report_run_canceled(run, message=reason)
         if batches.close(batch, status, reason, runs):
-            tell_of_batch(self._project.extensions.on_sync, batch, status, reason)
+            tell_of_batch(self._project.extensions.on_sync, batches, batch, status, reason)
 
     def _keys(self, *, per_term: bool) -> list[dg.AssetKey]:
         """Picks the assets that are wanted, of the root run or of each term run."""
@@ -234,15 +234,16 @@ class _Sync:
     def _tell_of_failure(self, instance: dg.DagsterInstance, run_id: str, watch: _Watch) -> None:
         """Calls what on_failure asked for: the sensor hears only of runs that Dagster's daemon launched."""
         from canvas_sync_dagster.assets.callbacks import tell_of_failure  # noqa: PLC0415
+        from canvas_sync_dagster.assets.run_errors import raised  # noqa: PLC0415
 
         own, run = self._project.extensions, instance.get_run_by_id(run_id)
         if run is None or not own.on_failure:
             return
         batches = self._project.code_location().batches(self._tenant.slug)
         job_log = batches.close_journal(run_id, "the run ended")
-        tell_of_failure(
-            own.on_failure, "; ".join(watch.broken.values()), tenant=self._tenant.slug, job_log=job_log, run=run
-        )
+        error = raised(watch.failures, "the run failed")
+        slug = self._tenant.slug
+        tell_of_failure(own.on_failure, error, tenant=slug, job_log=job_log, run=run, ours=batches)
 
 
 @dataclass
@@ -255,6 +256,7 @@ class _Watch:
         tell: Who wants to know.
         landed: Assets that it materialized.
         broken: Step → why it failed.
+        failures: Events of the failed steps.
         interrupted: Whether a person ended it.
     """
 
@@ -263,6 +265,7 @@ class _Watch:
     tell: Teller
     landed: set[Any] = field(default_factory=set)
     broken: dict[str, str] = field(default_factory=dict)
+    failures: list[dg.DagsterEvent] = field(default_factory=list)
     interrupted: bool = False
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
@@ -280,4 +283,5 @@ class _Watch:
             self.interrupted = self.interrupted or (source is not None and source.name == "INTERRUPT")
             said = ((error.cause or error).message if error else "").strip()
             self.broken[str(event.step_key)] = said
+            self.failures.append(event)
             self.tell.failed(self.title, said)

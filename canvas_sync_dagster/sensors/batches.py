@@ -104,7 +104,7 @@ def _go_on(
         # Another Dagster instance on this warehouse knows none of its runs, and must not answer for it.
         ours.note(batch, {})
     if step.close and ours.close(batch, step.close, step.reason, ids):
-        tell_of_batch(callbacks, batch, step.close, step.reason, context.log)
+        tell_of_batch(callbacks, ours, batch, step.close, step.reason, context.log)
     known = set(context.instance.get_dynamic_partitions(f"canvas_terms__{tenant.slug}"))
     tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: tenant.slug}
     asked = batch.details.get("options")

@@ -9,6 +9,7 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.callbacks import OnFailure, tell_of_failure
 from canvas_sync_dagster.assets.lost import WILL_RETRY_TAG
+from canvas_sync_dagster.assets.run_errors import raised
 from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
 
@@ -33,14 +34,16 @@ def failure_sensor(batches: Mapping[str, Callable[[], Batches]], callbacks: Sequ
     def failures(context: dg.RunFailureSensorContext) -> None:
         run, slug = context.dagster_run, context.dagster_run.tags.get(TENANT_TAG, "")
         job_log: dict[str, object] | None = None
+        ours: Batches | None = None
         if slug in batches:
             why = f"the process ended: {context.failure_event.message or ''}"
             try:
-                job_log = batches[slug]().close_journal(run.run_id, why)
+                ours = batches[slug]()
+                job_log = ours.close_journal(run.run_id, why)
             except CanvasSyncError as error:
                 context.log.warning(str(error))
         if run.tags.get(WILL_RETRY_TAG) != "true":
-            said = context.failure_event.message or ""
-            tell_of_failure(callbacks, said, tenant=slug, job_log=job_log, run=run, log=context.log)
+            what = raised(context.get_step_failure_events(), context.failure_event.message or "the run failed")
+            tell_of_failure(callbacks, what, tenant=slug, job_log=job_log, run=run, ours=ours, log=context.log)
 
     return failures

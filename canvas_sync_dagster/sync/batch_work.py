@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.catalogue.built_in.organisation import terms
 from canvas_sync_dagster.sync.batches import leaving
 from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, ordered, refuse_unknown
+from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.batches import Batch, close_batch, last_scope, note, open_batch, open_batches
@@ -31,12 +32,14 @@ class Batches:
         url: Of its database.
         models: Of the code location.
         scope: The user's own choice of terms; the settings' if None.
+        connect: Opens a session of the tenant, for the user's functions.
     """
 
     tenant: TenantSettings
     url: str
     models: tuple[Model, ...]
     scope: TermScope | None = None
+    connect: Callable[[], AbstractContextManager[Session]] | None = None
 
     def open(self, key: str, details: Mapping[str, Any] | None = None) -> Batch | None:
         """Opens a batch; None if one of the genre is under way."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,10 @@ from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.sync.own import as_metadata
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
+from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 EMBEDDED_DATABASE = "canvas_sync"
 """Database on the embedded server; Dagster's own storage stands beside it in another one."""
@@ -59,6 +61,35 @@ class Session:
             doing: What messages say that was going on.
         """
         return transaction(self.database_url, doing)
+
+    @contextmanager
+    def journal(
+        self, job: str, arguments: Mapping[str, object] | None = None, *, run_id: str = ""
+    ) -> Iterator[dict[str, object]]:
+        """Write a job of your own to the journal, `canvas_sync_job_logs`,.
+
+        It is there as `running`, with a heartbeat, and ends as `success`, or as `error` with what was raised.
+
+        Args:
+            job: Name of the job, its `job_class`.
+            arguments: Its `job_arguments`.
+            run_id: Dagster's run that it is part of; the failure sensor closes what a killed run leaves open.
+
+        Yields:
+            A dictionary that becomes the `metadata` of the job.
+
+        Raises:
+            SchemaError: The tables are not there; run `canvas-sync migrate`.
+        """
+        # The journal is written by way of a session.
+        from canvas_sync_dagster.sync.journal import journaled  # noqa: PLC0415
+
+        prepare_schema(self.database_url, self.schema, self.models)
+        details: dict[str, object] = {}
+        with journaled(self, job, arguments or {}, run_id) as entry:
+            yield details
+            with self.transaction("writing the journal") as connection:
+                entry.succeed(connection, as_metadata(details))
 
 
 @contextmanager

@@ -144,17 +144,20 @@ def test_on_failure_is_called_once_for_a_run_of_the_command(
     (home / "own.py").write_text(
         "from pathlib import Path\nfrom canvas_sync_dagster import CanvasSync\nsync = CanvasSync.from_environment()\n"
         "@sync.report('rubrics_csv')\ndef broken(report, context):\n    raise RuntimeError('no')\n"
-        "@sync.on_failure\ndef failed(error, *, tenant, job_log, run):\n"
+        "@sync.on_failure\ndef failed(error, *, tenant, job_log, run, session):\n"
         "    with Path('told').open('a') as file:\n"
-        "        print(tenant, job_log['job_class'], job_log['status'], run.job_name, 'no' in error, file=file)\n"
+        "        print(tenant, job_log['job_class'], job_log['status'], run.job_name, file=file)\n"
+        "        print(isinstance(error, RuntimeError), error, error.step, session.schema, file=file)\n"
         "@sync.on_failure\ndef worse(error, **given):\n    raise RuntimeError('this hurts nothing')\n"
-        "@sync.on_sync('complete')\ndef over(batch):\n"
-        "    with Path('told').open('a') as file:\n        print(batch['status'], file=file)\n"
+        "@sync.on_sync('complete')\ndef over(batch, *, tenant, session):\n"
+        "    with Path('told').open('a') as file:\n        print(batch['status'], tenant, session.schema, file=file)\n"
     )
     done = called(home, environment(home, canvas, database_url), "sync", "-f", "own.py")
     assert done.returncode == 1
     assert "failed: broken" in done.stderr
-    assert (home / "told").read_text() == "canvas rubrics_csv error canvas__sync_root True\nfailed\n"
+    assert (home / "told").read_text() == (
+        "canvas rubrics_csv error canvas__sync_root\nTrue no canvas__broken canvas\nfailed canvas canvas\n"
+    )
 
 
 def test_a_model_that_is_not_there_is_named(home: Path, canvas: SimulatedCanvas, database_url: str) -> None:
