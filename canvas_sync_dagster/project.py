@@ -362,10 +362,7 @@ class CanvasSync:
         Raises:
             SettingError: There is no such tenant, or its settings are incomplete.
         """
-        # Imported by the run, not by the definitions, which every daemon and webserver loads.
-        from canvas_sync_dagster.sync.session import open_session  # noqa: PLC0415
-
-        return open_session(self.settings, self.settings.tenant(tenant), self.models, self.extensions)
+        return self.code_location().session(self.settings.tenant(tenant).slug)
 
     # Live events
 
