@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
@@ -155,6 +156,11 @@ class CodeLocation:
         self._models = tuple(models)
         self._extensions = extensions
         self._models_of = models_of or (lambda tenant: tenant.chosen(self._models))
+
+    @property
+    def home(self) -> Path:
+        """Directory of the code location."""
+        return self._settings.home
 
     @property
     def on_sync(self) -> Sequence[tuple[str, Callable[..., object]]]:

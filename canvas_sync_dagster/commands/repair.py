@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import say
+from canvas_sync_dagster.live_events.inbox import count_dead, discard
 from canvas_sync_dagster.live_events.inbox import replay as replay_inbox
 from canvas_sync_dagster.sync.reconciliation import LIMIT
 from canvas_sync_dagster.sync.reconciliation import reconcile as reconcile_model
@@ -75,10 +78,17 @@ def rejects(location: Location, model: str | None, tenant: str | None) -> None:
 @replay.command()
 @click.option("--id", "ids", type=int, multiple=True, help="Only this event; may be given often.")
 @click.option("--event", help="Only events of this name.")
+@click.option("--discard", "gives_up", is_flag=True, help="Give dead events up instead: they are never applied.")
+@click.option("--yes", is_flag=True, help="Do not ask before discarding.")
 @click.option("--tenant", help="Only this tenant; all if not given.")
 @located
-def events(location: Location, ids: tuple[int, ...], event: str | None, tenant: str | None) -> None:
-    """Make dead and failed live events wait again; the next drain takes them."""
+def events(
+    location: Location, ids: tuple[int, ...], event: str | None, tenant: str | None, *, gives_up: bool, yes: bool
+) -> None:
+    """Make dead and failed live events wait again; the next drain takes them. Or give the dead ones up."""
+    if gives_up:
+        location.each(tenant, lambda each: _discard(location, each, list(ids), event, yes=yes))
+        return
 
     def work(each: TenantSettings) -> None:
         url = database_url(location.settings, each)
@@ -88,3 +98,25 @@ def events(location: Location, ids: tuple[int, ...], event: str | None, tenant: 
         say(f"{each.slug}: {number} events wait again")
 
     location.each(tenant, work)
+
+
+def _discard(location: Location, tenant: TenantSettings, ids: list[int], event: str | None, *, yes: bool) -> None:
+    url, schema = database_url(location.settings, tenant), tenant.schema_in_database
+    prepare_schema(url, schema, location.models_of(tenant), ())
+    with transaction(url, "counting dead events") as connection:
+        number = count_dead(connection, schema, ids=ids, name=event)
+    if number == 0:
+        say(f"{tenant.slug}: no dead event")
+        return
+    _confirm(f"{tenant.slug}: {number} dead events will never be applied. Discard them?", yes=yes)
+    with transaction(url, "discarding dead events") as connection:
+        number = discard(connection, schema, ids=ids, name=event)
+    say(f"{tenant.slug}: {number} dead events discarded")
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} There is no terminal to ask at; give --yes.")
+    click.confirm(question, abort=True)

@@ -206,19 +206,73 @@ def depth(connection: Connection, schema: str) -> Depth:
     )
 
 
-def age_out(connection: Connection, schema: str, keep: timedelta) -> int:
-    """Drops the partitions of days that are over for so long, unless something in them still waits or is dead.
+DEAD_CHOSEN = sql.SQL(
+    "state = 'dead' and (%(ids)s::bigint[] = '{{}}' or id = any(%(ids)s::bigint[])) "
+    "and (%(name)s::text is null or event_name = %(name)s)"
+).format()
+
+
+def count_dead(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:
+    """Count the dead events; all of them, or these."""
+    query = sql.SQL("select count(*) from {} where {}").format(sql.Identifier(schema, TABLE), DEAD_CHOSEN)
+    row = connection.execute(query, {"ids": list(ids), "name": name}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def discard(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:
+    """Give dead events up, all of them or these: they become ignored, and go with their day. Return how many."""
+    query = sql.SQL("update {} set state = 'ignored', applied_at = now() where {}").format(
+        sql.Identifier(schema, TABLE), DEAD_CHOSEN
+    )
+    return connection.execute(query, {"ids": list(ids), "name": name}).rowcount
+
+
+def age_out(connection: Connection, schema: str, keep: timedelta, keep_dead: timedelta | None = None) -> int:
+    """Drop the partitions of days that are over for so long, unless an event in them still waits.
+
+    Dead events are first moved to the partition of today, so that they keep no other event of their day; those that were
+    received longer ago than `keep_dead` are deleted.
+
+    Args:
+        connection: Whose transaction the caller commits.
+        schema: The tenant's.
+        keep: How long settled events are kept.
+        keep_dead: How long dead events are kept, from when they were received; for ever if None.
 
     Returns:
-        How many were dropped.
+        How many partitions were dropped.
     """
-    before = f"{TABLE}_{datetime.now(UTC) - keep:%Y%m%d}"
+    day = (datetime.now(UTC) - keep).date()
+    _move_dead(connection, schema, day, keep_dead)
+    before = f"{TABLE}_{day:%Y%m%d}"
     return sum(_dropped(connection, schema, name) for name in _partitions(connection, schema) if name < before)
+
+
+def _move_dead(connection: Connection, schema: str, day: date, keep_dead: timedelta | None) -> None:
+    table = sql.Identifier(schema, TABLE)
+    if keep_dead is not None:
+        old = sql.SQL("delete from {} where state = 'dead' and received_at < now() - %s::interval").format(table)
+        connection.execute(old, (keep_dead,))
+    query = sql.SQL("select from {} where state = 'dead' and received_on < %s limit 1").format(table)
+    if connection.execute(query, (day,)).fetchone() is None:
+        return
+    ensure_partitions(connection, schema)
+    today = sql.SQL("(now() at time zone 'UTC')::date")
+    # An event that came again today is there already; the older copy goes with its day.
+    connection.execute(
+        sql.SQL(
+            "delete from {table} t where state = 'dead' and received_on < %s and exists "
+            "(select from {table} o where o.content_hash = t.content_hash and o.received_on = {today})"
+        ).format(table=table, today=today),
+        (day,),
+    )
+    moved = sql.SQL("update {} set received_on = {} where state = 'dead' and received_on < %s").format(table, today)
+    connection.execute(moved, (day,))
 
 
 def _dropped(connection: Connection, schema: str, name: str) -> bool:
     table = sql.Identifier(schema, name)
-    waiting = sql.SQL("select 1 from {} where state in ('pending', 'failed', 'dead') limit 1").format(table)
+    waiting = sql.SQL("select 1 from {} where state in ('pending', 'failed') limit 1").format(table)
     if connection.execute(waiting).fetchone() is not None:
         return False
     try:

@@ -17,11 +17,12 @@ import polars as pl
 from canvas_sync_dagster.canvas.archive import open_tables
 from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile
 from canvas_sync_dagster.catalogue.parameters import digest
+from canvas_sync_dagster.sync.downloads import download_directory
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.own import CustomReport
 from canvas_sync_dagster.sync.policy import Decision, decide
-from canvas_sync_dagster.sync.report_sync import Tell, download_directory, limits, marks_of
+from canvas_sync_dagster.sync.report_sync import Tell, limits, marks_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
@@ -136,7 +137,7 @@ def sync_custom_report(
     parameters = _parameters(report, scope, decision)
     with (
         journaled(session, report.name, {"scope": scope, "mode": decision.mode}, options.run_id) as job,
-        download_directory(session) as directory,
+        download_directory(session.home, session.tenant.slug) as directory,
     ):
         start = time.perf_counter()
         driver = ReportDriver(

@@ -7,23 +7,20 @@ watermarks, the ledger and the journal. Killed at any moment, a re-run adopts th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 
 from canvas_sync_dagster.canvas.archive import Opener, open_tables
-from canvas_sync_dagster.canvas.download import disk_error
 from canvas_sync_dagster.canvas.lifecycle import Limits
 from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile, available_reports
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.catalogue.parameters import digest
 from canvas_sync_dagster.errors import CanvasError, DataRejectedError, SettingError
+from canvas_sync_dagster.sync.downloads import download_directory
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
@@ -95,7 +92,7 @@ def sync_report(
     arguments = {"models": [model.name for model in request.models], "scope": scope, "mode": decision.mode}
     with (
         journaled(session, request.report, arguments, options.run_id) as job,
-        download_directory(session) as directory,
+        download_directory(session.home, session.tenant.slug) as directory,
     ):
         start = time.perf_counter()
         parameters = request.parameters(scope, decision.updated_after)
@@ -173,23 +170,6 @@ def _mark_name(session: Session, model: Model, options: SyncOptions) -> str:
     """Names a model's watermark: what the user's function has seen of it says nothing of the table, nor the reverse."""
     functions = session.extensions.row_functions(options.legacy_support)
     return row_mark(model.name) if model.name in functions else model.name
-
-
-@contextmanager
-def download_directory(session: Session) -> Iterator[Path]:
-    """Makes a directory that is gone with the op; what a killed one left goes with the embedded home.
-
-    Raises:
-        LocalDiskError: It cannot be made.
-    """
-    downloads = session.home / "downloads"
-    try:
-        downloads.mkdir(parents=True, exist_ok=True)
-        made = TemporaryDirectory(dir=downloads, prefix=f"{session.tenant.slug}-")
-    except OSError as error:
-        raise disk_error(error, downloads) from error
-    with made as name:
-        yield Path(name)
 
 
 @dataclass(frozen=True, slots=True)

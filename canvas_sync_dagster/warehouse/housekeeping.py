@@ -9,6 +9,9 @@ from psycopg import sql
 from canvas_sync_dagster.warehouse.connection import Connection
 
 EVENTS_KEPT = timedelta(days=14)
+"""How long settled live events are kept."""
+DEAD_EVENTS_KEPT = timedelta(days=90)
+"""How long dead live events are kept, so that they can be replayed after a fix; as long as rejected rows."""
 KEPT = {
     "canvas_sync_job_logs": timedelta(days=90),
     "canvas_sync_sync_batches": timedelta(days=365),

@@ -9,7 +9,7 @@ import psycopg
 
 from canvas_sync_dagster.live_events import inbox
 from canvas_sync_dagster.live_events.event import Event, read_event
-from canvas_sync_dagster.live_events.inbox import TABLE, age_out, ensure_partitions, store
+from canvas_sync_dagster.live_events.inbox import TABLE, age_out, count_dead, discard, ensure_partitions, store
 from canvas_sync_dagster.simulator.events import event
 from canvas_sync_dagster.warehouse.connection import connect
 
@@ -47,21 +47,46 @@ def test_a_copy_that_comes_after_midnight_is_known(database_url: str) -> None:
     assert rows(database_url, f"select count(*) from canvas.{TABLE}") == [(2,)]
 
 
-def test_only_days_whose_events_are_settled_are_dropped(database_url: str, monkeypatch: Any) -> None:
+def test_days_are_dropped_once_none_of_their_events_waits_and_dead_ones_move_to_today(
+    database_url: str, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(inbox, "DROP_PATIENCE", "100ms")
     old = NOW.date() - timedelta(days=30)
     with connect(database_url) as connection:
         ensure_partitions(connection, "canvas", old)
         store(connection, "canvas", [])
-        for day, state in ((old, "dead"), (old + timedelta(days=1), "applied")):
+        for number, (day, state) in enumerate([(old, "dead"), (old + timedelta(days=1), "applied"), (old, "applied")]):
             connection.execute(
-                f"insert into canvas.{TABLE} (event_name, content_hash, payload, received_on, state) "
-                "values ('x', 'x', '{}', %s, %s)",
-                (day, state),
+                f"insert into canvas.{TABLE} (event_name, content_hash, payload, received_on, received_at, state) "
+                "values ('x', %s, '{}', %s, %s, %s)",
+                (f"x{number}".encode(), day, day, state),
             )
+        connection.execute(
+            f"insert into canvas.{TABLE} (event_name, content_hash, payload, received_on, state) "
+            "values ('x', 'y', '{}', %s, 'failed')",
+            (old - timedelta(days=1),),
+        )
     with psycopg.connect(database_url) as reader, connect(database_url) as connection:
         reader.execute(f"select count(*) from canvas.{TABLE}")
         assert age_out(connection, "canvas", timedelta(days=14)) == 0
     with connect(database_url) as connection:
-        assert age_out(connection, "canvas", timedelta(days=14)) == inbox.DAYS_AHEAD + 1
-    assert rows(database_url, f"select received_on, state from canvas.{TABLE}") == [(old, "dead")]
+        assert age_out(connection, "canvas", timedelta(days=14), timedelta(days=90)) == inbox.DAYS_AHEAD + 1
+    found = rows(database_url, f"select received_on, state from canvas.{TABLE} order by 1")
+    assert found == [(old - timedelta(days=1), "failed"), (datetime.now(UTC).date(), "dead")]
+    with connect(database_url) as connection:
+        age_out(connection, "canvas", timedelta(days=14), timedelta(days=29))
+    assert rows(database_url, f"select state from canvas.{TABLE}") == [("failed",)]
+
+
+def test_dead_events_are_counted_and_given_up_all_or_some(database_url: str) -> None:
+    with connect(database_url) as connection:
+        ensure_partitions(connection, "canvas")
+        store(connection, "canvas", [spoken(name) for name in "abcd"])
+        connection.execute(f"update canvas.{TABLE} set state = 'dead' where id <= 3")
+        assert count_dead(connection, "canvas") == 3
+        assert count_dead(connection, "canvas", ids=[1, 4]) == 1
+        assert count_dead(connection, "canvas", name="other") == 0
+        assert discard(connection, "canvas", ids=[1, 4]) == 1
+        assert discard(connection, "canvas") == 2
+    states = rows(database_url, f"select state, count(*) from canvas.{TABLE} group by 1 order by 1")
+    assert states == [("ignored", 3), ("pending", 1)]
