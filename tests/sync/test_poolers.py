@@ -69,6 +69,8 @@ def test_everything_works_through_a_pooler(
         variables = {"BASE_URL": canvas.base_url, "TOKEN": canvas.token, "DATABASE_URL": url, "HOME": str(tmp_path)}
         status = CliRunner().invoke(main, ["status"], env={f"CANVAS_SYNC_{n}": v for n, v in variables.items()})
         assert (status.exit_code, "enrollments" in status.output) == (0, True), status.output
+        doctor = CliRunner().invoke(main, ["doctor"], env={f"CANVAS_SYNC_{n}": v for n, v in variables.items()})
+        assert f"{mode} pooler is between here and the server" in doctor.output
         monkeypatch.setenv(DATABASE_URL, url)
         (tmp_path / "dagster.yaml").write_text(INSTANCE)
         with dg.DagsterInstance.from_config(str(tmp_path)) as instance:

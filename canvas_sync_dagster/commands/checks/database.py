@@ -8,8 +8,10 @@ from functools import partial
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, note, ok
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.postgres_url import redacted
-from canvas_sync_dagster.warehouse.connection import Connection, transaction
+from canvas_sync_dagster.warehouse.connection import Connection, Pooling, pooling, transaction
+from canvas_sync_dagster.warehouse.existing import STATE_TABLES
 from canvas_sync_dagster.warehouse.migrate import plan
+from canvas_sync_dagster.warehouse.rights import lacking_rights, may_create_temporary, may_use
 
 SHOWN = 10
 """Missing tables and columns that one line names."""
@@ -47,8 +49,7 @@ def writable(checked: Checked, connection: Connection) -> Iterator[Finding]:
 def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
     """Schema, tables and columns."""
     schema = checked.schema
-    exists = connection.execute("select to_regnamespace(quote_ident(%s))", (schema,)).fetchone()
-    if exists is None or exists[0] is None:
+    if not _exists(connection, schema):
         creates = connection.execute("select has_database_privilege(current_database(), 'CREATE')").fetchone()
         if creates and creates[0]:
             yield ok(f"schema {schema} will be created by the first sync")
@@ -68,6 +69,49 @@ def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
         yield ok(f"schema {schema} has all tables, columns and indexes")
 
 
+def rights(checked: Checked, connection: Connection) -> Iterator[Finding]:
+    """What loads do with tables, whoever owns them; docs/least-privilege.md grants it."""
+    role, database = connection.info.user, connection.info.dbname
+    if not may_create_temporary(connection):
+        yield fail(
+            f"role {role} may not create temporary tables, in which loads collect rows",
+            f"Run `grant temporary on database {database} to {role}`",
+        )
+    schema = checked.schema
+    if not _exists(connection, schema):
+        return
+    if not may_use(connection, schema):
+        yield fail(f"role {role} may not use schema {schema}", f"Run `grant usage on schema {schema} to {role}`")
+        return
+    models = checked.location.models_of(checked.tenant)
+    wanted = {*(model.table for model in models), *STATE_TABLES} - {"canvas_sync_schema_migrations"}
+    lacking = lacking_rights(connection, schema, wanted)
+    for missing, names in lacking.items():
+        granted, listed = ", ".join(missing).lower(), ", ".join(f"{schema}.{name}" for name in names)
+        yield fail(f"role {role} lacks {granted} on {listed}", f"Run `grant {granted} on {listed} to {role}`")
+    if not lacking:
+        yield ok(f"role {role} has the rights that loads need")
+
+
+def pooler(checked: Checked, connection: Connection) -> Iterator[Finding]:
+    """A transaction pooler is fine, but hides whether a process still lives."""
+    match pooling(checked.url):
+        case Pooling.TRANSACTION:
+            yield note(
+                "a transaction pooler is between here and the server: a killed sync is recognized by its missing "
+                "heartbeat only",
+                "After a kill, wait for CANVAS_SYNC_LOST_AFTER, or connect syncs to the server itself",
+            )
+        case Pooling.SESSION:
+            yield ok("a session pooler is between here and the server")
+        case Pooling.NONE:
+            pass
+
+
+def _exists(connection: Connection, schema: str) -> bool:
+    return connection.execute("select from pg_namespace where nspname = %s", (schema,)).fetchone() is not None
+
+
 Check = Callable[[Checked, Connection], Iterator[Finding]]
-CHECKS: tuple[Check, ...] = (writable, tables)
+CHECKS: tuple[Check, ...] = (writable, tables, rights, pooler)
 """Each is given the tenant and a connection in a transaction; add yours here."""
