@@ -56,7 +56,7 @@ def status(location: Location, tenant: str | None, as_json: bool) -> None:
 def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
     url, schema = database_url(location.settings, tenant), tenant.schema_in_database
     with transaction(url, "reading the status") as connection:
-        lacking = fitness(connection, schema, location.models_of(tenant))
+        lacking = fitness(connection, schema, location.models_of(tenant)).lacking
     if lacking:
         return {"tenant": tenant.slug, "lacking": lacking}
     found = standings(Batches(tenant, url, location.models_of(tenant), location.extensions.term_scope))
