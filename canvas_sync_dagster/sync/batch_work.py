@@ -19,7 +19,8 @@ from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.batches import Batch, close_batch, last_scope, note, open_batch, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.state import JobLog, close_lost_jobs, journal_silences
+from canvas_sync_dagster.warehouse.state import JOB_LOGS, JobLog, close_lost_jobs, journal_silences
+from canvas_sync_dagster.warehouse.state_rows import OUR_JOBS, as_json
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 
@@ -150,8 +151,8 @@ class Batches:
 def _was_full(connection: Connection, schema: str, runs: Sequence[str]) -> bool | None:
     """Says whether all reports of these runs were full; None if there were none."""
     query = sql.SQL(
-        "select bool_and(metadata->>'mode' = 'full') from {} where job_id = any(%s) and metadata ? 'report_id' "
-        "and metadata->>'report_id' is not null"
-    ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
+        "select bool_and({metadata}->>'mode' = 'full') from {table} where job_id = any(%s) "
+        "and {metadata}->>'report_id' is not null"
+    ).format(table=sql.Identifier(schema, JOB_LOGS), metadata=sql.SQL(as_json("metadata", OUR_JOBS)))
     row = connection.execute(query, (list(runs),)).fetchone()
     return row[0] if row else None

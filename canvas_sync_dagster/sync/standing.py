@@ -18,7 +18,8 @@ from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.staleness import staleness_of
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.state import model_marked
+from canvas_sync_dagster.warehouse.state import JOB_LOGS, model_marked
+from canvas_sync_dagster.warehouse.state_rows import OUR_JOBS, as_json
 
 JUDGED_DAYS = 400
 """How far ahead a schedule is compared with its rhythm: a year and what a rhythm of some weeks needs beyond it."""
@@ -180,13 +181,19 @@ def _marks(connection: Connection, schema: str) -> dict[Place, Mark]:
 
 
 def _results(connection: Connection, schema: str) -> dict[Place, Result]:
+    # The gem's own rows in the table are left out: their arguments may be anything.
     query = sql.SQL(
-        "select distinct on (fed.model, scope) fed.model, job_arguments->>'scope' as scope, job_class, status, "
-        "coalesce(completed_at, started_at), metadata->>'mode', metadata->>'mode_reason', "
-        "(metadata->'models'->fed.model->>'rows_in_report')::bigint, "
-        "(metadata->'models'->fed.model->>'superseded')::bigint, exception from {} cross join lateral ("
-        "select jsonb_array_elements_text((job_arguments->'models')::jsonb) "
-        "union all select substr(job_class, 6) where job_class like 'rest:%%') as fed(model) "
-        "where job_arguments->>'scope' is not null order by fed.model, scope, id desc"
-    ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
+        "select distinct on (fed.model, scope) fed.model, j.arguments->>'scope' as scope, j.job_class, j.status, j.at, "
+        "j.metadata->>'mode', j.metadata->>'mode_reason', "
+        "(j.metadata->'models'->fed.model->>'rows_in_report')::bigint, "
+        "(j.metadata->'models'->fed.model->>'superseded')::bigint, j.exception from (select id, job_class, status, "
+        "exception, coalesce(completed_at, started_at)::timestamptz as at, {} as arguments, {} as metadata from {}) j "
+        "cross join lateral (select jsonb_array_elements_text(j.arguments->'models') "
+        "union all select substr(j.job_class, 6) where j.job_class like 'rest:%%') as fed(model) "
+        "where j.arguments->>'scope' is not null order by fed.model, scope, j.id desc"
+    ).format(
+        sql.SQL(as_json("job_arguments", OUR_JOBS)),
+        sql.SQL(as_json("metadata", OUR_JOBS)),
+        sql.Identifier(schema, JOB_LOGS),
+    )
     return {(str(model), str(scope)): Result(*rest) for model, scope, *rest in connection.execute(query, ()).fetchall()}

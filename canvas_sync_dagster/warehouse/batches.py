@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,8 +10,10 @@ from typing import Any
 from psycopg import sql
 
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.state_rows import NOW, OUR_BATCHES, as_json, insert, is_row, merged, update
 
 TABLE = "canvas_sync_sync_batches"
+KEY = sql.SQL(f"({as_json('metadata', OUR_BATCHES)}->>'key')")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,60 +54,47 @@ def open_batch(connection: Connection, schema: str, key: str, genre: str, detail
             return batch
         if batch.genre == genre:
             return None
-    metadata = json.dumps({**details, "key": key})
+    metadata = {**details, "key": key}
     if not _reopened(connection, schema, key, metadata):
-        _insert(connection, schema, genre, metadata)
+        values = {"status": "processing", "batch_genre": genre, "metadata": metadata}
+        insert(connection, schema, TABLE, {**values, "started_at": NOW, "heartbeat_at": NOW})
     return next(batch for batch in open_batches(connection, schema) if batch.key == key)
 
 
-def _reopened(connection: Connection, schema: str, key: str, metadata: str) -> bool:
-    cursor = connection.execute(
-        sql.SQL(
-            "update {table} set status = 'processing', completed_at = null, heartbeat_at = clock_timestamp(), "
-            "updated_at = clock_timestamp(), metadata = metadata || %s::jsonb "
-            "where id = (select max(id) from {table} where metadata->>'key' = %s)"
-        ).format(table=sql.Identifier(schema, TABLE)),
-        (metadata, key),
+def _reopened(connection: Connection, schema: str, key: str, metadata: Mapping[str, Any]) -> bool:
+    last = sql.SQL("id = (select max(id) from {} where {} = {})").format(
+        sql.Identifier(schema, TABLE), KEY, sql.Literal(key)
     )
-    return cursor.rowcount == 1
-
-
-def _insert(connection: Connection, schema: str, genre: str, metadata: str) -> None:
-    connection.execute(
-        sql.SQL(
-            "insert into {} (status, batch_genre, started_at, heartbeat_at, metadata) "
-            "values ('processing', %s, clock_timestamp(), clock_timestamp(), %s)"
-        ).format(sql.Identifier(schema, TABLE)),
-        (genre, metadata),
-    )
+    values = {"status": "processing", "completed_at": None, "heartbeat_at": NOW, "metadata": merged(metadata)}
+    return update(connection, schema, TABLE, values, last) == 1
 
 
 def open_batches(connection: Connection, schema: str) -> list[Batch]:
     """Reads the batches that are not over, the oldest first."""
-    return _read(connection, schema, sql.SQL("where status = 'processing' order by id"))
+    return _read(connection, schema, sql.SQL(f"where status = 'processing' and {OUR_BATCHES} order by id"))
 
 
 def latest_batches(connection: Connection, schema: str) -> list[Batch]:
     """Reads the latest batch of each genre, the newest first."""
-    latest = sql.SQL("where id in (select max(id) from {} group by batch_genre) order by id desc")
-    return _read(connection, schema, latest.format(sql.Identifier(schema, TABLE)))
+    latest = sql.SQL("where id in (select max(id) from {} where {} group by batch_genre) order by id desc")
+    return _read(connection, schema, latest.format(sql.Identifier(schema, TABLE), sql.SQL(OUR_BATCHES)))
 
 
 def last_scope(connection: Connection, schema: str, genre: str) -> Sequence[str]:
     """Reads which terms were in scope when a sync of a genre was completed last; none if there was none."""
     query = sql.SQL(
-        "select metadata->'scope' from {} where status = 'completed' and batch_genre = %s "
-        "and jsonb_typeof(metadata::jsonb->'scope') = 'array' order by id desc limit 1"
-    ).format(sql.Identifier(schema, TABLE))
+        "select {scope} from {table} where status = 'completed' and batch_genre = %s "
+        "and jsonb_typeof({scope}) = 'array' order by id desc limit 1"
+    ).format(scope=sql.SQL(f"{as_json('metadata', OUR_BATCHES)}->'scope'"), table=sql.Identifier(schema, TABLE))
     row = connection.execute(query, (genre,)).fetchone()
     return row[0] if row else ()
 
 
 def _read(connection: Connection, schema: str, condition: sql.Composable) -> list[Batch]:
     query = sql.SQL(
-        "select id, metadata, batch_genre, status, started_at, completed_at, "
-        "clock_timestamp() - greatest(heartbeat_at, started_at, pg_postmaster_start_time()) from {} {}"
-    ).format(sql.Identifier(schema, TABLE), condition)
+        "select id, {}, batch_genre, status, started_at::timestamptz, completed_at::timestamptz, "
+        "clock_timestamp() - greatest(heartbeat_at, started_at::timestamptz, pg_postmaster_start_time()) from {} {}"
+    ).format(sql.SQL(as_json("metadata", OUR_BATCHES)), sql.Identifier(schema, TABLE), condition)
     return [
         Batch(
             int(id_),
@@ -125,22 +113,17 @@ def _read(connection: Connection, schema: str, condition: sql.Composable) -> lis
 
 def note(connection: Connection, schema: str, batch: Batch, details: Mapping[str, Any]) -> None:
     """Adds what has become known, and that somebody looks after the batch."""
-    connection.execute(
-        sql.SQL(
-            "update {} set metadata = coalesce(metadata, '{{}}') || %s::jsonb, heartbeat_at = clock_timestamp(), "
-            "updated_at = clock_timestamp() where id = %s"
-        ).format(sql.Identifier(schema, TABLE)),
-        (json.dumps(details), batch.id),
-    )
+    values = {"metadata": merged(details), "heartbeat_at": NOW}
+    update(connection, schema, TABLE, values, is_row(batch.id))
 
 
 def close_batch(connection: Connection, schema: str, batch: Batch, status: str, details: Mapping[str, Any]) -> bool:
     """Closes a batch once; False if somebody else has."""
-    cursor = connection.execute(
-        sql.SQL(
-            "update {} set status = %s, full_sync = %s, metadata = coalesce(metadata, '{{}}') || %s::jsonb, "
-            "completed_at = clock_timestamp(), updated_at = clock_timestamp() where id = %s and status = 'processing'"
-        ).format(sql.Identifier(schema, TABLE)),
-        (status, details.get("full_sync"), json.dumps(details), batch.id),
-    )
-    return cursor.rowcount == 1
+    values = {
+        "status": status,
+        "full_sync": details.get("full_sync"),
+        "metadata": merged(details),
+        "completed_at": NOW,
+    }
+    open_still = sql.SQL("{} and status = 'processing'").format(is_row(batch.id))
+    return update(connection, schema, TABLE, values, open_still) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +12,9 @@ from psycopg import sql
 from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.redaction import summary, trace
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.state_rows import NOW, OUR_JOBS, insert, is_row, update
 
+JOB_LOGS = "canvas_sync_job_logs"
 TEXT_LIMIT = 20_000
 """Characters of a message or backtrace that the journal keeps; enough for any stack, bounded for any accident."""
 
@@ -129,13 +130,8 @@ class JobLog:
         only_errors: bool = False,
     ) -> JobLog:
         """Writes that a job runs; the caller commits."""
-        query = sql.SQL(
-            "insert into {} (job_class, job_arguments, job_id, status, started_at) "
-            "values (%s, %s, %s, 'running', now()) returning id"
-        ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
-        row = connection.execute(query, (job_class, json.dumps(arguments, default=str), job_id)).fetchone()
-        assert row is not None  # noqa: S101 (returning always returns)
-        return cls(schema, int(row[0]), only_errors)
+        values = {"job_class": job_class, "job_arguments": arguments, "job_id": job_id, "status": "running"}
+        return cls(schema, insert(connection, schema, JOB_LOGS, {**values, "started_at": NOW}), only_errors)
 
     @staticmethod
     def write_batch(
@@ -147,58 +143,51 @@ class JobLog:
         error: str | None,
     ) -> None:
         """Writes that a whole batch is over, in the caller's transaction."""
-        query = sql.SQL(
-            "insert into {} (job_class, job_arguments, job_id, status, exception, started_at, completed_at) "
-            "values ('sync_batch', %s, %s, %s, %s, %s, clock_timestamp())"
-        ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
-        status = "error" if error else "success"
-        connection.execute(query, (json.dumps(arguments, default=str), key, status, error, started_at))
+        values = {"job_class": "sync_batch", "job_arguments": arguments, "job_id": key, "exception": error}
+        times = {"started_at": started_at, "completed_at": NOW}
+        insert(connection, schema, JOB_LOGS, {**values, **times, "status": "error" if error else "success"})
 
     def beat(self, connection: Connection) -> None:
         """Writes a sign of life."""
-        query = sql.SQL("update {} set updated_at = clock_timestamp() where id = %s and status = 'running'")
-        connection.execute(query.format(sql.Identifier(self.schema, "canvas_sync_job_logs")), (self.id,))
+        running = sql.SQL("{} and status = 'running'").format(is_row(self.id))
+        update(connection, self.schema, JOB_LOGS, {}, running)
 
     def succeed(self, connection: Connection, metadata: Mapping[str, Any]) -> None:
         """Writes that it ended well, in the transaction of what it did; a quiet one leaves no line."""
         if self.only_errors:
             query = sql.SQL("delete from {} where id = %s")
-            connection.execute(query.format(sql.Identifier(self.schema, "canvas_sync_job_logs")), (self.id,))
+            connection.execute(query.format(sql.Identifier(self.schema, JOB_LOGS)), (self.id,))
             return
-        self._end(connection, "success", metadata=json.dumps(metadata, default=str))
+        self._end(connection, "success", metadata=metadata)
 
     def fail(self, connection: Connection, error: BaseException) -> None:
         """Writes how it failed; the caller commits."""
         self._end(connection, "error", exception=summary(error)[:TEXT_LIMIT], backtrace=trace(error)[-TEXT_LIMIT:])
 
-    def _end(self, connection: Connection, status: str, **values: str) -> None:
-        columns = {"status": status, **values}
-        assignments = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in columns)
-        query = sql.SQL(
-            "update {} set {}, completed_at = clock_timestamp(), updated_at = clock_timestamp() where id = %s"
-        )
-        table = sql.Identifier(self.schema, "canvas_sync_job_logs")
-        connection.execute(query.format(table, assignments), (*columns.values(), self.id))
+    def _end(self, connection: Connection, status: str, **values: object) -> None:
+        told = {"status": status, "completed_at": NOW, **values}
+        update(connection, self.schema, JOB_LOGS, told, is_row(self.id))
 
 
 def journal_silences(connection: Connection, schema: str) -> dict[str, timedelta]:
     """Measures how long the running jobs of each run have given no sign of life; nobody can while the server is down."""
     query = sql.SQL(
         "select job_id, min(clock_timestamp() - greatest(updated_at, pg_postmaster_start_time())) from {} "
-        "where status = 'running' group by job_id"
-    ).format(sql.Identifier(schema, "canvas_sync_job_logs"))
+        "where status = 'running' and {} group by job_id"
+    ).format(sql.Identifier(schema, JOB_LOGS), sql.SQL(OUR_JOBS))
     return {str(job_id): silence for job_id, silence in connection.execute(query).fetchall()}
 
 
 def close_lost_jobs(connection: Connection, schema: str, job_id: str, reason: str) -> dict[str, Any] | None:
     """Writes into the journal that a run's jobs failed whose process died before it could; returns its last failed one, else its last."""
-    table = sql.Identifier(schema, "canvas_sync_job_logs")
-    connection.execute(
-        sql.SQL(
-            "update {} set status = 'error', exception = %s, completed_at = now(), updated_at = now() "
-            "where job_id = %s and status = 'running'"
-        ).format(table),
-        (reason[:TEXT_LIMIT], job_id),
+    table = sql.Identifier(schema, JOB_LOGS)
+    running = sql.SQL("job_id = {} and status = 'running'").format(sql.Literal(job_id))
+    update(
+        connection,
+        schema,
+        JOB_LOGS,
+        {"status": "error", "exception": reason[:TEXT_LIMIT], "completed_at": NOW},
+        running,
     )
     row = connection.execute(
         sql.SQL(
