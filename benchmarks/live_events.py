@@ -25,7 +25,8 @@ from pydantic import SecretStr
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
-from canvas_sync_dagster.live_events.inbox import ensure_partitions, store
+from canvas_sync_dagster.live_events.inbox import store
+from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas

@@ -102,7 +102,8 @@ class LocationUnderTest:
         """
         from canvas_sync_dagster.live_events.drain import drain  # noqa: PLC0415 (as above)
         from canvas_sync_dagster.live_events.event import read_event  # noqa: PLC0415
-        from canvas_sync_dagster.live_events.inbox import ensure_partitions, store  # noqa: PLC0415
+        from canvas_sync_dagster.live_events.inbox import store  # noqa: PLC0415
+        from canvas_sync_dagster.live_events.partitions import ensure_partitions  # noqa: PLC0415
         from canvas_sync_dagster.sync.session import open_session  # noqa: PLC0415
 
         settings = self.sync.settings

@@ -12,7 +12,8 @@ import psycopg
 
 from canvas_sync_dagster.errors import ComeAgainError, EventError
 from canvas_sync_dagster.live_events.event import Event
-from canvas_sync_dagster.live_events.inbox import insert_statement, insert_values, lacks_inbox
+from canvas_sync_dagster.live_events.inbox import insert_statement, insert_values
+from canvas_sync_dagster.live_events.partitions import lacks_inbox
 from canvas_sync_dagster.postgres_url import ENCODING
 from canvas_sync_dagster.redaction import summary
 from canvas_sync_dagster.warehouse.connection import settings

@@ -17,7 +17,8 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, DataRejectedError, FunctionError
 from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent, Step
-from canvas_sync_dagster.live_events.inbox import TABLE, Row, claim, ensure_partitions, fail, postpone, settle
+from canvas_sync_dagster.live_events.inbox import Row, claim, fail, postpone, settle
+from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.live_events.plan import planned
 from canvas_sync_dagster.live_events.silence import listen
 from canvas_sync_dagster.redaction import message, summary
@@ -25,6 +26,7 @@ from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.mapping import event_row, shard_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.schema import INBOX
 
 AT_ONCE = 2_000
 """Events per transaction. Measured: 500 cost a third more per event, 5,000 gain nothing and hold locks for longer."""
@@ -99,13 +101,13 @@ def _claimed(session: Session) -> list[Row]:
 def backlog(session: Session) -> tuple[int, int | None]:
     """Counts the events that are due, up to a bound beyond which it does not matter, and returns the first one's id."""
     with session.transaction("looking into the inbox") as connection:
-        exists = connection.execute("select to_regclass(%s)", (f'"{session.schema}".{TABLE}',)).fetchone()
+        exists = connection.execute("select to_regclass(%s)", (f'"{session.schema}".{INBOX}',)).fetchone()
         if exists is None or exists[0] is None:
             return 0, None
         query = sql.SQL(
             "select count(*), min(id) from (select id from {} where state in ('pending', 'failed') "
             "and next_attempt_at <= now() order by id limit 100000) e"
-        ).format(sql.Identifier(session.schema, TABLE))
+        ).format(sql.Identifier(session.schema, INBOX))
         row = connection.execute(query).fetchone()
     return (int(row[0]), row[1]) if row else (0, None)
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from canvas_sync_dagster.live_events.event import Event
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.schema import INBOX as TABLE
 
-TABLE = "canvas_sync_live_events"
 WINDOW = timedelta(hours=26)
 """How long the same event is known to be the same; Canvas delivers late copies within the hour, a broken queue in a day."""
-DROP_PATIENCE = "2s"
-"""How long dropping a partition may hold up the receiver; the next housekeeping tries again."""
-DAYS_AHEAD = 3
-"""Partitions that stand ready, so that nobody has to make one in the middle of a burst."""
 MOST_ATTEMPTS = 8
 BACKOFF = timedelta(seconds=20)
 LONGEST_BACKOFF = timedelta(hours=1)
@@ -28,7 +23,7 @@ INSERT = """
 insert into {table} (event_name, event_time, content_hash, payload)
 select name, time, hash, payload::jsonb
 from unnest(%s::text[], %s::timestamptz[], %s::bytea[], %s::text[]) with ordinality as e (name, time, hash, payload, n)
-where not exists (select from {table} t where t.content_hash = e.hash and t.received_on >= %s)
+where not exists (select from {table} t where t.content_hash = e.hash and t.received_on between %s and %s)
 on conflict (content_hash, received_on) do nothing
 """
 
@@ -66,54 +61,14 @@ def insert_values(events: Sequence[Event], now: datetime) -> tuple[object, ...]:
         [event.digest for event in ordered],
         [event.text for event in ordered],
         (now - WINDOW).date(),
+        # Without an end the index of every day ahead is searched, too, and the default partition.
+        (now + timedelta(days=1)).date(),
     )
 
 
 def store(connection: Connection, schema: str, events: Sequence[Event]) -> None:
     """Stores events in the caller's transaction."""
     connection.execute(insert_statement(schema), insert_values(events, datetime.now(UTC)))
-
-
-def ensure_partitions(connection: Connection, schema: str, today: date | None = None) -> None:
-    """Makes the partitions of these days, if they are not there; the caller commits.
-
-    Each is made by itself and attached afterwards: made as a partition it would wait for whoever reads the inbox, such
-    as a backup, and every event would wait behind it.
-    """
-    first = (today or datetime.now(UTC).date()) - timedelta(days=1)
-    days = {f"{TABLE}_{day:%Y%m%d}": day for day in (first + timedelta(days=n) for n in range(DAYS_AHEAD + 2))}
-    there = set(_partitions(connection, schema))
-    if not days.keys() - there:
-        return
-    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"canvas_sync inbox {schema}",))
-    there = set(_partitions(connection, schema))
-    parent = sql.Identifier(schema, TABLE)
-    for name, day in days.items():
-        if name in there:
-            continue
-        table = sql.Identifier(schema, name)
-        connection.execute(sql.SQL("create table {} (like {} including defaults)").format(table, parent))
-        connection.execute(
-            sql.SQL("alter table {} attach partition {} for values from ({}) to ({})").format(
-                parent, table, sql.Literal(day.isoformat()), sql.Literal((day + timedelta(days=1)).isoformat())
-            )
-        )
-
-
-def _partitions(connection: Connection, schema: str) -> list[str]:
-    rows = connection.execute(
-        "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent "
-        "join pg_namespace n on n.oid = p.relnamespace where n.nspname = %s and p.relname = %s",
-        (schema, TABLE),
-    ).fetchall()
-    return [str(name) for (name,) in rows]
-
-
-def lacks_inbox(error: psycopg.Error) -> bool:
-    """Says whether an insert failed because the inbox is not there, or has no partition of the day yet."""
-    return isinstance(error, psycopg.errors.UndefinedTable) or (
-        isinstance(error, psycopg.errors.CheckViolation) and "no partition" in str(error)
-    )
 
 
 def claim(connection: Connection, schema: str, limit: int) -> list[Row]:
@@ -225,61 +180,3 @@ def discard(connection: Connection, schema: str, *, ids: Sequence[int] = (), nam
         sql.Identifier(schema, TABLE), DEAD_CHOSEN
     )
     return connection.execute(query, {"ids": list(ids), "name": name}).rowcount
-
-
-def age_out(connection: Connection, schema: str, keep: timedelta, keep_dead: timedelta | None = None) -> int:
-    """Drop the partitions of days that are over for so long, unless an event in them still waits.
-
-    Dead events are first moved to the partition of today, so that they keep no other event of their day; those that were
-    received longer ago than `keep_dead` are deleted.
-
-    Args:
-        connection: Whose transaction the caller commits.
-        schema: The tenant's.
-        keep: How long settled events are kept.
-        keep_dead: How long dead events are kept, from when they were received; for ever if None.
-
-    Returns:
-        How many partitions were dropped.
-    """
-    day = (datetime.now(UTC) - keep).date()
-    _move_dead(connection, schema, day, keep_dead)
-    before = f"{TABLE}_{day:%Y%m%d}"
-    return sum(_dropped(connection, schema, name) for name in _partitions(connection, schema) if name < before)
-
-
-def _move_dead(connection: Connection, schema: str, day: date, keep_dead: timedelta | None) -> None:
-    table = sql.Identifier(schema, TABLE)
-    if keep_dead is not None:
-        old = sql.SQL("delete from {} where state = 'dead' and received_at < now() - %s::interval").format(table)
-        connection.execute(old, (keep_dead,))
-    query = sql.SQL("select from {} where state = 'dead' and received_on < %s limit 1").format(table)
-    if connection.execute(query, (day,)).fetchone() is None:
-        return
-    ensure_partitions(connection, schema)
-    today = sql.SQL("(now() at time zone 'UTC')::date")
-    # An event that came again today is there already; the older copy goes with its day.
-    connection.execute(
-        sql.SQL(
-            "delete from {table} t where state = 'dead' and received_on < %s and exists "
-            "(select from {table} o where o.content_hash = t.content_hash and o.received_on = {today})"
-        ).format(table=table, today=today),
-        (day,),
-    )
-    moved = sql.SQL("update {} set received_on = {} where state = 'dead' and received_on < %s").format(table, today)
-    connection.execute(moved, (day,))
-
-
-def _dropped(connection: Connection, schema: str, name: str) -> bool:
-    table = sql.Identifier(schema, name)
-    waiting = sql.SQL("select 1 from {} where state in ('pending', 'failed') limit 1").format(table)
-    if connection.execute(waiting).fetchone() is not None:
-        return False
-    try:
-        with connection.transaction():
-            # Whoever reads the inbox is not waited for long: all events would wait behind it.
-            connection.execute("select set_config('lock_timeout', %s, true)", (DROP_PATIENCE,))
-            connection.execute(sql.SQL("drop table {}").format(table))
-    except psycopg.errors.LockNotAvailable:
-        return False
-    return True

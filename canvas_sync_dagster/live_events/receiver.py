@@ -245,7 +245,7 @@ class Receiver:
                 except CanvasSyncError as error:
                     LOG.warning("%s: the uuid of the root account is not known: %s", inbox.tenant, message(error))
             if inbox.root_account_uuid is None:
-                raise ComeAgainError("Canvas does not tell whose events are this tenant's; set root_account_uuid")
+                raise ComeAgainError("the root account of this tenant is not known yet")
 
     def _committer(self, inbox: Inbox) -> Committer:
         if inbox.tenant not in self._committers:

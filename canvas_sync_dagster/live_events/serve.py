@@ -13,25 +13,29 @@ from typing import Any
 import uvicorn
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.errors import CanvasSyncError, SettingError
 from canvas_sync_dagster.live_events.budget import Budget, Limits
 from canvas_sync_dagster.live_events.connections import LimitedProtocol
 from canvas_sync_dagster.live_events.drain import drain
-from canvas_sync_dagster.live_events.inbox import ensure_partitions
 from canvas_sync_dagster.live_events.keys import KeySet
+from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.live_events.provenance import Provenance
 from canvas_sync_dagster.live_events.receiver import Inbox, Receiver, belongs
 from canvas_sync_dagster.live_events.symmetric import SecretKey
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.sync.root_account import ROOT_ACCOUNT_UUID, learn_root_account
 from canvas_sync_dagster.sync.session import connect_canvas, database_url, open_session
 from canvas_sync_dagster.tenants import TenantSettings
-from canvas_sync_dagster.warehouse.connection import connect, transaction
-from canvas_sync_dagster.warehouse.state import remember, remembered
+from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.existing import fitness
+from canvas_sync_dagster.warehouse.schema import INBOX
+from canvas_sync_dagster.warehouse.state import remembered
 from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 LOG = logging.getLogger(__name__)
-UUID = "root_account_uuid"
+NEEDED = frozenset({INBOX, "canvas_sync_remembered"})
+"""Tables without which no event can be received; what a data table lacks does not matter to the receiver."""
 BACKLOG = 512
 """Connections that the kernel holds until they are accepted; beyond it senders' systems try again by themselves."""
 TURN = 5.0
@@ -122,23 +126,27 @@ def _inbox(
     url, schema = database_url(settings, tenant), tenant.schema_in_database
 
     def prepare() -> None:
-        # Events are received whatever a data table lacks.
-        prepare_schema(url, schema, models, ())
+        with transaction(url, "looking for the inbox") as connection:
+            lacking = {each.partition(".")[0] for each in fitness(connection, schema, ()).lacking}
+        if lacking & NEEDED:
+            # Events are received whatever a data table lacks.
+            prepare_schema(url, schema, models, ())
         with transaction(url, "preparing the inbox") as connection:
             ensure_partitions(connection, schema)
 
     def learn() -> str | None:
         with transaction(url, "looking for the root account's uuid") as connection:
-            if known := remembered(connection, schema, UUID):
+            if known := remembered(connection, schema, ROOT_ACCOUNT_UUID):
                 return known
+        if tenant.token is None and not extensions.client:
+            raise SettingError(
+                "CANVAS_SYNC_ROOT_ACCOUNT_UUID",
+                f"the root account of tenant {tenant.slug} is not known, and the receiver has no token to ask Canvas; "
+                "the first sync stores it",
+                allowed="the UUID of the root account",
+            )
         with connect_canvas(tenant, extensions) as canvas:
-            body = canvas.get("/accounts/self")
-        uuid = body.get("uuid") if isinstance(body, dict) else None
-        if isinstance(uuid, str) and uuid:
-            with connect(url) as connection:
-                remember(connection, schema, UUID, uuid)
-            return uuid
-        return None
+            return learn_root_account(canvas, url, schema)
 
     def apply() -> bool:
         with open_session(settings, tenant, models, extensions) as session:

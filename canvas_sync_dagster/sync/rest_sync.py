@@ -17,6 +17,7 @@ from canvas_sync_dagster.sync.objects import rows_of
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 from canvas_sync_dagster.sync.policy import Decision
+from canvas_sync_dagster.sync.root_account import store_root_account
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.warehouse.absence import (
@@ -79,6 +80,9 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
                 models=(each,),
             )
             job.succeed(connection, outcome.summary())
+    if model.name == "terms":
+        # Every sync begins with the terms.
+        store_root_account(session)
     return outcome
 
 

@@ -22,7 +22,7 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 from canvas_sync_dagster.warehouse.existing import fitness
-from canvas_sync_dagster.warehouse.schema import object_name, tables
+from canvas_sync_dagster.warehouse.schema import INBOX, INBOX_DEFAULT, object_name, tables
 
 LOCK = "canvas_sync migrate"
 NO_SCHEMA_OF_OURS = "pg_catalog"
@@ -134,6 +134,7 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
     if script.upgrade_ops is not None:
         additive = [operation for each in script.upgrade_ops.ops for operation in _additive(each)]
         found += [operation for operation in additive if not _is_indexed(inspector, schema, operation)]
+    found += _missing_partition(inspector, schema)
     problems = []
     for model in models:
         if model.name in judged.without_key:
@@ -185,6 +186,15 @@ def _is_indexed(inspector: sa.Inspector, schema: str, operation: ops.MigrateOper
     return any(each["column_names"][: len(wanted)] == wanted for each in indexes)
 
 
+def _missing_partition(inspector: sa.Inspector, schema: str) -> list[ops.MigrateOperation]:
+    if inspector.has_schema(schema) and inspector.has_table(INBOX_DEFAULT, schema=schema):
+        return []
+    quote = inspector.dialect.identifier_preparer.quote
+    inbox, partition = (f"{quote(schema)}.{quote(name)}" for name in (INBOX, INBOX_DEFAULT))
+    statement = f"CREATE TABLE {partition} PARTITION OF {inbox} DEFAULT"
+    return [ops.ExecuteSQLOp(sa.text(statement.replace(":", r"\:")))]
+
+
 def _repeated_keys(connection: sa.Connection, schema: str, model: Model) -> str | None:
     """Returns what is wrong with the keys of a table that has no unique index on them yet, or None."""
     key = sql.SQL(", ").join(map(sql.Identifier, model.key))
@@ -213,5 +223,7 @@ def _sentence(operation: ops.MigrateOperation) -> str:
             return f"comment on table {operation.table_name}"
         case ops.AlterColumnOp():
             return f"comment on column {operation.table_name}.{operation.column_name}"
+        case ops.ExecuteSQLOp() if "PARTITION OF" in str(operation.sqltext):
+            return f"create table {INBOX_DEFAULT}"
         case _:
             return "create the schema"

@@ -20,6 +20,9 @@ TYPES: dict[ColumnType, sa.types.TypeEngine[Any]] = {
     ColumnType.JSON: postgresql.JSONB(),
     ColumnType.BIGINT_ARRAY: postgresql.ARRAY(sa.BigInteger()),
 }
+INBOX = "canvas_sync_live_events"
+INBOX_DEFAULT = f"{INBOX}_default"
+"""Partition for events of days that have none, so that no event is ever refused for lack of one."""
 DEFAULTED = {"created_at", "updated_at"}
 _NOW: dict[str, Any] = {"nullable": False, "server_default": sa.text("now()")}
 NAME_BYTES = 63
@@ -179,7 +182,7 @@ def _state_tables(metadata: sa.MetaData) -> None:
         comment="Report rows that could not be loaded, with line, reason and raw text.",
     )
     sa.Table(
-        "canvas_sync_live_events",
+        INBOX,
         metadata,
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("received_on", sa.Date(), nullable=False, server_default=sa.text("(now() at time zone 'UTC')::date")),

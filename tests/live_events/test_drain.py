@@ -15,7 +15,8 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.live_events.drain import Drained, drain
 from canvas_sync_dagster.live_events.event import read_event
 from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent
-from canvas_sync_dagster.live_events.inbox import MOST_ATTEMPTS, depth, ensure_partitions, replay, store
+from canvas_sync_dagster.live_events.inbox import MOST_ATTEMPTS, depth, replay, store
+from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.event_bodies import SPOKEN
 from canvas_sync_dagster.simulator.events import Weather, event, global_id

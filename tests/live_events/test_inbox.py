@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
 
-from canvas_sync_dagster.live_events import inbox
+from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.live_events import partitions
 from canvas_sync_dagster.live_events.event import Event, read_event
-from canvas_sync_dagster.live_events.inbox import TABLE, age_out, count_dead, discard, ensure_partitions, store
+from canvas_sync_dagster.live_events.inbox import count_dead, discard, insert_statement, insert_values, store
+from canvas_sync_dagster.live_events.partitions import (
+    DAYS_AHEAD,
+    DAYS_BEHIND,
+    DEFAULT,
+    TABLE,
+    age_out,
+    ensure_partitions,
+)
 from canvas_sync_dagster.simulator.events import event
 from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.warehouse.migrate import migrate
 
 NOW = datetime.now(UTC)
 
@@ -25,17 +37,81 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
-def test_partitions_are_made_while_somebody_reads_and_somebody_writes(database_url: str) -> None:
+def days(url: str) -> set[str]:
+    query = f"select inhrelid::regclass::text from pg_inherits where inhparent = 'canvas.{TABLE}'::regclass"
+    return {name.rpartition(f"{TABLE}_")[2] for (name,) in rows(url, query)}
+
+
+def insert(connection: Any, day: date, state: str = "pending") -> None:
+    connection.execute(
+        f"insert into canvas.{TABLE} (event_name, content_hash, payload, received_on, state) "
+        "values ('x', convert_to(%s, 'UTF8'), '{}', %s, %s)",
+        (f"{day} {state}", day, state),
+    )
+
+
+def test_partitions_are_made_for_a_week_ahead(database_url: str) -> None:
     with connect(database_url) as connection:
         ensure_partitions(connection, "canvas")
-    with psycopg.connect(database_url) as backup, psycopg.connect(database_url) as writer:
+        ensure_partitions(connection, "canvas", NOW.date() + timedelta(days=2))
+    wanted = {f"{NOW + timedelta(days=n):%Y%m%d}" for n in range(-DAYS_BEHIND, DAYS_AHEAD + 3)}
+    assert days(database_url) == wanted | {"default"}
+
+
+def test_a_backup_delays_new_partitions_and_no_event(database_url: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(partitions, "PATIENCE", "300ms")
+    with connect(database_url) as connection:
+        ensure_partitions(connection, "canvas")
+    later = NOW.date() + timedelta(days=2)
+    # As the receiver: a prepared statement would look into all partitions, the default one too.
+    written = {"autocommit": True, "prepare_threshold": None}
+    with psycopg.connect(database_url) as backup, psycopg.connect(database_url, **written) as writer:
         backup.execute(f"select count(*) from canvas.{TABLE}")
-        writer.execute(f"insert into canvas.{TABLE} (event_name, content_hash, payload) values ('x', 'x', '{{}}')")
-        with connect(database_url) as connection:
-            connection.execute("set lock_timeout = '1s'")
-            ensure_partitions(connection, "canvas", NOW.date() + timedelta(days=2))
-    last = f"{TABLE}_{NOW + timedelta(days=5):%Y%m%d}"
-    assert rows(database_url, f"select count(*) from canvas.{last}") == [(0,)]
+        writer.execute("set lock_timeout = '100ms'")
+        with ThreadPoolExecutor() as pool:
+            making = pool.submit(made, database_url, later)
+            while not making.done():
+                writer.execute(insert_statement("canvas"), insert_values([spoken()], NOW))
+        assert making.result() < 3
+    assert f"{later + timedelta(days=DAYS_AHEAD):%Y%m%d}" not in days(database_url)
+    made(database_url, later)
+    assert f"{later + timedelta(days=DAYS_AHEAD):%Y%m%d}" in days(database_url)
+    assert rows(database_url, f"select count(*) from canvas.{TABLE}") == [(1,)]
+
+
+def made(url: str, day: date) -> float:
+    start = time.monotonic()
+    with connect(url) as connection:
+        ensure_partitions(connection, "canvas", day)
+    return time.monotonic() - start
+
+
+def test_events_of_a_day_without_a_partition_are_stored_and_age(database_url: str) -> None:
+    old = NOW.date() - timedelta(days=30)
+    with connect(database_url) as connection:
+        for state in ("applied", "dead"):
+            insert(connection, old, state)
+        store(connection, "canvas", [spoken(), spoken()])
+    with connect(database_url) as connection:
+        # The present day stays in the default partition, the next ones have their own.
+        ensure_partitions(connection, "canvas")
+        store(connection, "canvas", [spoken(), spoken("y")])
+        insert(connection, NOW.date() + timedelta(days=1))
+        age_out(connection, "canvas", timedelta(days=14))
+    assert f"{NOW:%Y%m%d}" not in days(database_url)
+    in_default = f"select received_on, state, count(*) from canvas.{DEFAULT} group by 1, 2 order by 1, 2"
+    assert rows(database_url, in_default) == [(NOW.date(), "dead", 1), (NOW.date(), "pending", 2)]
+
+
+def test_an_inbox_without_a_default_partition_gets_one(database_url: str) -> None:
+    with connect(database_url) as connection:
+        connection.execute(f"drop table canvas.{DEFAULT}")
+        ensure_partitions(connection, "canvas")
+    assert "default" in days(database_url)
+    with connect(database_url) as connection:
+        connection.execute(f"drop table canvas.{DEFAULT}")
+    assert migrate(database_url, "canvas", BUILT_IN).changes == (f"create table {DEFAULT}",)
+    assert migrate(database_url, "canvas", BUILT_IN).changes == ()
 
 
 def test_a_copy_that_comes_after_midnight_is_known(database_url: str) -> None:
@@ -50,7 +126,7 @@ def test_a_copy_that_comes_after_midnight_is_known(database_url: str) -> None:
 def test_days_are_dropped_once_none_of_their_events_waits_and_dead_ones_move_to_today(
     database_url: str, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(inbox, "DROP_PATIENCE", "100ms")
+    monkeypatch.setattr(partitions, "PATIENCE", "100ms")
     old = NOW.date() - timedelta(days=30)
     with connect(database_url) as connection:
         ensure_partitions(connection, "canvas", old)
@@ -70,7 +146,7 @@ def test_days_are_dropped_once_none_of_their_events_waits_and_dead_ones_move_to_
         reader.execute(f"select count(*) from canvas.{TABLE}")
         assert age_out(connection, "canvas", timedelta(days=14)) == 0
     with connect(database_url) as connection:
-        assert age_out(connection, "canvas", timedelta(days=14), timedelta(days=90)) == inbox.DAYS_AHEAD + 1
+        assert age_out(connection, "canvas", timedelta(days=14), timedelta(days=90)) == DAYS_BEHIND + DAYS_AHEAD
     found = rows(database_url, f"select received_on, state from canvas.{TABLE} order by 1")
     assert found == [(old - timedelta(days=1), "failed"), (datetime.now(UTC).date(), "dead")]
     with connect(database_url) as connection:

@@ -11,7 +11,8 @@ from canvas_sync_dagster.canvas.answers import read_json
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event, read_time
-from canvas_sync_dagster.live_events.inbox import ensure_partitions, store
+from canvas_sync_dagster.live_events.inbox import store
+from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import event, global_id
 from canvas_sync_dagster.sync.batch_work import Batches

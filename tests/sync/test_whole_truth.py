@@ -13,7 +13,8 @@ import pytest
 from canvas_sync_dagster.errors import VolumeGateError
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
-from canvas_sync_dagster.live_events.inbox import ensure_partitions, store
+from canvas_sync_dagster.live_events.inbox import store
+from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import Weather
 from canvas_sync_dagster.simulator.university import University
