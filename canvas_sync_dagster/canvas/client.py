@@ -54,7 +54,8 @@ class Canvas:
     Args:
         base_url: `https://school.instructure.com`.
         token: Access token; it appears in no repr and no message.
-        account_id: The account whose reports are run, for paths with `{account_id}`.
+        account_id: The account whose reports are run, for paths with `{account_id}`. What only a root account answers
+            has `{root_account_id}` in its path, which is asked of Canvas once.
         retry_seconds: How long one idempotent request is tried again.
         answer_seconds: How long one answer may take, to its last byte.
         transport: Another transport of httpx.
@@ -76,6 +77,7 @@ class Canvas:
         self._retry_seconds, self._answer_seconds = retry_seconds, answer_seconds
         self._throttle = Throttle()
         self._epoch: float | None = None
+        self._root: str | None = None
         self._lock = threading.Lock()
         self._deadline, verify = Deadline(), _authorities()
         # No Authorization among the client's own headers: downloads go to other hosts through the same client.
@@ -183,8 +185,24 @@ class Canvas:
         """Deletes and returns the JSON."""
         return read_json(self.request("DELETE", self.url(path)))
 
+    @property
+    def root_account_id(self) -> str:
+        """The root account above the tenant's account: `self` if that is the tenant's.
+
+        Raises:
+            CanvasError: Canvas does not give the account.
+        """
+        # `self` is the root account of the host. Two threads that ask at once get the same answer.
+        if self._root is None and self.account_id != "self":
+            account = self.get("/accounts/{account_id}")
+            above = account.get("root_account_id") if isinstance(account, dict) else None
+            self._root = str(above) if above else self.account_id
+        return self._root or "self"
+
     def url(self, path: str) -> httpx.URL:
         """Returns the address of a path below `/api/v1`; it may begin with that, and may end with a query."""
+        if "{root_account_id}" in path:
+            path = path.replace("{root_account_id}", self.root_account_id)
         filled, _, query = path.replace("{account_id}", self.account_id).partition("?")
         below = f"/{filled.lstrip('/')}".removeprefix(f"{API}/").lstrip("/")
         whole = f"{self.base_url.path.rstrip('/')}{API}/{below}"

@@ -123,7 +123,8 @@ class RestFeed:
     """A walk over REST lists, published as a whole or not at all.
 
     Args:
-        path: Path below `/api/v1`, with `{account_id}` for the tenant's account and `{parent}` for each parent.
+        path: Path below `/api/v1`, with `{account_id}` for the tenant's account, `{root_account_id}` for the root
+            account above it, and `{parent}` for each parent.
         parameters: Query of the first page.
         envelope: Key of the list in the response. None if the response is the list.
         first: Path of a single object that the list omits (the root account).
@@ -185,7 +186,7 @@ class Model:
         parents: Models that its rows point to. They are loaded before it and are its upstream assets.
         comment: Meaning of a row. It becomes the comment on the table.
         term_by: How to find a row's term: a column with the term's id, or a column and the model that it points to.
-        single: Path of one object, with `{account_id}` and column names in braces. None if Canvas has no such path.
+        single: Path of one object, with `{account_id}`, `{root_account_id}` and column names in braces. None if Canvas has no such path.
         gone: Values that mark a row as deleted.
         events: Live events about it.
         carries: Models whose rows change with a row of this one: (child, its column that points here, shared column).

@@ -164,7 +164,7 @@ class _Sync:
     def _work(
         self, instance: dg.DagsterInstance, batches: Batches, batch: Batch, tell: Teller, failed: list[str]
     ) -> None:
-        from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG, TERM_TAG  # noqa: PLC0415
+        from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, MODE_TAG, TENANT_TAG, TERM_TAG  # noqa: PLC0415
 
         slug = self._tenant.slug
         tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: slug}
@@ -176,7 +176,7 @@ class _Sync:
             # Only the root run tells which terms there are.
             batches.refuse_unknown_terms()
         terms = batches.terms(batch.key) if per_term else []
-        batches.note_terms(batch, terms)
+        last = batches.note_terms(batch, terms)
         tell.expect(len(per_term) * len(terms))
         names = batches.term_names() if terms else {}
         known = set(instance.get_dynamic_partitions(f"canvas_terms__{slug}"))
@@ -185,7 +185,8 @@ class _Sync:
                 break
             if term not in known:
                 instance.add_dynamic_partitions(f"canvas_terms__{slug}", [term])
-            failed += self._job(instance, term_job, term, {**tags, TERM_TAG: names.get(term) or term}, tell)
+            mode = {MODE_TAG: "full"} if term in last else {}
+            failed += self._job(instance, term_job, term, {**tags, TERM_TAG: names.get(term) or term, **mode}, tell)
 
     def _close(self, instance: dg.DagsterInstance, batches: Batches, batch: Batch, status: str, reason: str) -> None:
         from canvas_sync_dagster.assets.callbacks import tell_of_batch  # noqa: PLC0415

@@ -263,6 +263,6 @@ def _lies_in_events(error: Exception) -> bool:
 def live_event(session: Session, row: Row, model: Model | None) -> LiveEvent:
     """Makes of a row in the inbox what the user's functions get."""
     metadata, body = row.payload["metadata"], row.payload["body"]
-    values = event_row(model, body, shard_of(metadata.get("root_account_id"))) if model else {}
+    values = event_row(model, body, shard_of(metadata.get("root_account_id"), session.shard)) if model else {}
     name = model.name if model else None
     return LiveEvent(row.id, row.name, row.time, body, metadata, session.tenant.slug, name, values, session)

@@ -127,13 +127,13 @@ def planned(session: Session, model: Model, rows: Sequence[Row], until: float | 
         CanvasSyncError: Canvas or the database is away.
     """
     plan = Plan(model)
-    spoken = _spoken(plan, rows)
+    spoken = _spoken(plan, rows, session.shard)
     known, fresh_until = _known(session, model, [each.values for each in spoken.values()])
     courses = _courses_of_parents(session, model, spoken.values())
     questions: list[tuple[Spoken, Values]] = []
     for key, each in spoken.items():
         held = known.get(key)
-        question = _question(model, each, held, courses)
+        question = _question(model, each, held, courses, session.shard)
         is_later = fresh_until is None or each.latest.time > fresh_until
         if (is_later and _suffices(model, held, each.values)) or not can_ask_about(session, model, question):
             plan.payloads.append(each)
@@ -150,12 +150,13 @@ def planned(session: Session, model: Model, rows: Sequence[Row], until: float | 
     return plan
 
 
-def _spoken(plan: Plan, rows: Sequence[Row]) -> dict[Key, Spoken]:
+def _spoken(plan: Plan, rows: Sequence[Row], known: int | None) -> dict[Key, Spoken]:
     """Collapses events per object; those that do not tell which one are put aside."""
     latest: dict[Key, tuple[Row, Values]] = {}
     events: dict[Key, list[Row]] = defaultdict(list)
     for row in rows:
-        values = event_row(plan.model, row.payload["body"], shard_of(row.payload["metadata"].get("root_account_id")))
+        shard = shard_of(row.payload["metadata"].get("root_account_id"), known)
+        values = event_row(plan.model, row.payload["body"], shard)
         if (column := no_number(plan.model, values)) is not None:
             plan.unreadable.append((row, f"its body tells no number for {column}"))
             continue
@@ -182,7 +183,9 @@ def _suffices(model: Model, held: Mapping[str, Any] | None, values: Values) -> b
     return told and model.events.suffices is not Suffices.NEVER
 
 
-def _question(model: Model, each: Spoken, held: Values | None, courses: Mapping[object, object]) -> Values:
+def _question(
+    model: Model, each: Spoken, held: Values | None, courses: Mapping[object, object], shard: int | None
+) -> Values:
     """Gathers what the object's path needs: from the body, the table, the parent, or from where the event happened."""
     path = path_columns(model)
     known = {name: held[name] for name in path if held is not None and held[name] is not None}
@@ -190,7 +193,7 @@ def _question(model: Model, each: Spoken, held: Values | None, courses: Mapping[
     parent = courses.get(each.values.get("canvas_assignment_id"))
     metadata = each.latest.payload["metadata"]
     if parent is None and metadata.get("context_type") == "Course":
-        parent = local_id(metadata.get("context_id"), shard_of(metadata.get("root_account_id")))
+        parent = local_id(metadata.get("context_id"), shard_of(metadata.get("root_account_id"), shard))
     course = {name: parent for name in path & {"canvas_course_id", "canvas_context_id"} if isinstance(parent, int)}
     return {**course, **known, **told}
 

@@ -9,7 +9,7 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.callbacks import OnSync, tell_of_batch
 from canvas_sync_dagster.assets.lost import batch_runs, close_abandoned, fail_lost_runs, is_abandoned
-from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG, TERM_TAG
+from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, MODE_TAG, TENANT_TAG, TERM_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.tenants import TenantSettings
 
@@ -98,14 +98,18 @@ def _go_on(
         concurrency=tenant.term_concurrency,
         go_on=tenant.on_failed_term == "continue",
     )
+    last = [term for term in batch.terms or () if term not in batch.details.get("scope", batch.terms)]
     if step.terms is not None:
-        ours.note_terms(batch, step.terms)
+        last = list(ours.note_terms(batch, step.terms))
     elif root is not None:
         # Another Dagster instance on this warehouse knows none of its runs, and must not answer for it.
         ours.note(batch, {})
     if step.close and ours.close(batch, step.close, step.reason, ids):
         tell_of_batch(callbacks, ours, batch, step.close, step.reason, context.log)
-    known = set(context.instance.get_dynamic_partitions(f"canvas_terms__{tenant.slug}"))
+    partitions = f"canvas_terms__{tenant.slug}"
+    if unknown := set(step.launch) - set(context.instance.get_dynamic_partitions(partitions)):
+        # A term that was deleted before this Dagster instance first read the terms.
+        context.instance.add_dynamic_partitions(partitions, sorted(unknown))
     tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: tenant.slug}
     asked = batch.details.get("options")
     config = {"resources": {"sync_options": {"config": asked}}} if asked else {}
@@ -114,11 +118,10 @@ def _go_on(
         dg.RunRequest(
             run_key=f"{batch.key}:{term}",
             partition_key=term,
-            tags={**tags, TERM_TAG: names.get(term) or term},
+            tags={**tags, TERM_TAG: names.get(term) or term} | ({MODE_TAG: "full"} if term in last else {}),
             run_config=config,
             asset_selection=assets,
         )
         for term in step.launch
-        if term in known
     ]
     return requests, f"{step.close}, {step.reason}" if step.close else step.reason

@@ -256,6 +256,8 @@ class CanvasApp:
 
     def _object(self, find: Callable[..., Any]) -> Handler:
         async def answer(request: Request, account: int) -> Response:
+            if self._account_id(request.path_params.get("of_account", "self")) != ROOT_ACCOUNT:
+                return not_found()
             numbers = _numbers(request, account)
             if numbers is not None and self.faults.take("unauthorized_object"):
                 return JSONResponse(UNAUTHORIZED, 401)

@@ -180,7 +180,8 @@ class ReportQueue:
         asked = str(parameters.get("enrollment_term_id") or parameters.get("enrollment_term") or "")
         if not asked:
             return None, "All Terms"
-        terms = self.university.terms.filter(pl.col("state") != "deleted")
+        # Canvas looks the term up among all of the root account's, the deleted ones included.
+        terms = self.university.terms
         by_sis = asked.startswith("sis_term_id:")
         key, value = ("sis_id", asked.removeprefix("sis_term_id:")) if by_sis else ("id", asked)
         found = terms.filter(pl.col(key).cast(pl.String) == value)

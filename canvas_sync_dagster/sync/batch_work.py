@@ -66,32 +66,45 @@ class Batches:
         return () if self.scope is None or callable(self.scope) else self.scope
 
     def terms(self, batch_key: str) -> list[str]:
-        """Returns the terms that a batch covers, in order: those in scope, and those that have just left it."""
+        """Return the terms that a batch covers, in order: those in scope, and those that have just left it.
+
+        A term that was deleted gets a last sync, too: Canvas still takes its id. One that Canvas no longer lists gets
+        none, because Canvas would refuse its id.
+        """
         with self.connected("reading terms") as connection:
             known = self._read_terms(connection)
             earlier = last_scope(connection, self.tenant.schema_in_database, self.tenant.batch_genre)
         scope = self._in_scope(known, datetime.now(UTC))
         # Whoever names terms for once says nothing of the others, neither now nor next time.
         last = () if self.named else earlier
-        alive = [term.id for term in known if not term.deleted]
-        return ordered([*scope, *leaving(last, scope, alive)], self.tenant.term_order, batch_key)
+        there = [term.id for term in known if not term.missing]
+        return ordered([*scope, *leaving(last, scope, there)], self.tenant.term_order, batch_key)
 
     def refuse_unknown_terms(self) -> None:
-        """Refuses names that stand for no term.
+        """Refuse names that no term has, and, if a person named them for this time, terms that Canvas no longer lists.
 
         Raises:
-            SettingError: Tells which, and what there is.
+            SettingError: Gives the names, and the terms that exist.
         """
         with self.connected("reading terms") as connection:
-            refuse_unknown(self._read_terms(connection), self.named)
+            known = self._read_terms(connection)
+        if self.named:
+            refuse_unknown([term for term in known if not term.missing], self.named)
+        elif self.scope is None:
+            # A term that vanished must not fail every sync of a tenant whose settings name it.
+            refuse_unknown(known, self.tenant.term_scope, "CANVAS_SYNC_TERM_SCOPE")
 
-    def note_terms(self, batch: Batch, terms: Sequence[str]) -> None:
-        """Keeps the terms of a batch, and which of them are in scope: one that has left it gets its last sync once."""
+    def note_terms(self, batch: Batch, terms: Sequence[str]) -> Sequence[str]:
+        """Write the terms of a batch, and which of them are in scope; return those that have left it.
+
+        A term that has left the scope gets its last sync once, and in full.
+        """
         details: dict[str, Any] = {"terms": list(terms)}
         if not self.named:
             scope = self.terms_in_scope(datetime.now(UTC))
             details["scope"] = [term for term in terms if term in scope]
         self.note(batch, details)
+        return [term for term in terms if term not in details.get("scope", terms)]
 
     def term_names(self) -> dict[str, str]:
         """Returns what people call the terms, by id."""
@@ -108,7 +121,7 @@ class Batches:
         return read_terms(connection, self.tenant.schema_in_database, model)
 
     def _in_scope(self, known: Sequence[Term], now: datetime) -> list[str]:
-        return in_scope(known, self.scope or self.tenant.term_scope, now)
+        return in_scope(known, self.scope or self.tenant.term_scope, now, once=bool(self.named))
 
     def note(self, batch: Batch, details: Mapping[str, Any]) -> None:
         """Keeps what has become known of a batch."""

@@ -35,14 +35,14 @@ def local_id(value: object, shard: int | None) -> object:
     return number % SHARD if shard is not None and number // SHARD == shard else number
 
 
-def shard_of(global_id: object) -> int | None:
-    """Reads the shard's number from a global id; None if it is a local one.
+def shard_of(global_id: object, known: int | None = None) -> int | None:
+    """Read the shard's number from a global id; `known` if it is a local id or none.
 
-    >>> shard_of("70000000000001"), shard_of(1)
-    (7, None)
+    >>> shard_of("70000000000001"), shard_of(1), shard_of(None, 7)
+    (7, None, 7)
     """
     text = str(global_id)
-    return int(text) // SHARD or None if _is_id(text) else None
+    return (int(text) // SHARD or known) if _is_id(text) else known
 
 
 def _is_id(text: str) -> bool:

@@ -34,6 +34,9 @@ from canvas_sync_dagster.warehouse.loading.row_statements import mark_deleted, r
 AT_ONCE = 8
 """Requests side by side; Canvas's bucket holds eleven in flight."""
 
+ACCOUNTS = frozenset({"account_id", "root_account_id"})
+"""What a path names that the client fills in."""
+
 Row = Mapping[str, Any]
 
 
@@ -77,7 +80,7 @@ class Answer:
 def path_columns(model: Model) -> set[str]:
     """Names the columns that the path of a single object needs."""
     named = {name for _, name, _, _ in Formatter().parse(model.single or "") if name}
-    return named - {"account_id"}
+    return named - ACCOUNTS
 
 
 def can_ask(session: Session, model: Model) -> bool:
@@ -181,7 +184,7 @@ def _asked(session: Session, model: Model, row: Row, began: float) -> Answer:
 def _get(session: Session, model: Model, row: Row) -> Any:
     path, _, query = (model.single or "").partition("?")
     values = {name: row[name] for name in path_columns(model)}
-    return session.canvas.get(path.format(**values, account_id="{account_id}"), parse_qsl(query))
+    return session.canvas.get(path.format(**values, **{name: f"{{{name}}}" for name in ACCOUNTS}), parse_qsl(query))
 
 
 def row_of(session: Session, model: Model, body: Mapping[str, Any], row: Row) -> dict[str, object]:

@@ -212,7 +212,7 @@ def _own_id(session: Session, path: str) -> int:
 
 
 def live_term_ids(session: Session) -> list[str]:
-    """Returns the ids of the terms that Canvas has and has not deleted, as partition keys."""
+    """Return the ids of the terms that Canvas lists and has not deleted, as partition keys."""
     with session.transaction("reading terms") as connection:
         terms = read_terms(connection, session.schema, session.by_name["terms"])
-    return [term.id for term in terms if not term.deleted]
+    return [term.id for term in terms if not term.deleted and not term.missing]

@@ -22,7 +22,8 @@ class Term:
         sis_id: None where it has none.
         start_at: None where it is open.
         end_at: None where it is open.
-        deleted: Whether Canvas has deleted it.
+        deleted: Whether Canvas has deleted it; it still takes the term's id for reports.
+        missing: Whether Canvas no longer lists it, so that its id may be refused.
     """
 
     id: str
@@ -31,41 +32,47 @@ class Term:
     start_at: datetime | None = None
     end_at: datetime | None = None
     deleted: bool = False
+    missing: bool = False
 
 
 TermScope = Sequence[str] | Callable[[Term], bool]
 
 
-def in_scope(terms: Sequence[Term], scope: TermScope, now: datetime) -> list[str]:
-    """Returns the ids of the terms that a sync covers.
+def in_scope(terms: Sequence[Term], scope: TermScope, now: datetime, *, once: bool = False) -> list[str]:
+    """Return the ids of the terms that a sync covers.
 
     Args:
         terms: All that are known.
         scope: `active`, `all`, ids or SIS ids, or the user's own function.
         now: Moment of the decision, aware.
+        once: Whether a person has named the terms for this time, which may then be deleted ones.
     """
-    live = [term for term in terms if not term.deleted]
+    live = [term for term in terms if not term.deleted and not term.missing]
     if callable(scope):
         return [term.id for term in live if scope(term)]
     named = set(scope)
-    return [
-        term.id
-        for term in live
-        if "all" in named or ("active" in named and is_active(term, now)) or {term.id, term.sis_id or term.id} & named
-    ]
+    found = [term for term in live if "all" in named or ("active" in named and is_active(term, now))]
+    by_name = terms if once else live
+    found += [term for term in by_name if term not in found and {term.id, term.sis_id or term.id} & named]
+    return [term.id for term in terms if term in found]
 
 
-def refuse_unknown(terms: Sequence[Term], named: Sequence[str]) -> None:
-    """Refuses names that stand for no term.
+def refuse_unknown(terms: Sequence[Term], named: Sequence[str], setting: str = "--term-scope") -> None:
+    """Refuse names that no term has.
+
+    Args:
+        terms: All that are known.
+        named: Ids, SIS ids, `all`, `active`.
+        setting: Where they were named.
 
     Raises:
-        SettingError: Tells which, and what there is.
+        SettingError: Gives the names, and the terms that exist.
     """
     known = {name for term in terms for name in (term.id, term.sis_id)} | {"all", "active"}
     if unknown := [name for name in named if name not in known]:
-        there = ", ".join(f"{term.id} ({term.name})" for term in terms if not term.deleted)
+        there = ", ".join(f"{term.id} ({term.name})" for term in terms if not term.deleted and not term.missing)
         allowed = there or "none is known yet; `canvas-sync sync --models terms` reads them"
-        raise SettingError("--term-scope", "Canvas has no such term", allowed=allowed, value=", ".join(unknown))
+        raise SettingError(setting, "Canvas has no such term", allowed=allowed, value=", ".join(unknown))
 
 
 def is_active(term: Term, now: datetime) -> bool:

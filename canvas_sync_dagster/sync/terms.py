@@ -7,6 +7,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.sync.scope import Term
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.loading.target import system_columns
 
 
 def read_terms(connection: Connection, schema: str, model: Model) -> list[Term]:
@@ -18,10 +19,15 @@ def read_terms(connection: Connection, schema: str, model: Model) -> list[Term]:
         model: Declaration of the terms, which names their key.
     """
     key = sql.Identifier(model.key[0])
-    query = sql.SQL("select {key}, sis_id, name, start_at, end_at, workflow_state from {table} order by {key}").format(
-        key=key, table=sql.Identifier(schema, model.table)
+    system = system_columns(connection, schema, model)
+    query = sql.SQL(
+        "select {key}, sis_id, name, start_at, end_at, workflow_state, {missing} from {table} order by {key}"
+    ).format(
+        key=key,
+        missing=sql.SQL("missing_since is not null" if "missing_since" in system else "false"),
+        table=sql.Identifier(schema, model.table),
     )
     return [
-        Term(str(number), sis_id, name or "", start, end, deleted=state == "deleted")
-        for number, sis_id, name, start, end, state in connection.execute(query).fetchall()
+        Term(str(number), sis_id, name or "", start, end, deleted=state == "deleted", missing=missing)
+        for number, sis_id, name, start, end, state, missing in connection.execute(query).fetchall()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import polars as pl
 import psycopg
 import pytest
 
@@ -347,3 +348,14 @@ class TestBadInput:
 def actual_terms(session: Session) -> list[tuple[object, ...]]:
     with psycopg.connect(session.database_url) as connection:
         return connection.execute("select canvas_id from canvas.terms").fetchall()
+
+
+def test_the_last_full_sync_of_a_deleted_term_takes_its_rows_along(canvas: SimulatedCanvas, session: Session) -> None:
+    provisioning(session)
+    canvas.university.set("terms", pl.col("id") == int(TERM), state="deleted")
+    canvas.university.set("courses", pl.col("term_id") == int(TERM), state="deleted")
+    provisioning(session)
+    with psycopg.connect(session.database_url) as connection:
+        for table in ("courses", "enrollments"):
+            query = f"select count(*) from canvas.{table} where workflow_state <> 'deleted' and missing_since is null"
+            assert connection.execute(query).fetchone() == (0,)

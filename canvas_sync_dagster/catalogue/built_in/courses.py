@@ -209,7 +209,7 @@ enrollments = Model(
     ),
     term_scoped=True,
     term_by=("canvas_course_id", "courses"),
-    single="/accounts/{account_id}/enrollments/{canvas_id}",
+    single="/accounts/{root_account_id}/enrollments/{canvas_id}",
     events=Events(("enrollment_created", "enrollment_updated"), Suffices.FOR_KNOWN_ROWS),
     columns=(
         column(

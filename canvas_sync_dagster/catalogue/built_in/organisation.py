@@ -10,8 +10,8 @@ INACTIVE = MappingProxyType({"workflow_state": "inactive"})
 terms = Model(
     name="terms",
     comment="Enrollment terms of the root account.",
-    feed=RestFeed("/accounts/{account_id}/terms", (("workflow_state[]", "all"),), envelope="enrollment_terms"),
-    single="/accounts/{account_id}/terms/{canvas_id}",
+    feed=RestFeed("/accounts/{root_account_id}/terms", (("workflow_state[]", "all"),), envelope="enrollment_terms"),
+    single="/accounts/{root_account_id}/terms/{canvas_id}",
     columns=(
         column("canvas_id", BIGINT, api="id", comment="Canvas id of the term."),
         column("name", TEXT, api="name", comment="Name of the term."),
