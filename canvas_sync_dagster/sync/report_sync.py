@@ -27,6 +27,7 @@ from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 from canvas_sync_dagster.sync.plan import ReportGroup, Request, plan_request, refuse_skipped, requested
 from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.sync.terms import is_deleted
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.absence import (
     GATE,
@@ -288,7 +289,8 @@ class _Publication:
         absence = Absence()
         if source.complete and loaded.listed is not None and self.request.lists_all:
             listed = pl.concat([no_keys(model), *loaded.listed])
-            gate = None if self.options.accept_shrinkage else GATE
+            deleted = is_deleted(connection, schema, self.session.by_name, source.scope)
+            gate = None if self.options.accept_shrinkage or deleted else GATE
             absence = mark_missing(connection, schema, model, self.session.by_name, source, listed, gate=gate)
         counted = count_rows(connection, schema, model, self.session.by_name)
         header = loaded.counts.header

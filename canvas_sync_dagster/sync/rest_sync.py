@@ -19,7 +19,7 @@ from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.root_account import store_root_account
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.sync.terms import read_terms
+from canvas_sync_dagster.sync.terms import is_deleted, read_terms
 from canvas_sync_dagster.warehouse.absence import (
     GATE,
     VolumeGate,
@@ -69,7 +69,8 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
             lock_scopes(connection, session.schema, [model.name], scope)
             mark = read_watermarks(connection, session.schema, [model.name], scope).get(model.name)
             source = replace(source, watermark=mark.observed_at if mark else None)
-            gate = None if options.accept_shrinkage else GATE
+            deleted = is_deleted(connection, session.schema, session.by_name, scope)
+            gate = None if options.accept_shrinkage or deleted else GATE
             each = _published(connection, session, model, walked, source, gate)
             outcome = SyncOutcome(
                 source=feed.path,

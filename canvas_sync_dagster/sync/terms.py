@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.sync.scope import Term
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.target import system_columns
+
+
+def is_deleted(connection: Connection, schema: str, models: Mapping[str, Model], scope: str) -> bool:
+    """Return whether a scope is a term that Canvas has deleted: then it may shrink, because its rows went with it.
+
+    Args:
+        connection: In a transaction.
+        schema: The tenant's.
+        models: The tenant's, by name; the terms may not be among them.
+        scope: Canvas term id, or empty.
+    """
+    if not scope or "terms" not in models:
+        return False
+    return any(term.id == scope and term.deleted for term in read_terms(connection, schema, models["terms"]))
 
 
 def read_terms(connection: Connection, schema: str, model: Model) -> list[Term]:

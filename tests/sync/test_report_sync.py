@@ -351,8 +351,10 @@ def actual_terms(session: Session) -> list[tuple[object, ...]]:
 
 
 def test_the_last_full_sync_of_a_deleted_term_takes_its_rows_along(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_list(session, session.by_name["terms"], SyncOptions())
     provisioning(session)
     canvas.university.set("terms", pl.col("id") == int(TERM), state="deleted")
+    sync_list(session, session.by_name["terms"], SyncOptions())
     canvas.university.set("courses", pl.col("term_id") == int(TERM), state="deleted")
     provisioning(session)
     with psycopg.connect(session.database_url) as connection:
