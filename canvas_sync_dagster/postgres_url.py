@@ -20,6 +20,10 @@ PERCENT_ENCODE = (
     "%20. Or leave the password out and set PGPASSWORD, PGPASSFILE or ?passfile="
 )
 UNENCODED = re.compile(r"[/@#?\s]|%(?![0-9A-Fa-f]{2})")
+ENCRYPTED = {"require", "verify-ca", "verify-full"}
+"""Modes of libpq without a fallback to a connection in the clear."""
+LOCAL = re.compile(r"|[/@].*|localhost|127(\.\d+){3}|::1")
+"""Hosts, and directories of sockets, whose connections cross no network."""
 HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]*)(:\d*)?")
 
 
@@ -74,6 +78,24 @@ def place_of(url: str) -> tuple[str, str, str]:
         given = {"host": f"service {service}"} | given
     host = given.get("host") or given.get("hostaddr") or "localhost"
     return host.lower(), given.get("port") or "5432", given.get("dbname") or given.get("user") or "the default database"
+
+
+def lacks_tls(url: str) -> str | None:
+    """Return the host to which an address allows connections without TLS; None if it insists on TLS, or stays here.
+
+    >>> lacks_tls("postgresql://u:secret@db.example.edu/school?sslmode=prefer")
+    'db.example.edu'
+    >>> lacks_tls("postgresql://u:secret@db.example.edu/school?sslmode=verify-full"), lacks_tls("postgresql:///school")
+    (None, None)
+    """
+    from psycopg.pq import Conninfo  # noqa: PLC0415 (as above)
+
+    defaults = {each.keyword.decode(): each.val.decode() for each in Conninfo.get_defaults() if each.val}
+    given = defaults | parts_of(url)
+    if given.get("sslmode") in ENCRYPTED or given.get("service"):
+        return None
+    hosts = (given.get("host") or given.get("hostaddr") or "localhost").split(",")
+    return next((host for host in hosts if not LOCAL.fullmatch(host.lower())), None)
 
 
 def redacted(url: str) -> str:

@@ -75,7 +75,9 @@ class Settings(BaseModel):
         return self
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] | None = None, *, directory: Path | None = None) -> Settings:
+    def from_environment(
+        cls, environ: Mapping[str, str] | None = None, *, directory: Path | None = None, tokens: bool = True
+    ) -> Settings:
         """Reads the environment, `.env` and, where there is one, the file.
 
         Of several tenants one with a wrong value is left out and stands in `broken`.
@@ -83,6 +85,8 @@ class Settings(BaseModel):
         Args:
             environ: Variables; the process's own if not given.
             directory: Where `.env` and `canvas_sync.yaml` are looked for; the working directory if not given.
+            tokens: Whether tokens are read. The receiver needs none, so the variables that a file names for them may
+                be missing where it runs.
 
         Raises:
             SettingError: A value is wrong that no tenant can do without.
@@ -95,7 +99,11 @@ class Settings(BaseModel):
                 f"{PREFIX}CONFIG", "there is no such file", allowed="the path of a YAML file", value=path
             )
         file = directory / (path or "canvas_sync.yaml")
-        return cls._of(_content_of_file(file) if file.is_file() else {}, variables, directory, file)
+        content = _content_of_file(file) if file.is_file() else {}
+        if not tokens:
+            variables.pop(f"{PREFIX}TOKEN", None)
+            content = _without_tokens(content)
+        return cls._of(content, variables, directory, file)
 
     @classmethod
     def from_content(
@@ -217,6 +225,17 @@ def _batch_rows(variables: Mapping[str, str]) -> int | None:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000_000:
         raise SettingError("BULK_IMPORTER_BATCH_SIZE", "wrong value", allowed="1 to 10000000 rows", value=text)
     return int(text)
+
+
+def _without_tokens(content: dict[str, Any]) -> dict[str, Any]:
+    tenants = content.get("tenants")
+    if not isinstance(tenants, dict):
+        return content
+    kept = {
+        slug: {name: value for name, value in each.items() if name != "token"} if isinstance(each, dict) else each
+        for slug, each in tenants.items()
+    }
+    return {**content, "tenants": kept}
 
 
 def _health_port(variables: Mapping[str, str]) -> int | None:

@@ -69,3 +69,16 @@ def test_values_name_our_module_and_no_secret() -> None:
     assert importlib.util.find_spec(location["dagsterApiGrpcArgs"][1])
     # Secrets are named, never given.
     assert re.findall(r"(?i)^\s*\w*(?:token|password): *[^{\s]", text("helm-values.yaml"), re.MULTILINE) == []
+
+
+def test_the_receiver_gets_no_token_and_its_probes_are_not_published() -> None:
+    receiver = services()["receiver"]
+    assert [name for name in receiver["environment"] if "TOKEN" in name or "DAGSTER" in name] == []
+    probes = receiver["command"].split("--health-port ")[1].split()[0]
+    assert [port for port in receiver["ports"] if port.endswith(f":{probes}")] == []
+    deployment, service = yaml.safe_load_all(text("receiver.yaml"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "canvas-sync-receiver"}}]
+    assert container["readinessProbe"]["httpGet"]["port"] not in [
+        each["targetPort"] for each in service["spec"]["ports"]
+    ]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.postgres_url import lacks_tls
 from canvas_sync_dagster.rhythm import FullSyncEvery
 from canvas_sync_dagster.settings import PREFIX, Settings
 from canvas_sync_dagster.tenants import TenantSettings, parse_duration
@@ -236,3 +237,36 @@ def test_tenants_given_in_python_may_not_share_tables() -> None:
         Settings(tenants=(TenantSettings(slug="a"), TenantSettings(slug="b", schema="a")))
     with pytest.raises(SettingError, match="two tenants of this name"):
         Settings(tenants=(TenantSettings(slug="a"), TenantSettings(slug="a", schema="b")))
+
+
+def test_a_receiver_needs_no_variable_that_a_file_names_for_a_token(tmp_path: Path) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text(
+        "tenants:\n  one: {base_url: 'https://one.test', token: '${NOT_HERE}'}\n  two: {token: '${NOT_HERE}'}\n"
+    )
+    settings = Settings.from_environment({"CANVAS_SYNC_TOKEN": "7~x"}, directory=tmp_path, tokens=False)
+    assert [(tenant.slug, tenant.token) for tenant in settings.tenants] == [("one", None), ("two", None)]
+    assert settings.broken == ()
+    with pytest.raises(SettingError, match="NOT_HERE"):
+        Settings.from_environment({}, directory=tmp_path)
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "http", "-1"])
+def test_a_wrong_health_port_is_named(value: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="CANVAS_SYNC_HEALTH_PORT"):
+        Settings.from_environment({"CANVAS_SYNC_HEALTH_PORT": value}, directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("postgresql://u@db.example.edu/x", "db.example.edu"),
+        ("postgresql://u@db.example.edu/x?sslmode=prefer", "db.example.edu"),
+        ("postgresql://u@localhost,db.example.edu/x", "db.example.edu"),
+        ("postgresql://u@db.example.edu/x?sslmode=require", None),
+        ("postgresql://u@127.0.0.1/x", None),
+        ("postgresql://u@[::1]/x", None),
+        ("postgresql://u@/x?host=/run/postgresql", None),
+    ],
+)
+def test_a_database_elsewhere_that_may_be_reached_without_tls_is_named(url: str, host: str | None) -> None:
+    assert lacks_tls(url) == host

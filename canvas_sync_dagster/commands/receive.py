@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from canvas_sync_dagster.commands.checks.finding import Checked
+from canvas_sync_dagster.commands.checks.settings import exposures
 from canvas_sync_dagster.commands.location import Location, find
 from canvas_sync_dagster.commands.output import say
 
@@ -69,9 +71,12 @@ def live_events(
 
     from canvas_sync_dagster.live_events.serve import BACKLOG, server_options  # noqa: PLC0415
 
-    location = find(module, file)
+    location = find(module, file, tokens=drain)
     for broken in location.settings.broken:
         say(f"tenant {broken.slug} is left out: {broken.error}", err=True)
+    for tenant in location.settings.tenants:
+        for finding in exposures(Checked(location, tenant)):
+            say(f"tenant {tenant.slug}: {finding}", err=True)
     probes = health_port or location.settings.health_port
     if probes == port:
         raise click.UsageError("--health-port must differ from --port")
@@ -104,10 +109,11 @@ def application() -> Receiver:
         CanvasSyncError: A setting is wrong, or a database is away.
     """
     module, file = os.environ.get(MODULE), os.environ.get(FILE)
-    location = find(module or None, Path(file) if file else None)
+    drains = bool(os.environ.get(DRAINS))
+    location = find(module or None, Path(file) if file else None, tokens=drains)
     return _receiver(
         location,
-        drains=bool(os.environ.get(DRAINS)),
+        drains=drains,
         health_port=int(os.environ.get(HEALTH_PORT) or 0) or None,
         keep_alive=int(os.environ.get(KEEP_ALIVE) or 5),
     )

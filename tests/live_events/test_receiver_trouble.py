@@ -244,7 +244,7 @@ def test_several_processes_serve_a_location_of_ones_own(
         "def accepted(event, inbox):\n"
         "    return event.body.get('name') != 'refused'\n"
     )
-    port = free_port()
+    port, probes = free_port(), free_port()
     environment = {
         **os.environ,
         "CANVAS_SYNC_HOME": str(tmp_path),
@@ -252,17 +252,25 @@ def test_several_processes_serve_a_location_of_ones_own(
         "CANVAS_SYNC_TOKEN": canvas.token,
         "CANVAS_SYNC_DATABASE_URL": database_url,
         "DATASERVICES_JWK_URL": canvas.jwk_url,
+        "CANVAS_SYNC_UNSIGNED_EVENTS": "true",
+        "CANVAS_SYNC_HEALTH_PORT": str(probes),
     }
     command = ["-m", "canvas_sync_dagster.cli", "live-events", "--port", str(port), "--workers", "2", "-f", str(own)]
-    with subprocess.Popen([sys.executable, *command], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    with (
+        (tmp_path / "told").open("w") as told,
+        subprocess.Popen([sys.executable, *command], env=environment, cwd=ROOT, stderr=told) as process,
+    ):
         try:
             base = f"http://127.0.0.1:{port}"
             assert eventually(lambda: post(base, canvas.signer.sign(renamed(canvas))) == 200)
             assert post(base, canvas.signer.sign(renamed(canvas, name="refused"))) == 401
+            answers = [httpx.get(f"http://127.0.0.1:{each}/health").status_code for each in (port, probes)]
+            assert answers == [404, 200]
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
     assert len(stored(database_url)) == 1
+    assert "unsigned live events are accepted" in (tmp_path / "told").read_text()
 
 
 def eventually(done: Callable[[], bool]) -> bool:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, guarded, note
+from canvas_sync_dagster.postgres_url import lacks_tls
 from canvas_sync_dagster.sync.standing import unmet_rhythms
 
 
@@ -32,11 +33,31 @@ def signed(checked: Checked) -> Iterator[Finding]:
         )
 
 
+def database_encrypted(checked: Checked) -> Iterator[Finding]:
+    """Grades and names must not cross a network in the clear; nor does libpq insist on TLS by itself."""
+    url = checked.tenant.database_url
+    host = lacks_tls(url.get_secret_value()) if url is not None else None
+    if host is not None:
+        yield note(
+            f"connections to the database at {host} may be unencrypted",
+            "Add ?sslmode=verify-full to CANVAS_SYNC_DATABASE_URL, or ?sslmode=require if the server's certificate is "
+            "its own",
+        )
+
+
+def exposures(checked: Checked) -> Iterator[Finding]:
+    """Yield what the receiver warns of when it starts."""
+    if checked.tenant.token is not None:
+        yield from encrypted(checked)
+    for check in (signed, database_encrypted):
+        yield from check(checked)
+
+
 def rhythm(checked: Checked) -> Iterator[Finding]:
     """A schedule that starts too seldom, or never on the day, cannot meet the rhythm of full syncs."""
     for problem in unmet_rhythms(checked.tenant, datetime.now(UTC)):
         yield note(problem, "Change CANVAS_SYNC_SCHEDULE or CANVAS_SYNC_FULL_SYNC_EVERY if that is not what you want")
 
 
-CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (encrypted, signed, rhythm)
+CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (encrypted, signed, database_encrypted, rhythm)
 """Each is given the tenant; add yours here."""
