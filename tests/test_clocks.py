@@ -15,6 +15,9 @@ import pytest
 from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.clocks import SLACK, believable, report_began
+from canvas_sync_dagster.commands.checks.database import clocks
+from canvas_sync_dagster.commands.checks.finding import Level
+from canvas_sync_dagster.commands.progress import teller
 from canvas_sync_dagster.commands.status import _models
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.university import EPOCH
@@ -74,8 +77,8 @@ def test_an_answer_dated_in_the_future_moves_no_clock(date: str) -> None:
         assert canvas.ahead is None or canvas.ahead > HOUR - timedelta(seconds=5)
 
 
-def load(session: Session, mode: str = "full") -> SyncOutcome:
-    options = SyncOptions(mode=mode)  # type: ignore[arg-type]
+def load(session: Session, mode: str = "full", *, reload: bool = False) -> SyncOutcome:
+    options = SyncOptions(mode=mode, reload=reload)  # type: ignore[arg-type]
     sync_list(session, session.by_name["terms"], options)
     return sync_report(
         session,
@@ -156,3 +159,20 @@ def test_tables_that_were_frozen_before_thaw(session: Session, named: Callable[[
     assert load(session, "auto").decision.mode == "full"
     assert named("after")
     assert asked(session, "select count(*) from canvas.canvas_sync_watermarks where observed_at > now()") == [(0,)]
+    # Rows that are right were not written; a reload gives them a right time, too.
+    assert any(each["observed_in_future"] for each in status_of(session))
+    load(session, reload=True)
+    assert not any(each["observed_in_future"] for each in status_of(session))
+
+
+def test_a_sync_prints_how_many_rows_were_superseded(capsys: pytest.CaptureFixture[str]) -> None:
+    with teller("text") as tell:
+        tell.landed("courses", "118", {"rows_in_report": 3, "superseded": 2})
+    assert "superseded=2" in capsys.readouterr().out
+
+
+def test_a_database_whose_clock_is_apart_fails_the_doctor(session: Session) -> None:
+    for ahead, level in ((timedelta(), Level.OK), (HOUR, Level.FAIL), (-HOUR, Level.FAIL)):
+        with session.transaction("asking") as connection:
+            (found,) = clocks(connection, datetime.now(UTC) + ahead)
+        assert found.level is level

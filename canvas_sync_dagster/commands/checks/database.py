@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from canvas_sync_dagster.clocks import SLACK
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, note, ok
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.postgres_url import redacted
@@ -108,10 +110,23 @@ def pooler(checked: Checked, connection: Connection) -> Iterator[Finding]:
             pass
 
 
+def clock(checked: Checked, connection: Connection) -> Iterator[Finding]:
+    """The database's clock against ours: batches start, and retries are due, by the database's."""
+    yield from clocks(connection, datetime.now(UTC))
+
+
+def clocks(connection: Connection, now: datetime) -> Iterator[Finding]:
+    """Compare the database's clock with a moment on ours."""
+    row = connection.execute("select clock_timestamp()").fetchone()
+    skew = abs(row[0] - now) if row else timedelta()
+    message = f"the clocks of this host and of the database differ by {skew.total_seconds():,.0f} s"
+    yield ok(message) if skew < SLACK else fail(message, "Synchronize both clocks (NTP)")
+
+
 def _exists(connection: Connection, schema: str) -> bool:
     return connection.execute("select from pg_namespace where nspname = %s", (schema,)).fetchone() is not None
 
 
 Check = Callable[[Checked, Connection], Iterator[Finding]]
-CHECKS: tuple[Check, ...] = (writable, tables, rights, pooler)
+CHECKS: tuple[Check, ...] = (writable, clock, tables, rights, pooler)
 """Each is given the tenant and a connection in a transaction; add yours here."""
