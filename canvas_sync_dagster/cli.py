@@ -257,6 +257,11 @@ main.add_command(
         "Apply rejected rows or dead live events again, after a fix.",
     )
 )
+main.add_command(
+    _Lazy(
+        "erase", "canvas_sync_dagster.commands.repair:erase", "Remove one person from all tables and logs of the sync."
+    )
+)
 main.add_command(_Lazy("init", "canvas_sync_dagster.commands.init:init", "Write a code location of your own."))
 
 

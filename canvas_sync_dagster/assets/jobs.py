@@ -78,6 +78,7 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
     def drop_what_is_old(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
         from canvas_sync_dagster.live_events.partitions import age_out, ensure_partitions  # noqa: PLC0415 (as in reports.py)
         from canvas_sync_dagster.sync.downloads import remove_abandoned  # noqa: PLC0415
+        from canvas_sync_dagster.sync.erase import sweep  # noqa: PLC0415
         from canvas_sync_dagster.warehouse.housekeeping import DEAD_EVENTS_KEPT, EVENTS_KEPT, drop_old_rows  # noqa: PLC0415
         from canvas_sync_dagster.warehouse.tables import prepare_schema  # noqa: PLC0415
 
@@ -86,6 +87,7 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
         with failures():
             prepare_schema(ours.url, tenant.schema_in_database, ours.models, ())
         with failures(), ours.connected("housekeeping") as connection:
+            sweep(connection, tenant.schema_in_database, ours.models)
             dropped = drop_old_rows(connection, tenant.schema_in_database)
             ensure_partitions(connection, tenant.schema_in_database)
             days = age_out(connection, tenant.schema_in_database, EVENTS_KEPT, DEAD_EVENTS_KEPT)

@@ -29,6 +29,8 @@ def column(
     comment: str = "",
     indexed: bool = False,
     optional: bool = False,
+    user: bool = False,
+    identifies: bool = False,
 ) -> Column:
     """Return the declaration of a column.
 
@@ -42,11 +44,25 @@ def column(
         comment: Meaning of the column; it becomes the comment in PostgreSQL and the description in Dagster.
         indexed: Whether the table gets a secondary index on the column.
         optional: Whether some kinds of the report omit the header, so that its absence is no schema drift.
+        user: Whether it holds the Canvas id of a user, or an array of them.
+        identifies: Whether its value identifies a person by itself (a name, a login, an address).
 
     >>> column("canvas_course_id", BIGINT, report="canvas_course_id", api="course_id").report
     ('canvas_course_id',)
     """
-    return Column(name, type, _tuple(report), api, _tuple(event), folds, comment, indexed, optional=optional)
+    return Column(
+        name,
+        type,
+        _tuple(report),
+        api,
+        _tuple(event),
+        folds,
+        comment,
+        indexed,
+        optional=optional,
+        user=user,
+        identifies=identifies,
+    )
 
 
 def _tuple(names: Names) -> tuple[str, ...]:

@@ -46,6 +46,8 @@ class Column:
         transform: Function of the value (text) and the whole record (header → text) that returns the stored value.
         optional: Whether some kinds of the report omit the header, so that its absence is no schema drift.
         keeps_empty_text: Whether a quoted empty string stays one instead of becoming null.
+        user: Whether it holds the Canvas id of a user, or an array of them.
+        identifies: Whether its value identifies a person by itself (a name, a login, an address).
     """
 
     name: str
@@ -59,6 +61,8 @@ class Column:
     keeps_empty_text: bool = False
     optional: bool = False
     transform: Callable[[str, Mapping[str, str]], object] | None = None
+    user: bool = False
+    identifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import say
 from canvas_sync_dagster.live_events.inbox import count_dead, discard
 from canvas_sync_dagster.live_events.inbox import replay as replay_inbox
+from canvas_sync_dagster.sync.erase import erase_user
 from canvas_sync_dagster.sync.reconciliation import LIMIT
 from canvas_sync_dagster.sync.reconciliation import reconcile as reconcile_model
 from canvas_sync_dagster.sync.rejects import replay_rejects
@@ -46,6 +47,31 @@ def reconcile(location: Location, model: str | None, limit: int, tenant: str | N
                     )
         if not asked:
             say(f"{each.slug}: no suspect was asked about")
+
+    location.each(tenant, work)
+
+
+@click.command()
+@click.option("--user", type=click.IntRange(min=1), required=True, help="Canvas id of the person.")
+@click.option("--yes", is_flag=True, help="Do not ask before erasing.")
+@click.option("--tenant", help="Only this tenant; all if not given.")
+@located
+def erase(location: Location, user: int, tenant: str | None, *, yes: bool) -> None:
+    """Remove one person from data tables, rejected rows, live events and the journal."""
+    if sys.stdin.isatty() and not yes:
+        click.confirm(f"All data of user {user} will be removed for good. Erase?", abort=True)
+
+    def work(each: TenantSettings) -> None:
+        url, schema = database_url(location.settings, each), each.schema_in_database
+        models = location.models_of(each)
+        prepare_schema(url, schema, models, ())
+        done = erase_user(url, schema, models, user)
+        for table in sorted({*done.removed, *done.blanked}):
+            if done.removed[table] or done.blanked[table]:
+                say(f"{each.slug}/{table}: {done.removed[table]} rows removed, {done.blanked[table]} blanked")
+        if not done.removed.total() + done.blanked.total():
+            say(f"{each.slug}: nothing of user {user} was here")
+        say(f"{each.slug}: user {user} is erased; no sync and no live event brings the person back")
 
     location.each(tenant, work)
 

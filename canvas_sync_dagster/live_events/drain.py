@@ -22,6 +22,7 @@ from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.live_events.plan import planned
 from canvas_sync_dagster.live_events.silence import listen
 from canvas_sync_dagster.redaction import message, summary
+from canvas_sync_dagster.sync.erase import drop_events_of_erased
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.mapping import event_row, shard_of
 from canvas_sync_dagster.sync.session import Session
@@ -93,6 +94,7 @@ def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_lo
 
 def _claimed(session: Session) -> list[Row]:
     with connect(session.database_url) as connection:
+        drop_events_of_erased(connection, session.schema)
         rows = claim(connection, session.schema, AT_ONCE)
         listen(connection, session.schema, [row.received_at for row in rows])
         return rows

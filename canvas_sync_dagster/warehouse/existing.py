@@ -34,6 +34,7 @@ STATE_TABLES: Mapping[str, tuple[str, ...]] = {
         "source_observed_at", "created_at",
     ),
     "canvas_sync_remembered": ("name", "value", "updated_at"),
+    "canvas_sync_erased_objects": ("model", "canvas_id", "erased_at"),
     "canvas_sync_reports": (
         "id", "report", "parameters", "fingerprint", "canvas_report_id", "state", "tries", "progress",
         "first_requested_at", "requested_at", "canvas_requested_at", "running_since", "canvas_started_at",

@@ -11,6 +11,7 @@ from datetime import datetime
 from psycopg import sql
 
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.erasure import names_erased, read_erased
 from canvas_sync_dagster.warehouse.reading.frames import Reject
 from canvas_sync_dagster.warehouse.reading.source import Source
 
@@ -30,7 +31,10 @@ def write_object_rejects(
         "insert into {} (model, scope, report, column_name, reason, raw, source_observed_at, header) "
         "values (%s, %s, %s, %s, %s, %s, %s, %s)"
     ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
+    erased = read_erased(connection, schema)
     for reject, row in rejects:
+        if names_erased(json.dumps(row, default=str), erased):
+            continue
         raw, reason = json.dumps(row, default=str), reject.reason.replace("\0", "\\x00")
         values = (model, source.scope, source.report, reject.column or None, reason, raw, source.observed_at, OBJECT)
         connection.execute(statement, values)
@@ -60,9 +64,12 @@ def write_rejects(
     line_of_names = io.StringIO()
     csv.writer(line_of_names, delimiter=separator, lineterminator="").writerow(header)
     head = line_of_names.getvalue().replace("\0", "")
+    erased = read_erased(connection, schema)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for reject, line, raw in rejects:
             text = raw.decode("utf-8", errors="backslashreplace").replace("\0", "\\x00")
+            if names_erased(text, erased):
+                continue
             reason = reject.reason.replace("\0", "\\x00")
             known = head if text.encode() == raw else None
             copy.write_row(

@@ -216,6 +216,14 @@ def _state_tables(metadata: sa.MetaData) -> None:
         comment="What Canvas told once and is not asked again, such as the uuid of its root account.",
     )
     sa.Table(
+        "canvas_sync_erased_objects",
+        metadata,
+        sa.Column("model", sa.Text(), primary_key=True),
+        sa.Column("canvas_id", sa.BigInteger(), primary_key=True, autoincrement=False),
+        _time("erased_at", now=True),
+        comment="Ids of erased people and of their rows, which no sync and no event brings back.",
+    )
+    sa.Table(
         "canvas_sync_schema_migrations",
         metadata,
         _id(),

@@ -225,6 +225,7 @@ course_progresses = Model(
             BIGINT,
             report=("canvas_user_id", "user_id"),
             comment="Student; points to users.canvas_id.",
+            user=True,
         ),
         column(
             "requirement_count",

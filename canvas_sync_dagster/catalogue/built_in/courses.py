@@ -109,7 +109,7 @@ course_nicknames = Model(
     feed=RestFeed("/users/self/course_nicknames", per="self", inject="canvas_user_id"),
     key=("canvas_user_id", "canvas_course_id"),
     columns=(
-        column("canvas_user_id", BIGINT, comment="User of the token; points to users.canvas_id."),
+        column("canvas_user_id", BIGINT, comment="User of the token; points to users.canvas_id.", user=True),
         column("canvas_course_id", BIGINT, api="course_id", comment="Course; points to courses.canvas_id."),
         column("name", TEXT, api="name", comment="Name of the course in Canvas."),
         column("nickname", TEXT, api="nickname", comment="Nickname that the user gave to the course."),
@@ -238,8 +238,11 @@ enrollments = Model(
             event="user_id",
             indexed=True,
             comment="Enrolled user; points to users.canvas_id.",
+            user=True,
         ),
-        column("user_sis_id", TEXT, report="user_id", api="sis_user_id", comment="SIS id of the user."),
+        column(
+            "user_sis_id", TEXT, report="user_id", api="sis_user_id", comment="SIS id of the user.", identifies=True
+        ),
         column(
             "role",
             TEXT,
@@ -444,8 +447,9 @@ group_memberships = Model(
             event="user_id",
             comment="Member; points to users.canvas_id.",
             indexed=True,
+            user=True,
         ),
-        column("user_sis_id", TEXT, report="user_id", comment="SIS id of the user."),
+        column("user_sis_id", TEXT, report="user_id", comment="SIS id of the user.", identifies=True),
         column(
             "workflow_state",
             TEXT,

@@ -259,6 +259,7 @@ assignment_overrides = Model(
             report="student_ids",
             api="student_ids",
             comment="Students that the override is for; point to users.canvas_id. Null otherwise.",
+            user=True,
         ),
         column(
             "due_at",
@@ -367,6 +368,7 @@ submissions = Model(
             event="user_id",
             indexed=True,
             comment="Student; points to users.canvas_id.",
+            user=True,
         ),
         column(
             "submitted_at",

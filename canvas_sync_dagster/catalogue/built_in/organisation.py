@@ -135,7 +135,12 @@ admins = Model(
             comment="Role in the account; points to roles.canvas_id.",
         ),
         column(
-            "canvas_user_id", BIGINT, api="user.id", indexed=True, comment="Administrator; points to users.canvas_id."
+            "canvas_user_id",
+            BIGINT,
+            api="user.id",
+            indexed=True,
+            comment="Administrator; points to users.canvas_id.",
+            user=True,
         ),
         column("workflow_state", TEXT, api="workflow_state", comment="active or inactive."),
     ),

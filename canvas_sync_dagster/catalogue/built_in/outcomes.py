@@ -15,6 +15,7 @@ rubrics = Model(
             report=("canvas_user_id", "user_id"),
             indexed=True,
             comment="Author; points to users.canvas_id.",
+            user=True,
         ),
         column(
             "canvas_rubric_id",
@@ -186,6 +187,7 @@ rubric_assessments = Model(
             report=("canvas_user_id", "user_id"),
             indexed=True,
             comment="Assessed user; points to users.canvas_id.",
+            user=True,
         ),
         column(
             "canvas_rubric_id",
@@ -223,6 +225,7 @@ rubric_assessments = Model(
             BIGINT,
             report=("canvas_assessor_id", "assessor_id"),
             comment="Assessor; points to users.canvas_id.",
+            user=True,
         ),
         column(
             "artifact_attempt",
@@ -323,7 +326,14 @@ learning_outcome_results = Model(
             comment="Course whose results were read; points to courses.canvas_id.",
             indexed=True,
         ),
-        column("canvas_user_id", BIGINT, api="links.user", indexed=True, comment="Student; points to users.canvas_id."),
+        column(
+            "canvas_user_id",
+            BIGINT,
+            api="links.user",
+            indexed=True,
+            comment="Student; points to users.canvas_id.",
+            user=True,
+        ),
         column(
             "canvas_learning_outcome_id",
             BIGINT,

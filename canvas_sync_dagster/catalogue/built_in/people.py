@@ -21,9 +21,15 @@ users = Model(
     events=Events(("user_created", "user_updated")),
     columns=(
         column(
-            "canvas_id", BIGINT, report="canvas_user_id", api="id", event="user_id", comment="Canvas id of the user."
+            "canvas_id",
+            BIGINT,
+            report="canvas_user_id",
+            api="id",
+            event="user_id",
+            comment="Canvas id of the user.",
+            user=True,
         ),
-        column("email", TEXT, report="email", api="email", comment="Default e-mail address."),
+        column("email", TEXT, report="email", api="email", comment="Default e-mail address.", identifies=True),
         column(
             "first_name", TEXT, report="first_name", comment="First name, as Canvas derives it from the sortable name."
         ),
@@ -42,14 +48,16 @@ users = Model(
             report="login_id",
             api="login_id",
             comment="Login name of the login that represents the user.",
+            identifies=True,
         ),
-        column("name", TEXT, report="full_name", api="name", comment="Full name."),
+        column("name", TEXT, report="full_name", api="name", comment="Full name.", identifies=True),
         column(
             "sortable_name",
             TEXT,
             report="sortable_name",
             api="sortable_name",
             comment="Name by which lists are sorted, usually `last, first`.",
+            identifies=True,
         ),
     ),
 )
@@ -70,6 +78,7 @@ pseudonyms = Model(
             api="user_id",
             indexed=True,
             comment="Owner of the login; points to users.canvas_id.",
+            user=True,
         ),
         column(
             "sis_id",
@@ -77,8 +86,11 @@ pseudonyms = Model(
             report="user_id",
             api="sis_user_id",
             comment="SIS id of the user, which Canvas keeps on the login.",
+            identifies=True,
         ),
-        column("unique_id", TEXT, report=("unique_id", "login_id"), api="unique_id", comment="Login name."),
+        column(
+            "unique_id", TEXT, report=("unique_id", "login_id"), api="unique_id", comment="Login name.", identifies=True
+        ),
         column("workflow_state", TEXT, report="status", api="workflow_state", comment="active, suspended or deleted."),
     ),
 )
@@ -92,7 +104,11 @@ user_observers = Model(
     single="/users/{observing_user_id}/observees/{observed_user_id}",
     columns=(
         column(
-            "observing_user_id", BIGINT, report="canvas_observer_id", comment="Observer; points to users.canvas_id."
+            "observing_user_id",
+            BIGINT,
+            report="canvas_observer_id",
+            comment="Observer; points to users.canvas_id.",
+            user=True,
         ),
         column(
             "observed_user_id",
@@ -100,6 +116,7 @@ user_observers = Model(
             report="canvas_student_id",
             comment="Observed student; points to users.canvas_id.",
             indexed=True,
+            user=True,
         ),
         column("workflow_state", TEXT, report="status", comment="active or deleted."),
     ),

@@ -18,6 +18,7 @@ import polars as pl
 from canvas_sync_dagster.catalogue import Column, ColumnType, Enrichment, Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.erasure import read_erased, remember_erased, without_erased
 from canvas_sync_dagster.warehouse.loading.digest_lookup import KEYS_AT_ONCE, is_known, known_digests, known_keys
 from canvas_sync_dagster.warehouse.loading.load_targets import Sink, open_sink
 from canvas_sync_dagster.warehouse.loading.merge import Merged, Stage
@@ -111,6 +112,7 @@ class _Loading:
         self._connection, self._schema, self._model = connection, schema, model
         self._source, self._file, self._target = source, file, target
         self._key = list(model.key)
+        self._erased = read_erased(connection, schema)
         self._records = self._rejected = self._duplicates = self._unchanged = self._skipped = 0
         self._first_reject: tuple[Reject, int] | None = None
         self._merged = Merged()
@@ -300,12 +302,24 @@ class _Loading:
                 self._skipped += skipped
             parsed, too_large = with_room(parsed, self._target.types)
             rejects = rejects + too_large
+            parsed = self._without_erased(sink, parsed)
             digests = block.frame.get_column(DIGEST).gather(parsed.get_column(ROW))
         if rejects:
             if sink is not None:
                 sink.settle()
             self._reject(block, rejects)
         return parsed.drop(ROW).with_columns(digests)
+
+    def _without_erased(self, sink: Sink | None, frame: pl.DataFrame) -> pl.DataFrame:
+        if not self._erased:
+            return frame
+        kept, ids = without_erased(frame, self._model, self._erased)
+        self._skipped += frame.height - kept.height
+        if ids:
+            if sink is not None:
+                sink.settle()
+            remember_erased(self._connection, self._schema, self._model.name, ids)
+        return kept
 
     def _without_empty_keys(self, frame: pl.DataFrame, rejects: list[Reject]) -> tuple[pl.DataFrame, list[Reject]]:
         for name in self._key:

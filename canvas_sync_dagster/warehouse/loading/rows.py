@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from canvas_sync_dagster.catalogue import Column, Model
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.erasure import Erased, read_erased, remember_erased, without_erased
 from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
 from canvas_sync_dagster.warehouse.loading.target import inspect_target
 from canvas_sync_dagster.warehouse.reading.column_limits import with_room
@@ -55,12 +56,13 @@ def load_rows(
     given = list(rows)
     total = Merged()
     distinct, rejects = _by_key(model, given)
-    keyless = len(rejects)
+    keyless, skipped, erased = len(rejects), 0, read_erased(connection, schema)
     for shape, alike in _by_shape(model, distinct).items():
         columns = [model[name] for name in shape] + ([OBSERVED] if timed else [])
-        merged, unfit = _merge(connection, schema, model, columns, alike, source)
+        merged, unfit, left_out = _merge(connection, schema, model, columns, alike, source, erased=erased)
         total += merged
         rejects += unfit
+        skipped += left_out
     _settle(connection, schema, model, source, rejects, keep=keep_rejects, limits=limits, total=len(given))
     return LoadCounts(
         rows_in_report=len(given),
@@ -70,6 +72,7 @@ def load_rows(
         superseded=total.superseded,
         rejected=len(rejects),
         duplicates=len(given) - keyless - len(distinct),
+        skipped=skipped,
         seconds={"merge": time.perf_counter() - start},
     )
 
@@ -120,15 +123,25 @@ def _by_shape(model: Model, rows: Iterable[Row]) -> dict[tuple[str, ...], list[R
 
 
 def _merge(
-    connection: Connection, schema: str, model: Model, columns: Sequence[Column], rows: Sequence[Row], source: Source
-) -> tuple[Merged, list[Unfit]]:
+    connection: Connection,
+    schema: str,
+    model: Model,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    source: Source,
+    *,
+    erased: Erased,
+) -> tuple[Merged, list[Unfit], int]:
     timed, content = OBSERVED in columns, [column for column in columns if column is not OBSERVED]
     target = inspect_target(connection, schema, model, {column.name for column in content})
     frame, rejects = valid(frame_of(rows, columns), columns)
     frame, too_large = with_room(frame, target.types)
     unfit = [(reject, rows[reject.row]) for reject in (*rejects, *too_large)]
+    kept, ids = without_erased(frame, model, erased)
+    remember_erased(connection, schema, model.name, ids)
+    left_out, frame = frame.height - kept.height, kept
     if source.is_outdated:
-        return Merged(superseded=frame.height), unfit
+        return Merged(superseded=frame.height), unfit, left_out
     stage = Stage(connection, target, content, timed=timed)
     stage.add(frame.drop(ROW))
-    return stage.merge_rows(source.observed_at, refresh=not source.complete), unfit
+    return stage.merge_rows(source.observed_at, refresh=not source.complete), unfit, left_out

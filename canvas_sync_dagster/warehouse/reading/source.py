@@ -68,7 +68,7 @@ class LoadCounts:
         superseded: Rows that are known fresher from elsewhere.
         rejected: Records that cannot be loaded.
         duplicates: Records whose key another record of the file speaks for.
-        skipped: Records that a function of the mapping left out.
+        skipped: Records that a function of the mapping left out, or that are about an erased person.
         header: How the header matched; None for a list.
         seconds: Phase → seconds.
     """
