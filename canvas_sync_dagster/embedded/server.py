@@ -125,7 +125,7 @@ class EmbeddedPostgres:
     def database(self, name: str) -> str:
         """Returns the address of a database, which is made if it does not exist."""
         self.start()
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.url("postgres"), autocommit=True, client_encoding="UTF8") as connection:
             # Two processes may ask at once; CREATE DATABASE knows no IF NOT EXISTS.
             connection.execute("select pg_advisory_lock(hashtext('canvas_sync create database'))")
             known = connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone()
@@ -170,7 +170,7 @@ class EmbeddedPostgres:
 
     def _answers(self) -> bool:
         try:
-            with psycopg.connect(self.url("postgres"), connect_timeout=5) as connection:
+            with psycopg.connect(self.url("postgres"), connect_timeout=5, client_encoding="UTF8") as connection:
                 row = connection.execute("show data_directory").fetchone()
         except psycopg.OperationalError:
             return False
