@@ -52,7 +52,7 @@ def synced(
     return full
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(zone=zones, delays=st.lists(st.floats(0, 20), min_size=1, max_size=5), late=st.floats(0, 500))
 def test_a_saturday_night_whose_second_term_is_asked_on_sunday_is_full_every_week(
     zone: ZoneInfo, delays: list[float], late: float
@@ -65,7 +65,7 @@ def test_a_saturday_night_whose_second_term_is_asked_on_sunday_is_full_every_wee
     assert all((later - earlier).days == 7 for earlier, later in pairwise(days))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     zone=zones,
     days=st.integers(1, 9),

@@ -51,6 +51,8 @@ STALE_AFTER = timedelta(hours=1)
 """Age from which a finished report that nobody loaded is left alone: whoever runs again wants fresher rows than that."""
 POST_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0)
 """Seconds between looking for a report whose answer was lost and asking again; a gateway's hiccup is over by then."""
+ROOT_ONLY = frozenset({"rubrics_csv"})
+"""Reports that Canvas offers to every account, and fails on all but a root account."""
 INDEX_PAGES = 300
 """Reports of one kind that are looked through for a lost one; the newest come first."""
 
@@ -354,10 +356,13 @@ class ReportDriver(Generic[E]):
 
 
 def available_reports(canvas: Canvas) -> dict[str, str]:
-    """Returns the reports that the account offers: name → title."""
-    return {
+    """Return the reports that the account can run: name → title."""
+    found = {
         str(each.get("report")): str(each.get("title")) for each in canvas.get_list("/accounts/{account_id}/reports")
     }
+    if ROOT_ONLY & found.keys() and canvas.root_account_id != canvas.account_id:
+        return {name: title for name, title in found.items() if name not in ROOT_ONLY}
+    return found
 
 
 def comparable(parameters: Any) -> dict[str, Any]:

@@ -218,6 +218,9 @@ class ReportQueue:
         assert self._directory is not None  # noqa: S101 (the worker lives no longer than the directory)
         try:
             tables = self.tables(report, university)
+            if report.name == "rubrics_csv" and report.account != ROOT_ACCOUNT:
+                # As Canvas: "This report can only be run on the root account."
+                return None
         except (ValueError, BadTermError, pl.exceptions.PolarsError):
             return None
         files: dict[str, Path] = {}

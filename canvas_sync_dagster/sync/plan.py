@@ -180,7 +180,7 @@ def _provisioning_report(setting: str, available: Collection[str]) -> str:
 
 def _why_not(model: Model, report: str, available: Collection[str]) -> str | None:
     if report not in available:
-        return f"this Canvas has no report {report}, or the token may not run it"
+        return f"this Canvas has no report {report}, or the token may not run it on this account"
     if not carries(report, model):
         return f"the stock {STOCK} has no table of {model.name}"
     return None

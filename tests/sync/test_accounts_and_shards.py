@@ -12,7 +12,8 @@ from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
-from canvas_sync_dagster.live_events.inbox import ensure_partitions, store
+from canvas_sync_dagster.live_events.inbox import store
+from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import event, global_id
 from canvas_sync_dagster.sync.objects import Verdict, ask
@@ -46,6 +47,10 @@ def test_a_tenant_that_is_a_sub_account_reads_terms_and_enrollments_from_its_roo
     group = next(group for group in report_groups(BUILT_IN) if group.name == "provisioning_term")
     wanted = {"courses", "sections", "enrollments"}
     sync_report(session, group, wanted, "118", SyncOptions(mode="full"), tell=lambda _: None)
+    rubrics = next(group for group in report_groups(BUILT_IN) if group.name == "rubrics")
+    outcome = sync_report(session, rubrics, {"rubrics"}, "", SyncOptions(), tell=lambda _: None)
+    assert not outcome.models
+    assert "on this account" in outcome.skipped["rubrics"]
     (answer,) = ask(session, terms, [{"canvas_id": 118}])
     assert answer.verdict is Verdict.FOUND
     (answer,) = ask(session, session.by_name["enrollments"], [{"canvas_id": 4_000_002}])
