@@ -19,7 +19,7 @@ from canvas_sync_dagster.assets.own import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
 from canvas_sync_dagster.assets.specs import GENRE_TAG, TENANT_TAG, asset_key
-from canvas_sync_dagster.catalogue import BUILT_IN, Model, RestFeed
+from canvas_sync_dagster.catalogue import BUILT_IN, Model, RestFeed, with_carriers
 from canvas_sync_dagster.catalogue.declared import Declared, declared_table, report_parameters
 from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shared_tables
 from canvas_sync_dagster.errors import SettingError
@@ -141,6 +141,7 @@ class CanvasSync:
     def _resolved(model: Model | str, known: Mapping[str, Model]) -> Model:
         if isinstance(model, Model):
             return model
+        (model,) = with_carriers([model])
         if model not in known:
             raise SettingError("models", "there is no such model", allowed=", ".join(known), value=model)
         return known[model]

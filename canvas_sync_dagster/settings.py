@@ -21,7 +21,12 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
-from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shared_tables, with_legacy_ids
+from canvas_sync_dagster.catalogue.overrides import (
+    MappingOverride,
+    refuse_shared_tables,
+    with_legacy_ids,
+    xlist_from_gem,
+)
 from canvas_sync_dagster.catalogue.overrides import from_file as mapping_from_file
 from canvas_sync_dagster.catalogue.overrides import from_gem as mapping_from_gem
 from canvas_sync_dagster.errors import SettingError
@@ -390,7 +395,9 @@ def _gem_mappings(directory: Path) -> list[MappingOverride]:
             if not isinstance(content, dict):
                 raise SettingError(file.name, "is no mapping", allowed="{model: {conflict_target, report_columns}}")
             return [
-                mapping_from_gem(_model(name, file.name), each, f"{file.name}: {name}")
+                xlist_from_gem(each, f"{file.name}: {name}")
+                if name == "xlist"
+                else mapping_from_gem(_model(name, file.name), each, f"{file.name}: {name}")
                 for name, each in content.items()
             ]
     return []

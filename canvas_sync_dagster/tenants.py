@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from canvas_sync_dagster.catalogue import BUILT_IN, Model
+from canvas_sync_dagster.catalogue import BUILT_IN, Model, with_carriers
 from canvas_sync_dagster.catalogue.overrides import refuse_parameters
 from canvas_sync_dagster.postgres_url import ALLOWED, problem_of
 from canvas_sync_dagster.rhythm import FullSyncEvery
@@ -19,24 +19,28 @@ from canvas_sync_dagster.rhythm import FullSyncEvery
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
 SLUG_RULE = "a letter, then up to 30 small letters, digits or underscores"
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+UNIT_NAMES = "seconds, minutes, hours, days or weeks"
 
 
 def parse_duration(value: object) -> timedelta:
-    """Reads `1 day`, `90 minutes`, `30` (seconds).
+    """Reads `1 day`, `90 minutes`, `30 seconds`; a number alone is refused, for the gem means days.
 
     >>> parse_duration("1 hour")
     datetime.timedelta(seconds=3600)
 
     Raises:
-        ValueError: The value is no positive duration.
+        ValueError: The value is not a positive duration with a unit.
     """
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*?)s?", str(value).strip().lower())
-    if not match or (match[2] and match[2] not in UNITS) or float(match[1]) <= 0:
-        raise ValueError("this is not a duration")
+    text = str(value).strip().lower()
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+?)s?", text)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        raise ValueError(f"a duration needs its unit: {UNIT_NAMES}, as in `{text} days`, which the gem means")
+    if not match or match[2] not in UNITS or float(match[1]) <= 0:
+        raise ValueError(f"this is not a duration: a number and a unit ({UNIT_NAMES})")
     try:
-        return timedelta(seconds=float(match[1]) * UNITS[match[2] or "second"])
+        return timedelta(seconds=float(match[1]) * UNITS[match[2]])
     except OverflowError:
         raise ValueError("this is longer than time itself") from None
 
@@ -102,6 +106,7 @@ class Policy(BaseModel):
     @classmethod
     def _models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         known = {model.name for model in BUILT_IN}
+        value = with_carriers(value)
         if unknown := [name for name in value if name != "all" and name not in known]:
             raise ValueError(f"there is no model {', '.join(unknown)}")
         if not value:

@@ -6,9 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from canvas_sync_dagster import CanvasSync
+from canvas_sync_dagster.catalogue import BUILT_IN, ColumnType, ProvisioningFeed
+from canvas_sync_dagster.commands.init import init
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.postgres_url import lacks_tls
 from canvas_sync_dagster.rhythm import FullSyncEvery
@@ -38,6 +42,8 @@ def read(directory: Path, **variables: str) -> TenantSettings:
         ("PROVISIONING_REPORT", "other_csv", "proservices_provisioning_csv"),
         ("REPORT_TIMEOUT", "soon", "1 day"),
         ("REPORT_TIMEOUT", "0", "1 day"),
+        ("REPORT_TIMEOUT", "2", "a duration needs its unit: seconds, minutes, hours, days or weeks, as in `2 days`"),
+        ("LOST_AFTER", "2 fortnights", "seconds, minutes, hours, days or weeks"),
         ("REPORT_COMPILATION_TIMEOUT", "-1 hour", "1 hour"),
         ("REPORT_MAX_TRIES", "0", "1 to 100"),
         ("POLL_SECONDS", "often", "seconds"),
@@ -270,3 +276,30 @@ def test_a_wrong_health_port_is_named(value: str, tmp_path: Path) -> None:
 )
 def test_a_database_elsewhere_that_may_be_reached_without_tls_is_named(url: str, host: str | None) -> None:
     assert lacks_tls(url) == host
+
+
+def test_xlist_is_accepted_wherever_models_are_listed_and_means_sections(tmp_path: Path) -> None:
+    tenant = read(tmp_path, CANVAS_SYNC_MODELS="users,xlist")
+    assert tenant.models == ("users", "sections")
+    assert {model.name for model in tenant.chosen(BUILT_IN)} == {"terms", "users", "sections"}
+    sync = CanvasSync(tenants=[{"slug": "north"}], models=["xlist", "sections"])
+    assert [model.name for model in sync.models] == ["sections"]
+    done = CliRunner().invoke(init, [str(tmp_path / "own"), "--models", "users,xlist"])
+    assert done.exit_code == 0, done.output
+    assert "models: [terms, users, sections]" in (tmp_path / "own" / "canvas_sync.yaml").read_text()
+    assert "`term_scope: all`" in done.output
+
+
+def test_xlist_of_the_gems_mapping_file_names_the_columns_of_sections(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "canvas_sync_provisioning_mapping.yml").write_text(
+        "xlist:\n  conflict_target: canvas_id\n  report_columns:\n    canvas_section_id: {database_column_name: canvas_id}\n"
+        "    canvas_nonxlist_course_id: {database_column_name: home_course_id, type: integer}\n"
+    )
+    (sections,) = (
+        model for model in Settings.from_environment({}, directory=tmp_path).models() if model.name == "sections"
+    )
+    assert isinstance(sections.feed, ProvisioningFeed)
+    (extra,) = sections.feed.enrichments
+    assert (extra.key, dict(extra.columns)) == ("canvas_section_id", {"home_course_id": "canvas_nonxlist_course_id"})
+    assert sections["home_course_id"].type is ColumnType.BIGINT

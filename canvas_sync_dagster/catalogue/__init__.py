@@ -1,6 +1,6 @@
 """The models of Canvas, as pure data."""
 
-from canvas_sync_dagster.catalogue.built_in import BUILT_IN
+from canvas_sync_dagster.catalogue.built_in import BUILT_IN, with_carriers
 from canvas_sync_dagster.catalogue.headers import HeaderMatch, match_header, normalize
 from canvas_sync_dagster.catalogue.model import (
     SYSTEM_COLUMNS,
@@ -32,4 +32,5 @@ __all__ = [
     "Suffices",
     "match_header",
     "normalize",
+    "with_carriers",
 ]

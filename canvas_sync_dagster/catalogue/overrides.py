@@ -301,6 +301,36 @@ def from_gem(model: str, given: object, where: str) -> MappingOverride:
     return from_file(model, {**given, "reset": True}, where)
 
 
+def xlist_from_gem(given: object, where: str) -> MappingOverride:
+    """Reads `xlist` of the gem's file: which columns of sections its table of the report sets.
+
+    Raises:
+        SettingError: It is not of the gem's form.
+    """
+    if not isinstance(given, Mapping) or not isinstance(given.get("report_columns"), Mapping):
+        raise SettingError(
+            where, "is not of the gem's form", allowed="{conflict_target, report_columns: {header: {…}}}"
+        )
+    links = {
+        str(link.get("database_column_name") or header): header
+        for header, link in _links(given["report_columns"], where)
+    }
+    mapping = MappingOverride("sections")
+    mapping._changes.append(lambda model: _cross_listed(model, links))
+    return mapping
+
+
+def _cross_listed(model: Model, links: Mapping[str, str]) -> Model:
+    if not isinstance(model.feed, ProvisioningFeed):
+        return model
+    columns = {name: header for name, header in links.items() if name not in model.key}
+    (old,) = (extra for extra in model.feed.enrichments if extra.table == "xlist")
+    new = replace(old, key=next((links[name] for name in model.key if name in links), old.key), columns=columns)
+    there = {column.name for column in model.columns}
+    added = (Column(name, ColumnType.BIGINT) for name in columns if name not in there)
+    return replace(model.with_columns(*added), feed=replace(model.feed, enrichments=(new,)))
+
+
 def _names(given: object, where: str) -> Sequence[str]:
     if given is None:
         return ()

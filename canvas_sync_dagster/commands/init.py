@@ -11,7 +11,7 @@ from string import Template
 
 import click
 
-from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.catalogue import BUILT_IN, with_carriers
 from canvas_sync_dagster.commands.output import say
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -52,6 +52,10 @@ def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> 
         f"Next: cd {shlex.quote(str(directory))}, put CANVAS_SYNC_BASE_URL and CANVAS_SYNC_TOKEN into .env, then "
         "`canvas-sync doctor -f definitions.py` and `dagster dev`. `pytest` needs neither."
     )
+    click.echo(
+        "Only the terms that are active now are synced (`term_scope: active` in canvas_sync.yaml). The gem syncs every term "
+        "unless it is given a term_scope: for that set `term_scope: all`."
+    )
 
 
 def _name(directory: Path) -> str:
@@ -61,7 +65,7 @@ def _name(directory: Path) -> str:
 
 
 def _checked(names: str, option: str, known: list[str]) -> list[str]:
-    found = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    found = list(with_carriers(name.strip() for name in names.split(",") if name.strip()))
     if unknown := [name for name in found if name not in known and name != "all"]:
         raise click.BadParameter(f"{', '.join(unknown)} is not among {', '.join(known)}, or all", param_hint=option)
     return found

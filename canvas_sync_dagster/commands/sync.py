@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from canvas_sync_dagster.catalogue import with_carriers
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.commands.progress import Teller, teller
@@ -78,7 +79,7 @@ def sync(
     }
     if updated_after is not None:
         options["updated_after"] = updated_after
-    wanted = {name.strip() for name in models.split(",")} if models else None
+    wanted = set(with_carriers(name.strip() for name in models.split(","))) if models else None
     _refuse_unknown(wanted or set(), location)
     scope = [name.strip() for name in term_scope.split(",") if name.strip()] if term_scope else None
     tenants = location.tenants(tenant)

@@ -28,6 +28,7 @@ from canvas_sync_dagster.sync.mapping import event_row, shard_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 from canvas_sync_dagster.warehouse.schema import INBOX
+from canvas_sync_dagster.warehouse.existing import fitness
 
 AT_ONCE = 2_000
 """Events per transaction. Measured: 500 cost a third more per event, 5,000 gain nothing and hold locks for longer."""
@@ -129,6 +130,8 @@ class _Batch:
         self._session, self._rows, self._done, self._until = session, rows, done, until
         self._functions: EventHandlers = session.extensions.events or EventHandlers()
         self._models = {name: model for model in session.models if model.events for name in model.events.names}
+        with session.transaction("looking at the tables") as connection:
+            self._held = fitness(connection, session.schema, session.models).held
 
     def apply(self) -> None:
         """Applies the batch, as far as there is time."""
@@ -157,7 +160,10 @@ class _Batch:
 
     def _apply_default(self, rows: Sequence[Row]) -> None:
         """Applies events to the tables and settles them, all or nothing."""
-        events = [(row, self._models.get(row.name)) for row in rows]
+        found = [(row, self._models.get(row.name)) for row in rows]
+        # One table that cannot be written to must not hold up the events of the others.
+        held = [(row, self._held[model.name]) for row, model in found if model and model.name in self._held]
+        events = [(row, model) for row, model in found if model is None or model.name not in self._held]
         unknown = [row.id for row, model in events if model is None]
         by_model: dict[str, list[Row]] = defaultdict(list)
         for row, model in events:
@@ -169,6 +175,8 @@ class _Batch:
         ended: Counter[str] = Counter()
         with session.transaction("applying live events") as connection:
             states: dict[str, list[int]] = defaultdict(list, ignored=unknown)
+            for row, problem in held:
+                ended[fail(connection, session.schema, row, problem)] += 1
             # Parents first, as everywhere.
             order = {model.name: at for at, model in enumerate(session.models)}
             for plan in sorted(plans, key=lambda each: order[each.model.name]):

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
+from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
 from canvas_sync_dagster.warehouse.loading.load import (
     LoadCounts,
     Opener,
@@ -89,7 +90,9 @@ def _load(
     if extra is not None:
         return enrich_csv(connection, schema, model, extra, opener, source, limits=NEVER)
     prefer = model.feed.prefer if isinstance(model.feed, (ProvisioningFeed, ReportFeed)) else None
-    return load_csv(connection, schema, model, opener, source, prefer=prefer, limits=NEVER)
+    with keep_known(connection, schema, model, opener, source) as (known, unfit):
+        counts = load_csv(connection, schema, model, known, source, prefer=prefer, limits=NEVER)
+    return replace(counts, rows_in_report=counts.rows_in_report + unfit, rejected=counts.rejected + unfit)
 
 
 def _taken(connection: Connection, schema: str, table: str) -> dict[_File, list[tuple[int, str]]]:

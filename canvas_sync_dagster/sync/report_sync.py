@@ -38,6 +38,7 @@ from canvas_sync_dagster.warehouse.absence import (
 )
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
+from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
 from canvas_sync_dagster.warehouse.state import (
@@ -238,16 +239,18 @@ class _Publication:
             counts = load_row_by_row(connection, schema, model, tables[table], source, function)
             self._advance(connection, model, source)
             return _Loaded(model, counts, {}, None)
-        counts = load_csv(
-            connection,
-            schema,
-            model,
-            tables[table],
-            source,
-            prefer=prefer,
-            batch_rows=self.session.batch_rows,
-            listed=listed,
-        )
+        with keep_known(connection, schema, model, tables[table], source) as (opener, unfit):
+            counts = load_csv(
+                connection,
+                schema,
+                model,
+                opener,
+                source,
+                prefer=prefer,
+                batch_rows=self.session.batch_rows,
+                listed=listed,
+            )
+        counts = replace(counts, rows_in_report=counts.rows_in_report + unfit, rejected=counts.rejected + unfit)
         extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
         enriched = {extra.table: self._enrich(connection, model, extra, tables, source) for extra in extras}
         self._advance(connection, model, source)

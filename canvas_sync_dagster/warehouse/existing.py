@@ -109,12 +109,14 @@ class Fitness:
     Attributes:
         lacking: Tables and columns (`table`, `table.column`) that `migrate` adds.
         unusable: Sentences about tables that cannot be used; a person must change something.
+        held: Model → why no row can be written to its table.
         without_key: Model → sentence about its table, which has no unique index on the model's key yet.
         notes: Limitations of tables that can be used: what it is, and how to end it.
     """
 
     lacking: tuple[str, ...] = ()
     unusable: tuple[str, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
     without_key: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[tuple[str, str], ...] = ()
 
@@ -134,7 +136,10 @@ def judge(schema: str, tables: Mapping[str, ExistingTable], models: Iterable[Mod
         tables: What there is, by name.
         models: Those that the tenant syncs.
     """
-    lacking, unusable, without_key, notes = [], list(_unusable_state(schema, tables)), {}, []
+    unusable = list(_unusable_state(schema, tables))
+    lacking, notes = [], []
+    held: dict[str, str] = {}
+    without_key: dict[str, str] = {}
     for name, columns in STATE_TABLES.items():
         lacking += _lacking(tables, name, columns)
     for model in models:
@@ -144,13 +149,14 @@ def judge(schema: str, tables: Mapping[str, ExistingTable], models: Iterable[Mod
             continue
         if problem := unusable_for(schema, model, table):
             unusable.append(problem)
+            held[model.name] = problem
         elif frozenset(model.key) not in table.unique:
             without_key[model.name] = (
                 f"{model.name}: the table {schema}.{model.table} has no unique index on {', '.join(model.key)}"
             )
         if note := _unfilled(schema, model, table):
             notes.append(note)
-    return Fitness(tuple(lacking), tuple(unusable), without_key, tuple(notes))
+    return Fitness(tuple(lacking), tuple(unusable), {**held, **without_key}, without_key, tuple(notes))
 
 
 def unusable_for(schema: str, model: Model, table: ExistingTable) -> str | None:

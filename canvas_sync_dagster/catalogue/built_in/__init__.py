@@ -4,6 +4,8 @@ Headers of the provisioning report come from Canvas's source code. Headers marke
 reports without public documentation; spelling is normalized, and a mapping can name other headers.
 """
 
+from collections.abc import Iterable
+
 from canvas_sync_dagster.catalogue.built_in.content import (
     content_migrations,
     context_module_items,
@@ -77,3 +79,15 @@ BUILT_IN: tuple[Model, ...] = (
     learning_outcome_results,
 )
 """All models, parents before children; loads of one report follow this order."""
+
+CARRIED_BY = {"xlist": "sections"}
+"""Names that the gem's users give in lists of models, though they have no table → the model that carries their data."""
+
+
+def with_carriers(names: Iterable[str]) -> tuple[str, ...]:
+    """Replaces names without a table by the models that carry their data.
+
+    >>> with_carriers(["users", "xlist", "sections"])
+    ('users', 'sections')
+    """
+    return tuple(dict.fromkeys(CARRIED_BY.get(name, name) for name in names))

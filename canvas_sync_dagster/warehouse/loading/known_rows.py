@@ -1,0 +1,141 @@
+"""Load a report into a table that requires a `canvas_id` which the report does not have: only rows that exist are updated.
+
+Tables of the gem's have a NOT NULL `canvas_id` where the key here is a pair, because Canvas's stock report has no id
+(`group_memberships`, `user_observers`). The other rows become rejects with a reason, and do not count towards the
+threshold above which a report is rejected: users and groups, which share the report, must not fail with them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from psycopg import sql
+
+from canvas_sync_dagster.catalogue import Model, match_header
+from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.existing import read_tables, required_elsewhere
+from canvas_sync_dagster.warehouse.reading.report_csv import Opener
+from canvas_sync_dagster.warehouse.reading.source import Source, described
+
+REASON = "the table requires a canvas_id, which this report does not have"
+
+Key = tuple[str, ...]
+
+
+@contextmanager
+def keep_known(
+    connection: Connection, schema: str, model: Model, open_file: Opener, source: Source
+) -> Iterator[tuple[Opener, int]]:
+    """Reject the records that the table cannot take for want of a `canvas_id`.
+
+    Args:
+        connection: Of the load.
+        schema: The tenant's.
+        model: What the records are.
+        open_file: Opens the CSV.
+        source: Where it comes from.
+
+    Yields:
+        What opens the CSV without these records, and how many they are.
+    """
+    table = read_tables(connection, schema, [model.table]).get(model.table)
+    column = required_elsewhere(model, table) if table else None
+    if column is None:
+        yield open_file, 0
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "known.csv"
+        with open_file() as given, _as_text(given) as text:
+            header, unknown = _divided(connection, schema, model, column, text=text, path=path, source=source)
+        if header is None:
+            yield open_file, 0
+            return
+        _write_rejects(connection, schema, model, column, header=header, unknown=unknown, source=source)
+        yield lambda: path.open("rb"), len(unknown)
+
+
+def _divided(
+    connection: Connection,
+    schema: str,
+    model: Model,
+    column: str,
+    *,
+    text: io.TextIOWrapper,
+    path: Path,
+    source: Source,
+) -> tuple[list[str] | None, list[tuple[int, list[str]]]]:
+    """Writes the records whose key the table has to a file; returns the header and the others with their lines.
+
+    The header is None if the report has the column, so that nothing needs to be done.
+    """
+    records = csv.reader(text)
+    header = next(records, [])
+    wanted = {each.name: each.report for each in model.report_columns()}
+    match = match_header(header, wanted, required=model.key, where=described(model.name, source))
+    if column in match.positions:
+        return None, []
+    known, at = _known_keys(connection, schema, model), [match.positions[name] for name in model.key]
+    unknown = []
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as kept:
+        writer = csv.writer(kept)
+        writer.writerow(header)
+        line = records.line_num + 1
+        for record in records:
+            if len(record) <= max(at) or tuple(record[place].strip() for place in at) in known:
+                writer.writerow(record)
+            else:
+                unknown.append((source.lines.get(line, line), record))
+            line = records.line_num + 1
+    return header, unknown
+
+
+def _known_keys(connection: Connection, schema: str, model: Model) -> set[Key]:
+    columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in model.key)
+    query = sql.SQL("select {} from {}").format(columns, sql.Identifier(schema, model.table))
+    return set(connection.execute(query).fetchall())
+
+
+def _write_rejects(
+    connection: Connection,
+    schema: str,
+    model: Model,
+    column: str,
+    *,
+    header: Sequence[str],
+    unknown: Sequence[tuple[int, list[str]]],
+    source: Source,
+) -> None:
+    table = sql.Identifier(schema, "canvas_sync_rejected_rows")
+    if source.complete:
+        # This report lists again what an earlier one was rejected for.
+        earlier = sql.SQL("delete from {} where model = %s and reason = %s").format(table)
+        connection.execute(earlier, (model.name, REASON))
+    insert = sql.SQL(
+        "insert into {} (model, scope, report, report_id, line, column_name, reason, raw, source_observed_at, header) "
+        "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    ).format(table)
+    about = (model.name, source.scope, source.report, source.report_id)
+    rows = [
+        (*about, line, column, REASON, _spelled(record), source.observed_at, _spelled(header))
+        for line, record in unknown
+    ]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(insert, rows)
+
+
+def _spelled(values: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue().replace("\0", "").encode("utf-8", "backslashreplace").decode()
+
+
+def _as_text(file: BinaryIO) -> io.TextIOWrapper:
+    # Bytes that are no UTF-8 pass as they are, for the loader to reject.
+    return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
