@@ -90,8 +90,8 @@ def _load(
     if extra is not None:
         return enrich_csv(connection, schema, model, extra, opener, source, limits=NEVER)
     prefer = model.feed.prefer if isinstance(model.feed, (ProvisioningFeed, ReportFeed)) else None
-    with keep_known(connection, schema, model, opener, source) as (known, unfit):
-        counts = load_csv(connection, schema, model, known, source, prefer=prefer, limits=NEVER)
+    with keep_known(connection, schema, model, opener, source) as (narrow, known, unfit):
+        counts = load_csv(connection, schema, narrow, known, source, prefer=prefer, limits=NEVER)
     return replace(counts, rows_in_report=counts.rows_in_report + unfit, rejected=counts.rejected + unfit)
 
 

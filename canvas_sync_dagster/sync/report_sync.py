@@ -239,11 +239,11 @@ class _Publication:
             counts = load_row_by_row(connection, schema, model, tables[table], source, function)
             self._advance(connection, model, source)
             return _Loaded(model, counts, {}, None)
-        with keep_known(connection, schema, model, tables[table], source) as (opener, unfit):
+        with keep_known(connection, schema, model, tables[table], source) as (narrow, opener, unfit):
             counts = load_csv(
                 connection,
                 schema,
-                model,
+                narrow,
                 opener,
                 source,
                 prefer=prefer,

@@ -12,12 +12,13 @@ import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import Model, match_header
+from canvas_sync_dagster.catalogue import Column, ColumnType, Model, match_header
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.existing import read_tables, required_elsewhere
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener
@@ -31,8 +32,10 @@ Key = tuple[str, ...]
 @contextmanager
 def keep_known(
     connection: Connection, schema: str, model: Model, open_file: Opener, source: Source
-) -> Iterator[tuple[Opener, int]]:
-    """Reject the records that the table cannot take for want of a `canvas_id`.
+) -> Iterator[tuple[Model, Opener, int]]:
+    """Reject the records that the table cannot take for want of a `canvas_id`, and give the others the one they have.
+
+    PostgreSQL checks NOT NULL before it looks for a row of the same key, so that even an update needs the value.
 
     Args:
         connection: Of the load.
@@ -42,22 +45,23 @@ def keep_known(
         source: Where it comes from.
 
     Yields:
-        What opens the CSV without these records, and how many they are.
+        The model that the remaining records are of, what opens them as a CSV, and the number of rejects.
     """
     table = read_tables(connection, schema, [model.table]).get(model.table)
     column = required_elsewhere(model, table) if table else None
     if column is None:
-        yield open_file, 0
+        yield model, open_file, 0
         return
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "known.csv"
         with open_file() as given, _as_text(given) as text:
             header, unknown = _divided(connection, schema, model, column, text=text, path=path, source=source)
         if header is None:
-            yield open_file, 0
+            yield model, open_file, 0
             return
         _write_rejects(connection, schema, model, column, header=header, unknown=unknown, source=source)
-        yield lambda: path.open("rb"), len(unknown)
+        held = next((each for each in model.columns if each.name == column), Column(column, ColumnType.BIGINT))
+        yield model.with_columns(replace(held, report=(column,))), lambda: path.open("rb"), len(unknown)
 
 
 def _divided(
@@ -80,14 +84,17 @@ def _divided(
     match = match_header(header, wanted, required=model.key, where=described(model.name, source))
     if column in match.positions:
         return None, []
-    known, at = _known_keys(connection, schema, model), [match.positions[name] for name in model.key]
+    known, at = _known_keys(connection, schema, model, column), [match.positions[name] for name in model.key]
     unknown = []
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as kept:
         writer = csv.writer(kept)
-        writer.writerow(header)
+        writer.writerow([*header, column])
         line = records.line_num + 1
         for record in records:
-            if len(record) <= max(at) or tuple(record[place].strip() for place in at) in known:
+            key = tuple(record[place].strip() for place in at) if len(record) > max(at) else ()
+            if held := known.get(key):
+                writer.writerow([*record, held])
+            elif not key:
                 writer.writerow(record)
             else:
                 unknown.append((source.lines.get(line, line), record))
@@ -95,10 +102,10 @@ def _divided(
     return header, unknown
 
 
-def _known_keys(connection: Connection, schema: str, model: Model) -> set[Key]:
-    columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in model.key)
+def _known_keys(connection: Connection, schema: str, model: Model, column: str) -> dict[Key, str]:
+    columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in (*model.key, column))
     query = sql.SQL("select {} from {}").format(columns, sql.Identifier(schema, model.table))
-    return set(connection.execute(query).fetchall())
+    return {tuple(key): held for *key, held in connection.execute(query).fetchall()}
 
 
 def _write_rejects(

@@ -1,0 +1,260 @@
+"""A team moves over: its Rails application's database, with all of the gem's tables and state, in the schema `public`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from psycopg import sql
+
+from canvas_sync_dagster.cli import main
+from canvas_sync_dagster.embedded import EmbeddedPostgres
+from canvas_sync_dagster.errors import SchemaError
+from canvas_sync_dagster.live_events.drain import drain
+from canvas_sync_dagster.live_events.event import read_event
+from canvas_sync_dagster.live_events.inbox import ensure_partitions, store
+from canvas_sync_dagster.settings import Settings
+from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.simulator.available import REPORTS
+from canvas_sync_dagster.simulator.derived import group_membership_with_ids
+from canvas_sync_dagster.simulator.tables import Question
+from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.reconciliation import reconcile
+from canvas_sync_dagster.sync.rejects import replay_rejects
+from canvas_sync_dagster.sync.session import Session, open_session
+from canvas_sync_dagster.warehouse.batches import latest_batches
+from canvas_sync_dagster.warehouse.housekeeping import drop_old_rows
+from canvas_sync_dagster.warehouse.loading.known_rows import REASON
+from canvas_sync_dagster.warehouse.migrate import migrate, plan
+from canvas_sync_dagster.warehouse.state import JobLog, close_lost_jobs, journal_silences
+from tests import rails
+from tests.fix_postgres import fresh
+from tests.truth import actual, expected, sync_everything
+
+STOCK_ONLY = frozenset(REPORTS) - {"proservices_provisioning_csv"}
+MAPPING = """
+users:
+  conflict_target: canvas_id
+  report_columns:
+    canvas_user_id: {database_column_name: canvas_id, type: integer}
+    email: {database_column_name: email, type: string}
+    first_name: {database_column_name: first_name, type: string}
+    last_name: {database_column_name: last_name, type: string}
+    status: {database_column_name: workflow_state, type: string}
+    login_id: {database_column_name: login_id, type: string}
+    full_name: {database_column_name: name, type: string}
+    sortable_name: {database_column_name: sortable_name, type: string}
+"""
+SYNCED = ("users", "courses", "sections", "enrollments", "assignments", "submissions")
+LONG_AGO = datetime(2020, 1, 1)
+
+
+@dataclass
+class Application:
+    """The application's database and its Canvas."""
+
+    url: str
+    canvas: SimulatedCanvas
+    directory: Path
+    settings: Settings
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def call(self, *arguments: str) -> tuple[int, str]:
+        environment = {
+            "CANVAS_SYNC_BASE_URL": self.canvas.base_url,
+            "CANVAS_SYNC_TOKEN": self.canvas.token,
+            "DATASERVICES_JWK_URL": self.canvas.jwk_url,
+            "CANVAS_SYNC_HOME": str(self.directory),
+        }
+        with contextlib.chdir(self.directory):
+            done = CliRunner().invoke(main, arguments, env=environment)
+        return done.exit_code, done.output
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Session]:
+        tenant = self.settings.tenant()
+        with open_session(self.settings, tenant, tenant.chosen(self.settings.models())) as opened:
+            yield opened
+
+
+@pytest.fixture(scope="module")
+def application(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    directory = tmp_path_factory.mktemp("rails")
+    (directory / "config").mkdir()
+    (directory / "config" / "canvas_sync_provisioning_mapping.yml").write_text(MAPPING)
+    with (
+        fresh(postgres, "template1") as url,
+        SimulatedCanvas(compile_seconds=0.01, reports=STOCK_ONLY).serve() as canvas,
+    ):
+        (directory / "canvas_sync.yaml").write_text(
+            f"tenants: {{school: {{schema: public, database_url: '{url}', term_scope: all, poll_seconds: 0.01}}}}\n"
+        )
+        with psycopg.connect(url) as connection:
+            rails.create(connection)
+            _fill(connection, canvas)
+        environment = {"CANVAS_SYNC_BASE_URL": canvas.base_url, "CANVAS_SYNC_TOKEN": canvas.token}
+        settings = Settings.from_environment(environment, directory=directory)
+        yield Application(url, canvas, directory, settings)
+
+
+def _fill(connection: psycopg.Connection[Any], canvas: SimulatedCanvas) -> None:
+    """Inserts rows that are as Canvas has them, and one of each kind that is not."""
+    connection.execute("set timezone = 'UTC'")
+    for model in ("users", "courses", "sections", "enrollments"):
+        for number, row in enumerate(list(expected(canvas, model).values())[:30]):
+            rails.insert(connection, model, {**row, "workflow_state": "outdated"} if number == 0 else row)
+    for membership in group_membership_with_ids(canvas.university, Question()).head(5).to_dicts():
+        keys = {name: membership[name] for name in ("canvas_group_id", "canvas_user_id")}
+        rails.insert(connection, "group_memberships", {"canvas_id": membership["canvas_group_membership_id"], **keys})
+
+
+def test_a_rails_application_is_taken_over(application: Application) -> None:
+    code, told = application.call("migrate", "--check")
+    assert (code, "missing: add column users.observed_at" in told) == (1, True), told
+    code, told = application.call("migrate")
+    assert (code, "add column canvas_sync_sync_batches.metadata" in told) == (0, True), told
+    assert "group_memberships: public.group_memberships.canvas_id is NOT NULL" in told
+    for arguments in (("migrate",), ("migrate", "--check")):
+        code, told = application.call(*arguments)
+        assert (code, "public: nothing is missing" in told) == (0, True), told
+    _sync_twice(application)
+    _status(application)
+    _live_events_and_reconcile(application)
+    _memberships(application)
+
+
+def _sync_twice(application: Application) -> None:
+    for days in (0, 1):
+        application.canvas.advance(days=days)
+        with application.session() as session:
+            batches = Batches(session.tenant, session.database_url, session.models)
+            # The gem's own batch of this genre is still `processing`, and does not matter.
+            batch = batches.open(f"school:default:{days}")
+            assert batch is not None
+            sync_everything(session)
+            batches.note_terms(batch, ["118"])
+            assert batches.close(batch, "completed", "all done", [])
+        for model in SYNCED:
+            have, want = actual(application.url, model, "public"), expected(application.canvas, model)
+            assert have == {**have, **want}, model
+        if days == 0:
+            kept = "select count(*) filter (where updated_at = {0}), min(mine), max(mine), bool_and(created_at = {0}) "
+            for model in ("users", "courses", "sections", "enrollments"):
+                query = kept.format(rails.OLD) + f"from public.{model} where mine = 8"
+                changed = f"select * from public.{model} where mine = 8 and updated_at <> {rails.OLD}"
+                assert application.rows(query) == [(29, 8, 8, True)], (model, repr(application.rows(changed)[:3]))
+
+
+def _status(application: Application) -> None:
+    code, told = application.call("status", "--json")
+    assert code == 0, told
+    (status,) = json.loads(told[told.index("[") :])
+    assert (status["batch"]["key"], status["batch"]["status"]) == ("school:default:1", "completed")
+    users = next(each for each in status["models"] if each["model"] == "users")
+    assert users["scopes"][0]["last"]["status"] == "success"
+    assert users["rows"] == application.rows("select count(*) from public.users")[0][0]
+    theirs = "select job_class, status, updated_at from public.canvas_sync_job_logs where job_id = 'a'"
+    with psycopg.connect(application.url) as connection:
+        drop_old_rows(connection, "public")  # type: ignore[arg-type]
+    assert application.rows(theirs) == [("CanvasSync::Jobs::SyncTermsJob", "running", LONG_AGO)]
+    assert application.rows("select status from public.canvas_sync_sync_batches where heartbeat_at is null") == [
+        ("completed",),
+        ("processing",),
+    ]
+
+
+def _live_events_and_reconcile(application: Application) -> None:
+    events = [
+        each for table in ("courses", "sections", "enrollments") for each in application.canvas.save_again(table, 2)
+    ]
+    with application.session() as session:
+        with session.transaction("storing live events") as connection:
+            ensure_partitions(connection, session.schema)
+            store(connection, session.schema, [read_event(each, datetime.now(UTC)) for each in events])
+        assert drain(session).events == {"applied": len(events)}
+        with session.transaction("making a suspect") as connection:
+            connection.execute(
+                "update public.users set missing_since = now() where canvas_id = (select min(canvas_id) from public.users)"
+            )
+        done = reconcile(session, session.by_name["users"])
+    assert (done.asked, done.alive) == (1, 1)
+
+
+def _memberships(application: Application) -> None:
+    """The table requires an id that the stock report does not have: what is there is updated, the others are rejects."""
+    want = group_membership_with_ids(application.canvas.university, Question()).height
+    held = (
+        "select count(*), count(distinct canvas_id), bool_and(workflow_state is not null) from public.group_memberships"
+    )
+    assert application.rows(held) == [(5, 5, True)]
+    rejected = f"select count(*), min(column_name) from public.canvas_sync_rejected_rows where reason = '{REASON}'"
+    assert application.rows(f"{rejected} and model = 'group_memberships'") == [(want - 5, "canvas_id")]
+    with psycopg.connect(application.url) as connection:
+        connection.execute("alter table public.group_memberships alter column canvas_id drop not null")
+    with application.session() as session:
+        replayed = replay_rejects(session.database_url, "public", session.by_name["group_memberships"])
+    assert (replayed.loaded, replayed.left) == (want - 5, 0)
+    assert application.rows("select count(*) from public.group_memberships") == [(want,)]
+
+
+def test_the_journal_is_written_whatever_its_columns_are(postgres: EmbeddedPostgres) -> None:
+    with fresh(postgres, "template1") as url:
+        settings = Settings.from_content(
+            {"tenants": {"a": {"schema": "public", "database_url": url, "models": "users"}}}, {}, source=Path("x")
+        )
+        tenant = settings.tenant()
+        with psycopg.connect(url) as connection:
+            connection.execute(rails.STATE.format(json="json").encode())
+        batches = Batches(tenant, url, tenant.chosen(settings.models()))
+        with pytest.raises(SchemaError, match=r"canvas_sync_sync_batches\.heartbeat_at.*canvas-sync migrate"):
+            batches.open("one")
+        migrate(url, "public", batches.models)
+        batch = batches.open("one", {"trigger": "test"})
+        assert batch is not None
+        with batches.connected("writing") as connection:
+            job = JobLog.start(connection, "public", "report", {"scope": "", "models": ["users"]}, "run-1")
+            job.beat(connection)
+            assert list(journal_silences(connection, "public")) == ["run-1"]
+            job.fail(connection, ValueError("x" * 900))
+            (length,) = connection.execute("select length(exception) from public.canvas_sync_job_logs").fetchone() or ()
+            assert length <= 255
+            JobLog.start(connection, "public", "report", {}, "run-1")
+            assert (close_lost_jobs(connection, "public", "run-1", "gone") or {})["status"] == "error"
+            done = JobLog.start(connection, "public", "report", {}, "run-1")
+            done.succeed(connection, {"mode": "full", "report_id": 7})
+        assert batches.close(batch, "completed", "done", ["run-1"])
+        with batches.connected("reading") as connection:
+            (latest,) = latest_batches(connection, "public")
+            full, at = (
+                connection.execute("select full_sync, started_at from public.canvas_sync_sync_batches").fetchone() or ()
+            )
+        assert (latest.key, latest.details["trigger"], full) == ("one", "test", True)
+        assert abs(latest.started_at - datetime.now(UTC)) < timedelta(minutes=5)
+        assert at == latest.started_at.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("alter column metadata type varchar(255)", r"metadata is character varying\(255\), too short for JSON"),
+        ("add column tenant text not null", "tenant is NOT NULL without a default"),
+        ("alter column started_at type date", "started_at is date; expected timestamp"),
+    ],
+)
+def test_state_tables_that_cannot_be_written_are_named(database_url: str, change: str, problem: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(rails.STATE.format(json="json").encode())
+        connection.execute(sql.SQL("alter table public.canvas_sync_job_logs {}").format(sql.SQL(change)))  # type: ignore[arg-type]
+    with pytest.raises(SchemaError, match=problem):
+        plan(database_url, "public", [])
