@@ -39,6 +39,7 @@ JWK_URL = "https://8axpcl50e4.execute-api.us-east-1.amazonaws.com/main/jwks"
 HARMLESS_URL = re.compile(r"[A-Za-z0-9.:/_-]*")
 """A base URL that may be shown: no user, no query, and no `~`, which each token of Canvas has."""
 GEM_FILE = "canvas_sync_provisioning_mapping.yml"
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 CONNECTION = {"base_url", "token", "account_id", "root_account_uuid", "shard", "database_url", "schema"}
 """Settings of one Canvas. With several tenants in a file the environment gives them only to the one it names, so that
 no token reaches another school's Canvas."""
@@ -81,7 +82,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(
-        cls, environ: Mapping[str, str] | None = None, *, directory: Path | None = None, tokens: bool = True
+        cls, environ: Mapping[str, str] | None = None, *, directory: Path | None = None, needs_tokens: bool = True
     ) -> Settings:
         """Reads the environment, `.env` and, where there is one, the file.
 
@@ -90,8 +91,8 @@ class Settings(BaseModel):
         Args:
             environ: Variables; the process's own if not given.
             directory: Where `.env` and `canvas_sync.yaml` are looked for; the working directory if not given.
-            tokens: Whether tokens are read. The receiver needs none, so the variables that a file names for them may
-                be missing where it runs.
+            needs_tokens: Whether a variable that a file names for a token must be set. The receiver works without
+                tokens, so they need not be known where it runs.
 
         Raises:
             SettingError: A value is wrong that no tenant can do without.
@@ -105,9 +106,8 @@ class Settings(BaseModel):
             )
         file = directory / (path or "canvas_sync.yaml")
         content = _content_of_file(file) if file.is_file() else {}
-        if not tokens:
-            variables.pop(f"{PREFIX}TOKEN", None)
-            content = _without_tokens(content)
+        if not needs_tokens:
+            content = _without_unset_tokens(content, variables)
         return cls._of(content, variables, directory, file)
 
     @classmethod
@@ -232,15 +232,17 @@ def _batch_rows(variables: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def _without_tokens(content: dict[str, Any]) -> dict[str, Any]:
+def _without_unset_tokens(content: dict[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
     tenants = content.get("tenants")
     if not isinstance(tenants, dict):
         return content
-    kept = {
-        slug: {name: value for name, value in each.items() if name != "token"} if isinstance(each, dict) else each
-        for slug, each in tenants.items()
-    }
-    return {**content, "tenants": kept}
+
+    def kept(values: object) -> object:
+        if not isinstance(values, dict) or set(VARIABLE.findall(str(values.get("token", "")))) <= variables.keys():
+            return values
+        return {name: value for name, value in values.items() if name != "token"}
+
+    return {**content, "tenants": {slug: kept(values) for slug, values in tenants.items()}}
 
 
 def _health_port(variables: Mapping[str, str]) -> int | None:
@@ -431,4 +433,4 @@ def _expand(value: object, variables: Mapping[str, str], where: str) -> object:
             raise SettingError(where, f"the environment has no {match[1]}", allowed="a variable that is set")
         return variables[match[1]]
 
-    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, value)
+    return VARIABLE.sub(variable, value)

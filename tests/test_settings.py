@@ -247,10 +247,10 @@ def test_tenants_given_in_python_may_not_share_tables() -> None:
 
 def test_a_receiver_needs_no_variable_that_a_file_names_for_a_token(tmp_path: Path) -> None:
     (tmp_path / "canvas_sync.yaml").write_text(
-        "tenants:\n  one: {base_url: 'https://one.test', token: '${NOT_HERE}'}\n  two: {token: '${NOT_HERE}'}\n"
+        "tenants:\n  one: {base_url: 'https://one.test', token: '${NOT_HERE}'}\n  two: {token: '${KNOWN}'}\n"
     )
-    settings = Settings.from_environment({"CANVAS_SYNC_TOKEN": "7~x"}, directory=tmp_path, tokens=False)
-    assert [(tenant.slug, tenant.token) for tenant in settings.tenants] == [("one", None), ("two", None)]
+    settings = Settings.from_environment({"KNOWN": "7~x"}, directory=tmp_path, needs_tokens=False)
+    assert [tenant.token and tenant.token.get_secret_value() for tenant in settings.tenants] == [None, "7~x"]
     assert settings.broken == ()
     with pytest.raises(SettingError, match="NOT_HERE"):
         Settings.from_environment({}, directory=tmp_path)

@@ -97,19 +97,20 @@ def located(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def find(module: str | None, file: Path | None, *, tokens: bool = True) -> Location:
+def find(module: str | None, file: Path | None, *, needs_tokens: bool = True) -> Location:
     """Find the location that is meant.
 
     Args:
         module: The user's own; the built-in one if neither it nor a file is given.
         file: The user's own.
-        tokens: Whether Canvas tokens are read; a location of the user's reads its settings itself.
+        needs_tokens: Whether a variable that a file names for a token must be set; a location of the user's reads its
+            settings itself.
 
     Raises:
         SettingError: A setting is wrong, or the module has no `CanvasSync`.
     """
     if module is None and file is None:
-        settings = Settings.from_environment(tokens=tokens)
+        settings = Settings.from_environment(needs_tokens=needs_tokens)
         return Location(settings, settings.models(), Extensions())
     from canvas_sync_dagster.project import CanvasSync  # noqa: PLC0415
 

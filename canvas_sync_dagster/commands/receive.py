@@ -71,7 +71,7 @@ def live_events(
 
     from canvas_sync_dagster.live_events.serve import BACKLOG, server_options  # noqa: PLC0415
 
-    location = find(module, file, tokens=drain)
+    location = find(module, file, needs_tokens=drain)
     for broken in location.settings.broken:
         say(f"tenant {broken.slug} is left out: {broken.error}", err=True)
     for tenant in location.settings.tenants:
@@ -110,7 +110,7 @@ def application() -> Receiver:
     """
     module, file = os.environ.get(MODULE), os.environ.get(FILE)
     drains = bool(os.environ.get(DRAINS))
-    location = find(module or None, Path(file) if file else None, tokens=drains)
+    location = find(module or None, Path(file) if file else None, needs_tokens=drains)
     return _receiver(
         location,
         drains=drains,
