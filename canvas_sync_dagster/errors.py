@@ -85,8 +85,7 @@ class SyncUnderWayError(TransientError):
 
     def __init__(self, tenant: str, genre: str) -> None:
         super().__init__(
-            f"a sync of {tenant} ({genre}) is under way already, and this one is left out; `canvas-sync status` tells "
-            "which. One that died is recognized by its silence (CANVAS_SYNC_LOST_AFTER), and closed."
+            f"a sync of {tenant} ({genre}) is under way already, so this one was not started; `canvas-sync status` shows it"
         )
 
 

@@ -1,4 +1,4 @@
-"""Runs and batches that nobody works on any more: found by their silence, ended, so that nothing waits for them."""
+"""Orphaned runs and batches: found by a released lock or by missing heartbeats, and ended, so that nothing waits for them."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ def begin_batch(
 
 
 def is_abandoned(instance: dg.DagsterInstance, ours: Batches, batch: Batch) -> bool:
-    """Says whether a batch has no run under way, and nobody who would launch one."""
+    """Return whether a batch has no run under way, and no process that would launch one."""
     from canvas_sync_dagster.sync.batches import RunState  # noqa: PLC0415 (the definitions stay light)
 
     root, terms, _ = batch_runs(instance, ours.tenant.slug, batch.key)
     alone = batch.details.get("trigger") == "command"
     limit = ours.tenant.lost_after if alone else max(ours.tenant.lost_after, LOOKED_AFTER)
-    return batch.silence > limit and RunState.ACTIVE not in (root, *terms.values())
+    gone = batch.silence > limit or ours.has_lost_its_process(batch)
+    return gone and RunState.ACTIVE not in (root, *terms.values())
 
 
 def close_abandoned(
@@ -57,28 +58,45 @@ def close_abandoned(
 ) -> None:
     """Closes such a batch as failed, unless somebody else has."""
     _, _, ids = batch_runs(instance, ours.tenant.slug, batch.key)
-    reason = f"nobody worked on it for {round(batch.silence.total_seconds())} s"
+    gone = ours.has_lost_its_process(batch)
+    reason = "its process is gone" if gone else f"no heartbeat for {round(batch.silence.total_seconds())} s"
     if ours.close(batch, "failed", reason, ids):
         tell_of_batch(callbacks, ours, batch, "failed", reason)
 
 
 def fail_lost_runs(instance: dg.DagsterInstance, ours: Batches) -> list[str]:
-    """Ends the runs whose process has died unseen, and their lines of the journal; returns their ids.
+    """Fail the runs whose process died unnoticed, and their entries in the journal; return the ids of the runs.
 
-    Dagster's default launcher hears of the death of a run's process only while the code server lives that started it.
+    Dagster's default launcher notices the death of a run's process only while the code server lives that started it.
     Otherwise the run would be under way for ever, and hold its place in the queue and in the pool.
     """
     lost_after, silences = ours.tenant.lost_after, ours.silences()
     lost = {run_id for run_id, silence in silences.items() if silence > lost_after}
     lost |= {run_id for run_id in _started(instance, ours.tenant.slug) if run_id not in silences}
-    lost = {run_id for run_id in lost if _silence(instance, run_id) > lost_after}
-    why = f"its process is gone: no sign of life for {lost_after}"
-    for run_id in sorted(lost):
-        run = instance.get_run_by_id(run_id)
-        if run is not None and not run.is_finished:
-            instance.report_run_failed(run, f"Run {run_id}: {why}.")
-        ours.close_journal(run_id, why)
-    return sorted(lost)
+    silent = f"its process is gone: no heartbeat for {lost_after}"
+    reasons = {run_id: silent for run_id in lost if _silence(instance, run_id) > lost_after}
+    reasons |= dict.fromkeys(_of_lost_processes(instance, ours), "its process is gone")
+    for run_id, why in sorted(reasons.items()):
+        _end(instance, ours, run_id, why)
+    return sorted(reasons)
+
+
+def _of_lost_processes(instance: dg.DagsterInstance, ours: Batches) -> Iterator[str]:
+    """Yield the unfinished runs of batches whose process is gone: a command executes its runs itself."""
+    for batch in ours.under_way():
+        if ours.has_lost_its_process(batch):
+            for record in instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch.key})):
+                if not record.dagster_run.is_finished:
+                    yield record.dagster_run.run_id
+
+
+def _end(instance: dg.DagsterInstance, ours: Batches, run_id: str, why: str) -> None:
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_failed(run, f"Run {run_id}: {why}.")
+        # The daemon frees the places of ended runs in pools, but only where one runs.
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+    ours.close_journal(run_id, why)
 
 
 def _started(instance: dg.DagsterInstance, slug: str) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import uuid
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.commands.progress import Teller, teller
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, SyncUnderWayError
+from canvas_sync_dagster.sync.batch_work import LOCKED_AT
 from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.options import parse_legacy_support
 from canvas_sync_dagster.tenants import TenantSettings, parse_updated_after
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.project import CanvasSync
     from canvas_sync_dagster.sync.batch_work import Batches
     from canvas_sync_dagster.warehouse.batches import Batch
+    from canvas_sync_dagster.warehouse.process_lock import ProcessLock
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -114,6 +118,12 @@ def _refuse_unknown(wanted: set[str], location: Location) -> None:
             raise SettingError("--models", "there is no such model", allowed=allowed, value=", ".join(unknown))
 
 
+def _locked(lock: ProcessLock) -> dict[str, str | None]:
+    """Hold the lock of this process, and return what others need to know to see that it is gone."""
+    since = lock.hold()
+    return {LOCKED_AT: since.isoformat() if since else None}
+
+
 class _Sync:
     """A sync of one tenant under way."""
 
@@ -144,17 +154,21 @@ class _Sync:
             raise SettingError(
                 "--models", f"the genre {genre} of {slug} has none of them", allowed="others, or no --genre"
             )
-        key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+        # Two that begin within one second must not take one batch for their own.
+        key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}:{secrets.token_hex(2)}"
         own = self._project.extensions
         batches = self._project.code_location().batches(slug, genre, term_scope)
-        with dagster_instance(self._project.settings.home) as instance:
-            batch = begin_batch(instance, batches, key, {"trigger": "command"}, own.on_sync)
+        with dagster_instance(self._project.settings.home) as instance, closing(batches.lock(key)) as lock:
+            batch = begin_batch(instance, batches, key, {"trigger": "command", **_locked(lock)}, own.on_sync)
             if batch is None:
                 raise SyncUnderWayError(slug, genre)
             failed: list[str] = []
             finished = False
             try:
-                with teller(self._format) as tell, beating(lambda: batches.note(batch, {}), self._tenant.lost_after):
+                with (
+                    teller(self._format) as tell,
+                    beating(lambda: batches.note(batch, _locked(lock)), self._tenant.lost_after),
+                ):
                     self._work(instance, batches, batch, tell, failed)
                     finished = True
             finally:

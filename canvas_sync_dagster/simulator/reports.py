@@ -63,7 +63,7 @@ class ReportQueue:
         self._own: dict[str, Content] = {}
         self.reports: dict[int, Report] = {}
         self._faults = faults
-        self._compile_seconds = compile_seconds
+        self.compile_seconds = compile_seconds
         # Ids go on from process to process, as Canvas's do: a new simulator is no Canvas that forgot its reports' ids.
         self._ids = itertools.count(int(time.time() * 10) % FILE_IDS_FROM)
         self._lock = threading.RLock()
@@ -166,11 +166,11 @@ class ReportQueue:
 
     def _go_on(self, report: Report, elapsed: float) -> None:
         for fault, state in ENDS.items():
-            if fault in report.faults and elapsed >= self._compile_seconds / 2:
+            if fault in report.faults and elapsed >= self.compile_seconds / 2:
                 report.state = state
                 return
         # A report whose worker is gone stays running for ever.
-        if elapsed < self._compile_seconds or not (report.writing and report.writing.done()):
+        if elapsed < self.compile_seconds or not (report.writing and report.writing.done()):
             return
         if not report.writing.cancelled():
             report.file = report.writing.result()

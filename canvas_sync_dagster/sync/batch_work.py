@@ -19,9 +19,13 @@ from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.batches import Batch, close_batch, last_scope, note, open_batch, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
+from canvas_sync_dagster.warehouse.process_lock import ProcessLock, is_released
 from canvas_sync_dagster.warehouse.state import JOB_LOGS, JobLog, close_lost_jobs, journal_silences
 from canvas_sync_dagster.warehouse.state_rows import OUR_JOBS, as_json
 from canvas_sync_dagster.warehouse.tables import prepare_schema
+
+LOCKED_AT = "locked_at"
+"""Detail of a batch: since when the process that works on it holds its lock; null where it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,19 @@ class Batches:
     def started_at(self, key: str) -> datetime | None:
         """Return when a batch that is under way started; None if it is not."""
         return next((batch.started_at for batch in self.under_way() if batch.key == key), None)
+
+    def lock(self, key: str) -> ProcessLock:
+        """Return the lock that shows that a process works on a batch; the caller holds and releases it."""
+        return ProcessLock(self.url, self.tenant.schema_in_database, key)
+
+    def has_lost_its_process(self, batch: Batch) -> bool:
+        """Return whether the process that locked a batch is gone; False for a batch that no process locked."""
+        since = batch.details.get(LOCKED_AT)
+        if since is None:
+            return False
+        with self.connected("looking for the process of a batch") as connection:
+            moment = datetime.fromisoformat(since)
+            return is_released(connection, self.tenant.schema_in_database, batch.key, moment)
 
     @property
     def named(self) -> Sequence[str]:

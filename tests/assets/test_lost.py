@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import dagster as dg
@@ -15,11 +16,13 @@ from dagster._core.test_utils import create_run_for_test
 
 from canvas_sync_dagster.assets.lost import LOOKED_AFTER, batch_runs, begin_batch, fail_lost_runs
 from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG
-from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.batch_work import LOCKED_AT, Batches
 from canvas_sync_dagster.sync.batches import RunState
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.state import JobLog
 from tests.fix_canvas import Sessions
+from tests.machines import until
 
 STARTED = dg.DagsterRunStatus.STARTED
 TAGS = {TENANT_TAG: "canvas", BATCH_TAG: "one"}
@@ -86,7 +89,7 @@ def test_a_run_whose_process_is_gone_fails_with_its_journal(
     time.sleep(1.5)
     assert fail_lost_runs(instance, ours) == [run.run_id]
     assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
-    assert journal(session, run.run_id) == [("error", "its process is gone: no sign of life for 0:00:01")]
+    assert journal(session, run.run_id) == [("error", "its process is gone: no heartbeat for 0:00:01")]
     assert fail_lost_runs(instance, ours) == []
 
 
@@ -115,7 +118,45 @@ def test_a_batch_whose_command_died_does_not_keep_the_next_one_from_starting(
         )
         ((status, reason),) = connection.execute(query).fetchall()
     assert status == "failed"
-    assert "nobody worked on it" in reason
+    assert "no heartbeat for" in reason
+
+
+@contextmanager
+def holding(url: str, key: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Starts a process that holds the lock of a batch; yields it, and since when."""
+    script = (
+        "import sys, time\n"
+        "from canvas_sync_dagster.warehouse.process_lock import ProcessLock\n"
+        "lock = ProcessLock(sys.argv[1], 'canvas', sys.argv[2])\n"
+        "print(lock.hold().isoformat(), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, url, key], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def test_a_command_that_was_killed_is_seen_at_once_and_its_runs_end(
+    instance: dg.DagsterInstance, sessions: Sessions
+) -> None:
+    session = sessions(lost_after="1 hour")
+    ours = Batches(session.tenant, session.database_url, session.models)
+    run = started(instance)
+    with holding(session.database_url, "one") as (process, since):
+        (batch,) = filter(None, [ours.open("one", {"trigger": "command", LOCKED_AT: since})])
+        with session.transaction("writing the journal") as connection:
+            JobLog.start(connection, "canvas", "users_csv", {}, run.run_id)
+        assert not ours.has_lost_its_process(batch)
+        assert begin_batch(instance, ours, "two", {"trigger": "command"}) is None
+        process.kill()
+        process.wait()
+        until(lambda: ours.has_lost_its_process(batch), 5, "PostgreSQL keeps the lock of a dead process")
+    assert begin_batch(instance, ours, "two", {"trigger": "command"}) is not None
+    assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
+    assert journal(session, run.run_id) == [("error", "its process is gone")]
 
 
 def test_a_batch_between_its_root_run_and_its_term_runs_is_not_abandoned(

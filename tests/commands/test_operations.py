@@ -138,6 +138,42 @@ def test_ctrl_c_ends_the_whole_sync_and_leaves_nothing_open(home: Path, database
     assert rows(database_url, "select 1 from canvas.canvas_sync_job_logs where status = 'running'") == []
 
 
+def until_running(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "running" in line:
+            return
+    raise AssertionError("it ended before a report was running")
+
+
+def test_a_killed_sync_can_be_run_again_at_once_and_a_second_one_beside_it_is_refused(
+    home: Path, database_url: str
+) -> None:
+    # One place in the pool: a killed sync must not keep it.
+    (home / "dagster" / "dagster.yaml").write_text(INSTANCE + "concurrency: {pools: {default_limit: 1}}\n")
+    with SimulatedCanvas(compile_seconds=600).serve() as canvas:
+        variables = environment(home, canvas, database_url, CANVAS_SYNC_MODELS="terms,users")
+        with subprocess.Popen(
+            command("sync"), cwd=home, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            until_running(process)
+            refused = called(home, variables, "sync")
+            process.kill()
+        canvas.queue.compile_seconds = 0
+        again = called(home, variables, "sync")
+    assert refused.returncode == 1
+    (said,) = refused.stderr.strip().splitlines()
+    assert said == (
+        "error: a sync of canvas (default) is under way already, so this one was not started; "
+        "`canvas-sync status` shows it"
+    )
+    assert again.returncode == 0, again.stderr
+    assert "was started before and is taken up" in again.stdout
+    query = "select status, metadata->>'reason' from canvas.canvas_sync_sync_batches order by id"
+    assert rows(database_url, query) == [("failed", "its process is gone"), ("completed", "all done")]
+    assert rows(database_url, "select 1 from canvas.canvas_sync_job_logs where status = 'running'") == []
+
+
 def test_on_failure_is_called_once_for_a_run_of_the_command(
     home: Path, canvas: SimulatedCanvas, database_url: str
 ) -> None:

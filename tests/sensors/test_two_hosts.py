@@ -118,7 +118,7 @@ def test_a_run_killed_with_its_host_is_taken_up_by_another(deployment: Deploymen
     until(lambda: report.polls > polls, 120, "nobody takes up the report")
     report.faults.discard(STUCK)
     deployment.assert_over(("completed", "default", "launch"))
-    lost = "its process is gone: no sign of life for 0:00:12"
+    lost = "its process is gone: no heartbeat for 0:00:12"
     assert deployment.machine.query(ENDS, report.name)[:2] == [("error", lost), ("success", None)]
     asked = Counter((each.name, json.dumps(each.parameters)) for each in deployment.canvas.queue.reports.values())
     assert set(asked.values()) == {1}
