@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.sync.outcome import ModelOutcome
     from canvas_sync_dagster.sync.staleness import Staleness
 
+SKIPPED = "skipped"
+"""Metadata of the observation of a skipped model: the reason."""
 DESCRIPTIONS = {
     "header_contract": "The report's header has the columns that the model declares, each once, and no others.",
     "volume": "No sudden drop: of the rows that the table has, a complete source lists nearly all.",
@@ -38,13 +40,42 @@ def check_specs(tenant: str, model: Model) -> list[dg.AssetCheckSpec]:
 def check_results(
     tenant: str, each: ModelOutcome, wanted: Collection[dg.AssetCheckKey]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Tells what one load found out."""
-    key = asset_key(tenant, each.model.name)
-    for name, (passed, evidence) in _findings(each).items():
+    """Return what one load found out, a result for each check that is wanted."""
+    key, findings = asset_key(tenant, each.model.name), _findings(each)
+    for check in wanted:
+        if check.asset_key == key and check.name not in findings:
+            yield _not_evaluated(check, "the load had no header to compare")
+    for name, (passed, evidence) in findings.items():
         if dg.AssetCheckKey(key, name) in wanted:
             yield dg.AssetCheckResult(
                 asset_key=key, check_name=name, passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=evidence
             )
+
+
+def skipped_observation(tenant: str, model: str, partition: str | None, why: str) -> dg.AssetObservation:
+    """Return the event that shows in the UI, and to `canvas-sync sync`, that this Canvas cannot feed a model."""
+    return dg.AssetObservation(
+        asset_key(tenant, model), description=f"skipped: {why}", partition=partition, metadata={SKIPPED: why}
+    )
+
+
+def skipped_checks(
+    tenant: str, model: str, why: str, wanted: Collection[dg.AssetCheckKey]
+) -> Iterator[dg.AssetCheckResult]:
+    """Return a result for each check of a model that is skipped: Dagster logs a warning for a check without one."""
+    for check in wanted:
+        if check.asset_key == asset_key(tenant, model):
+            yield _not_evaluated(check, f"the model is skipped: {why}")
+
+
+def _not_evaluated(check: dg.AssetCheckKey, why: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=check.asset_key,
+        check_name=check.name,
+        passed=True,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"not evaluated: {why}",
+    )
 
 
 def staleness_check(tenant: str, each: Staleness) -> dg.AssetCheckEvaluation:

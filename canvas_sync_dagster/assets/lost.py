@@ -91,7 +91,11 @@ def _of_lost_processes(instance: dg.DagsterInstance, ours: Batches) -> Iterator[
 
 
 def _end(instance: dg.DagsterInstance, ours: Batches, run_id: str, why: str) -> None:
+    from canvas_sync_dagster.warehouse.state import CANCELLED  # noqa: PLC0415 (the definitions stay light)
+
     run = instance.get_run_by_id(run_id)
+    if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
+        why = CANCELLED
     if run is not None and not run.is_finished:
         instance.report_run_failed(run, f"Run {run_id}: {why}.")
         # The daemon frees the places of ended runs in pools, but only where one runs.
@@ -136,6 +140,8 @@ def _state(record: dg.RunRecord) -> RunState:
         return RunState.ACTIVE
     if run.status is dg.DagsterRunStatus.SUCCESS:
         return RunState.SUCCESS
+    if run.status is dg.DagsterRunStatus.CANCELED:
+        return RunState.CANCELLED
     awaited = run.tags.get(WILL_RETRY_TAG) == "true" and RETRY_TAG not in run.tags
     ended = datetime.fromtimestamp(record.end_time or 0, UTC)
     return RunState.ACTIVE if awaited and datetime.now(UTC) - ended < RETRIED_WITHIN else RunState.FAILURE

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import dagster as dg
 
 from canvas_sync_dagster.assets.batch import run_options
-from canvas_sync_dagster.assets.checks import check_results, check_specs
+from canvas_sync_dagster.assets.checks import check_results, check_specs, skipped_checks, skipped_observation
 from canvas_sync_dagster.assets.metadata import materialization
 from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model
@@ -67,7 +67,8 @@ def report_asset(
                 ahead = [*reports[place_in_op + 1 :], *following]
                 outcome = sync_report(session, part, names, scope, options, tell=context.log.info, following=ahead)
                 for name, why in outcome.skipped.items():
-                    context.log.warning(f"{tenant.slug}/{name} is skipped: {why}")
+                    context.log_event(skipped_observation(tenant.slug, name, scope or None, why))
+                    yield from skipped_checks(tenant.slug, name, why, context.selected_asset_check_keys)
                 for each in outcome.models:
                     yield materialization(tenant, outcome, each, options.batch_id)
                     yield from check_results(tenant.slug, each, context.selected_asset_check_keys)

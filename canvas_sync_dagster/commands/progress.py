@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -37,7 +37,10 @@ class Teller(Protocol):
         """Takes a line of the run: what Canvas is at, with its percentage."""
 
     def landed(self, model: str, term: str | None, told: Mapping[str, Any]) -> None: ...
-    def failed(self, title: str, message: str) -> None: ...
+    def skipped(self, reasons: Mapping[str, str]) -> None:
+        """Take model → why it is skipped, once per sync."""
+
+    def failed(self, title: str, models: Sequence[str], message: str) -> None: ...
 
 
 @contextmanager
@@ -79,8 +82,11 @@ class _Lines:
     def landed(self, model: str, term: str | None, told: Mapping[str, Any]) -> None:
         self._say("landed", model=model, term=term or "", **{name: told[name] for name in TOLD if name in told})
 
-    def failed(self, title: str, message: str) -> None:
-        self._say("failed", title=title, message=message)
+    def skipped(self, reasons: Mapping[str, str]) -> None:
+        self._say("skipped", models=dict(reasons) if self._as_json else _listed(reasons))
+
+    def failed(self, title: str, models: Sequence[str], message: str) -> None:
+        self._say("failed", title=title, models=list(models) if self._as_json else ",".join(models), message=message)
 
     def _say(self, event: str, **told: object) -> None:
         if self._as_json:
@@ -118,5 +124,18 @@ class _Bars:
             f"  {model}{of}: {told.get('rows_in_report', 0):,} rows, {changed:,} changed{older} ({why})"
         )
 
-    def failed(self, title: str, message: str) -> None:
-        self._bars.console.print(f"  {title}: {message}", style="red")
+    def skipped(self, reasons: Mapping[str, str]) -> None:
+        self._expected -= len(reasons)
+        self._bars.update(self._task, total=self._expected)
+        self._bars.console.print(f"  skipped: {_listed(reasons)}")
+
+    def failed(self, title: str, models: Sequence[str], message: str) -> None:
+        self._bars.console.print(f"  {title}: {', '.join(models)}: {message}", style="red")
+
+
+def _listed(reasons: Mapping[str, str]) -> str:
+    """Return each reason once, after the models that it applies to."""
+    models: dict[str, list[str]] = {}
+    for model, why in reasons.items():
+        models.setdefault(why, []).append(model)
+    return "; ".join(f"{', '.join(names)} ({why})" for why, names in models.items())

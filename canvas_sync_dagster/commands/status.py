@@ -203,6 +203,8 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
         )
         return
     screen.print(_table(told))
+    for line in _skipped(told["models"]):
+        screen.print(line, soft_wrap=True)
     for batch in told["under_way"]:
         screen.print(f"under way: {batch['key']}, since {_when(batch['started_at'])}")
     if (batch := told["batch"]) and batch["status"] != "processing":
@@ -248,23 +250,50 @@ def _table(told: dict[str, Any]) -> Table:
     table.add_column("next sync")
     table.add_column("look at")
     for model in told["models"]:
-        for at, scope in enumerate(model["scopes"]):
+        for at, scope in enumerate(_shown(model)):
             first = at == 0
             table.add_row(
                 model["model"] if first else "",
                 scope["term"],
                 f"{model['rows']:,}" if first else "",
-                _when(scope["as_of"]),
+                "" if _is_skipped(scope) and scope["as_of"] is None else _when(scope["as_of"]),
                 _last(scope["last"]),
-                _next(scope["next"]),
+                "" if _is_skipped(scope) else _next(scope["next"]),
                 ", ".join(_notes(model if first else {}, scope)),
             )
     return table
 
 
+def _shown(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the scopes to show of a model: one for all, if this Canvas cannot feed it."""
+    scopes: list[dict[str, Any]] = model["scopes"]
+    if scopes and all(_is_skipped(scope) and scope["as_of"] is None for scope in scopes):
+        return [{**scopes[0], "term": ""}]
+    return scopes
+
+
+def _skipped(models: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line for each model that was skipped, with the reason."""
+    reasons = {
+        model["model"]: scope["last"]["mode_reason"]
+        for model in models
+        for scope in model["scopes"]
+        if _is_skipped(scope)
+    }
+    return [f"skipped: {model}, because {why}" for model, why in reasons.items()]
+
+
+def _is_skipped(scope: dict[str, Any]) -> bool:
+    return bool(scope["last"] and scope["last"]["status"] == "skipped")
+
+
 def _last(last: dict[str, Any] | None) -> str:
     if last is None:
         return "none"
+    if last["status"] == "skipped":
+        return "skipped"
+    if last["status"] == "cancelled":
+        return f"{_when(last['at'])} cancelled"
     if last["status"] != "success":
         return f"{_when(last['at'])} {last['status']}{': ' + last['error'].splitlines()[0] if last['error'] else ''}"
     return f"{_when(last['at'])} {last['mode']}, {last['rows'] or 0:,} rows: {last['mode_reason']}"

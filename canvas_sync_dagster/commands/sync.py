@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import sys
 import uuid
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,14 @@ from canvas_sync_dagster.catalogue import with_carriers
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.commands.progress import Teller, teller
-from canvas_sync_dagster.errors import CanvasSyncError, SettingError, SyncUnderWayError
+from canvas_sync_dagster.commands.watch import Watch
+from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, SettingError, SyncUnderWayError
 from canvas_sync_dagster.sync.batch_work import LOCKED_AT
 from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.options import parse_legacy_support
+from canvas_sync_dagster.sync.session import connect_canvas
 from canvas_sync_dagster.tenants import TenantSettings, parse_updated_after
+from canvas_sync_dagster.warehouse.state import CANCELLED
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -87,8 +89,9 @@ def sync(
     _refuse_unknown(wanted or set(), location)
     scope = [name.strip() for name in term_scope.split(",") if name.strip()] if term_scope else None
     tenants = location.tenants(tenant)
-    failed = [] if tenant else [f"{each.slug}: {each.error}" for each in location.settings.broken]
-    alone = len(tenants) == 1 and not failed
+    errors: dict[str, CanvasSyncError] = {} if tenant else {each.slug: each.error for each in location.settings.broken}
+    failed: list[str] = []
+    alone = len(tenants) == 1 and not errors
     for each in tenants:
         try:
             failed += _Sync(location.whole(), _of_genre(each, genre), options, wanted, log_format).run(scope)
@@ -96,10 +99,22 @@ def sync(
             if alone:
                 raise
             # One tenant's trouble must not keep the others from their sync.
-            failed.append(f"{each.slug}: {error}")
+            errors[each.slug] = error
+    raise click.exceptions.Exit(_finish(errors, failed))
+
+
+def _finish(errors: Mapping[str, CanvasSyncError], failed: Sequence[str]) -> int:
+    """Print what failed, equal errors of several tenants once; return the exit code."""
+    screen = console(stderr=True)
+    for message in dict.fromkeys(map(str, errors.values())):
+        slugs = [slug for slug, error in errors.items() if str(error) == message]
+        screen.print(f"failed: {', '.join(slugs)}: {message}", style="red", soft_wrap=True)
     if failed:
-        console(stderr=True).print(f"failed: {', '.join(failed)}", style="red")
-        sys.exit(1)
+        screen.print(f"failed: {', '.join(failed)}", style="red", soft_wrap=True)
+        return 1
+    if not errors:
+        return 0
+    return 2 if all(isinstance(error, MisconfiguredError) for error in errors.values()) else 1
 
 
 def _of_genre(tenant: TenantSettings, genre: str | None) -> TenantSettings:
@@ -138,12 +153,17 @@ class _Sync:
         self._project, self._tenant, self._options = project, tenant, options
         self._models, self._format = models, log_format
         self._definitions = project.definitions()
+        self._skipped: set[str] = set()
+        self._blocked: list[str] = []
+        self._said: set[str] = set()
 
     def run(self, term_scope: list[str] | None) -> list[str]:
-        """Syncs, and returns what failed.
+        """Sync, and return what failed.
 
         Raises:
+            SettingError: A setting is wrong.
             SyncUnderWayError: Another sync of the tenant and genre is under way.
+            CanvasSyncError: Canvas does not accept the token, or the database is away.
         """
         # Only here, for Dagster takes over a second.
         from canvas_sync_dagster.assets.lost import begin_batch  # noqa: PLC0415
@@ -157,24 +177,37 @@ class _Sync:
         # Two that begin within one second must not take one batch for their own.
         key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}:{secrets.token_hex(2)}"
         own = self._project.extensions
-        batches = self._project.code_location().batches(slug, genre, term_scope)
+        batches = self._checked(lambda: self._project.code_location().batches(slug, genre, term_scope))
         with dagster_instance(self._project.settings.home) as instance, closing(batches.lock(key)) as lock:
             batch = begin_batch(instance, batches, key, {"trigger": "command", **_locked(lock)}, own.on_sync)
             if batch is None:
                 raise SyncUnderWayError(slug, genre)
             failed: list[str] = []
-            finished = False
+            status, reason = "failed", CANCELLED
             try:
                 with (
                     teller(self._format) as tell,
                     beating(lambda: batches.note(batch, _locked(lock)), self._tenant.lost_after),
                 ):
                     self._work(instance, batches, batch, tell, failed)
-                    finished = True
+                    status, reason = ("failed", f"{len(failed)} models failed") if failed else ("completed", "all done")
+            except CanvasSyncError as error:
+                reason = str(error)
+                raise
             finally:
-                reason = f"{len(failed)} models failed" if failed else "all done" if finished else "it was interrupted"
-                self._close(instance, batches, batch, "completed" if finished and not failed else "failed", reason)
+                self._close(instance, batches, batch, status, reason)
+        if self._blocked:
+            told = f"not started, because something before them failed: {', '.join(self._blocked)}"
+            console(stderr=True).print(told, soft_wrap=True)
         return failed
+
+    def _checked(self, connect: Callable[[], Batches]) -> Batches:
+        """Check settings, database and token before anything begins: otherwise each run would report the same fault."""
+        with connect_canvas(self._tenant, self._project.extensions) as canvas:
+            batches = connect()
+            with batches.connected("checking the database"):
+                canvas.get("/accounts/{account_id}")
+        return batches
 
     def _work(
         self, instance: dg.DagsterInstance, batches: Batches, batch: Batch, tell: Teller, failed: list[str]
@@ -227,9 +260,11 @@ class _Sync:
             return []
         title = f"{self._tenant.slug} {'term ' + term if term else 'root'}"
         tell.begin(title, len(keys))
-        run_id, watch = str(uuid.uuid4()), _Watch(title, term, tell)
+        job_def = self._definitions.resolve_job_def(job)
+        steps = {key: job_def.asset_layer.get_op_output_handle(key).node_handle.path[0] for key in keys}
+        run_id, watch = str(uuid.uuid4()), Watch(title, term, tell, steps, self._said)
         instance.add_event_listener(run_id, watch)
-        result = self._definitions.resolve_job_def(job).execute_in_process(
+        result = job_def.execute_in_process(
             instance=instance,
             run_config={**QUIET, "resources": {"sync_options": {"config": self._options}}},
             partition_key=term,
@@ -241,13 +276,24 @@ class _Sync:
         if watch.interrupted:
             # Dagster takes Ctrl-C within an op for the op's failure, and the next run would begin.
             raise KeyboardInterrupt
+        unfed = self._tell_of_skipped(watch, succeeded=result.success)
         if result.success:
-            return []
+            return unfed
         self._tell_of_failure(instance, run_id, watch)
-        lost = sorted(key.path[-1] for key in keys if key not in watch.landed)
-        return [f"{name}{f' of term {term}' if term else ''}" for name in lost or sorted(watch.broken)]
+        self._blocked += watch.blocked_models()
+        return watch.failed_models() + unfed
 
-    def _tell_of_failure(self, instance: dg.DagsterInstance, run_id: str, watch: _Watch) -> None:
+    def _tell_of_skipped(self, watch: Watch, *, succeeded: bool) -> list[str]:
+        """Name what was skipped once per sync; return those of them that the command names: they are failures."""
+        new = {
+            name: why for name, why in watch.skipped_models(succeeded=succeeded).items() if name not in self._skipped
+        }
+        self._skipped |= set(new)
+        if new:
+            watch.tell.skipped(new)
+        return sorted(set(new) & (self._models or set()))
+
+    def _tell_of_failure(self, instance: dg.DagsterInstance, run_id: str, watch: Watch) -> None:
         """Calls what on_failure asked for: the sensor hears only of runs that Dagster's daemon launched."""
         from canvas_sync_dagster.assets.callbacks import tell_of_failure  # noqa: PLC0415
         from canvas_sync_dagster.assets.run_errors import raised  # noqa: PLC0415
@@ -260,44 +306,3 @@ class _Sync:
         error = raised(watch.failures, "the run failed")
         slug = self._tenant.slug
         tell_of_failure(own.on_failure, error, tenant=slug, job_log=job_log, run=run, ours=batches)
-
-
-@dataclass
-class _Watch:
-    """Hears what a run tells Dagster, and passes it on as it happens.
-
-    Attributes:
-        title: Of the run.
-        term: Its term.
-        tell: Who wants to know.
-        landed: Assets that it materialized.
-        broken: Step → why it failed.
-        failures: Events of the failed steps.
-        interrupted: Whether a person ended it.
-    """
-
-    title: str
-    term: str | None
-    tell: Teller
-    landed: set[Any] = field(default_factory=set)
-    broken: dict[str, str] = field(default_factory=dict)
-    failures: list[dg.DagsterEvent] = field(default_factory=list)
-    interrupted: bool = False
-
-    def __call__(self, entry: dg.EventLogEntry) -> None:
-        """Takes one event of the run."""
-        event = entry.dagster_event
-        if event is None:
-            self.tell.said(entry.user_message)
-        elif event.is_step_materialization:
-            made = event.step_materialization_data.materialization
-            self.landed.add(made.asset_key)
-            told = {name: value.value for name, value in made.metadata.items()}
-            self.tell.landed(made.asset_key.path[-1], self.term, told)
-        elif event.is_step_failure:
-            error, source = event.step_failure_data.error, event.step_failure_data.error_source
-            self.interrupted = self.interrupted or (source is not None and source.name == "INTERRUPT")
-            said = ((error.cause or error).message if error else "").strip()
-            self.broken[str(event.step_key)] = said
-            self.failures.append(event)
-            self.tell.failed(self.title, said)

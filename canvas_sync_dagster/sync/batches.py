@@ -17,6 +17,11 @@ class RunState(Enum):
     ACTIVE = "active"
     SUCCESS = "success"
     FAILURE = "failure"
+    CANCELLED = "cancelled"
+
+
+FAILED = {RunState.FAILURE, RunState.CANCELLED}
+"""Ends after which a batch is not complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def next_step(
     if root is RunState.ACTIVE:
         return Step(reason="the root run is under way")
     planned = list(scope if terms is None else terms)
-    failed = root is RunState.FAILURE or RunState.FAILURE in runs.values()
+    failed = root in FAILED or not FAILED.isdisjoint(runs.values())
     active = sum(state is RunState.ACTIVE for state in runs.values())
     waiting = [term for term in planned if term not in runs]
     if waiting and (go_on or not failed):
@@ -74,16 +79,21 @@ def next_step(
         return Step(planned if terms is None else None, launch, reason=f"{len(waiting)} of {len(planned)} terms wait")
     if active:
         return Step(reason=f"{active} term runs are under way")
-    lost = [term for term in planned if runs.get(term) is RunState.FAILURE]
-    skipped = f"; {len(waiting)} were not begun" if waiting else ""
-    reason = (
-        f"terms {', '.join(lost)} failed{skipped}"
-        if lost
-        else "the root run failed"
-        if failed
-        else f"{len(planned)} terms done"
-    )
+    reason = _end(root, {term: runs[term] for term in planned if term in runs}, waiting)
     return Step(planned if terms is None else None, close="failed" if failed else "completed", reason=reason)
+
+
+def _end(root: RunState, runs: Mapping[str, RunState], waiting: Sequence[str]) -> str:
+    """Return in one sentence how a batch ended."""
+    parts = []
+    for state, verb in ((RunState.FAILURE, "failed"), (RunState.CANCELLED, "were cancelled")):
+        if terms := [term for term, each in runs.items() if each is state]:
+            parts.append(f"terms {', '.join(terms)} {verb}")
+    if not parts and root in FAILED:
+        parts.append("the root run failed" if root is RunState.FAILURE else "the root run was cancelled")
+    if parts and waiting:
+        parts.append(f"{len(waiting)} were not begun")
+    return "; ".join(parts) or f"{len(runs)} terms done"
 
 
 def leaving(previous: Sequence[str], scope: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -80,4 +80,5 @@ class SyncOutcome:
             "mode": self.decision.mode,
             "mode_reason": self.decision.reason,
             "models": {each.model.name: each.counts.as_dict() for each in self.models},
+            "skipped": dict(self.skipped),
         }

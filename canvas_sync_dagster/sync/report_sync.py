@@ -88,7 +88,7 @@ def sync_report(
     refuse_skipped(request, tenant.models, tenant=tenant.slug)
     request = request.without({name: f"{why}; see `canvas-sync doctor`" for name, why in found.without_key.items()})
     if not request.models:
-        return SyncOutcome.nothing(request.report, scope, session.canvas.now(), request.skipped)
+        return _skipped(session, request, scope, options)
     decision = _decide(session, tenant, request, scope, options)
     tell(f"{request.report}: {decision.mode}, because {decision.reason}")
     arguments = {"models": [model.name for model in request.models], "scope": scope, "mode": decision.mode}
@@ -124,6 +124,18 @@ def _one_report(group: ReportGroup, selected: Collection[str], tenant: TenantSet
     if len(reports) > 1:
         raise ValueError(f"{group.name} is {len(reports)} reports, because models have parameters of their own")
     return reports[0][0] if reports else group
+
+
+def _skipped(session: Session, request: Request, scope: str, options: SyncOptions) -> SyncOutcome:
+    """Write into the journal that this Canvas cannot feed any of the models, and return that."""
+    outcome = SyncOutcome.nothing(request.report, scope, session.canvas.now(), request.skipped)
+    arguments = {"models": [], "scope": scope}
+    with (
+        journaled(session, request.report, arguments, options.run_id) as job,
+        session.transaction("writing the journal") as connection,
+    ):
+        job.succeed(connection, outcome.summary())
+    return outcome
 
 
 def _order(driver: ReportDriver[Any], ahead: Request, scope: str, decision: Decision, tell: Tell) -> None:

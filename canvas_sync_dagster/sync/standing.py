@@ -18,7 +18,7 @@ from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.staleness import staleness_of
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.state import JOB_LOGS, model_marked
+from canvas_sync_dagster.warehouse.state import CANCELLED, JOB_LOGS, model_marked
 from canvas_sync_dagster.warehouse.state_rows import OUR_JOBS, as_json
 
 JUDGED_DAYS = 400
@@ -35,10 +35,10 @@ class Result:
 
     Attributes:
         source: Canvas's name of the report, or `rest:` and the model.
-        status: running, success or error.
+        status: running, success, error, skipped (this Canvas cannot feed the model) or cancelled.
         at: When it ended, or began.
         mode: Full or incremental; None if it came to nothing.
-        reason: Why it was so.
+        reason: Why it was so, or why it was skipped.
         rows: Of the report or list.
         superseded: Of them, those for which the table had newer content.
         error: What went wrong.
@@ -183,12 +183,15 @@ def _marks(connection: Connection, schema: str) -> dict[Place, Mark]:
 def _results(connection: Connection, schema: str) -> dict[Place, Result]:
     # The gem's own rows in the table are left out: their arguments may be anything.
     query = sql.SQL(
-        "select distinct on (fed.model, scope) fed.model, j.arguments->>'scope' as scope, j.job_class, j.status, j.at, "
-        "j.metadata->>'mode', j.metadata->>'mode_reason', "
+        "select distinct on (fed.model, scope) fed.model, j.arguments->>'scope' as scope, j.job_class, "
+        "case when skipped ? fed.model then 'skipped' when j.exception = %s then 'cancelled' else j.status end, j.at, "
+        "j.metadata->>'mode', coalesce(skipped->>fed.model, j.metadata->>'mode_reason'), "
         "(j.metadata->'models'->fed.model->>'rows_in_report')::bigint, "
         "(j.metadata->'models'->fed.model->>'superseded')::bigint, j.exception from (select id, job_class, status, "
         "exception, coalesce(completed_at, started_at)::timestamptz as at, {} as arguments, {} as metadata from {}) j "
+        "cross join lateral (select coalesce(j.metadata->'skipped', '{{}}')) as left_out(skipped) "
         "cross join lateral (select jsonb_array_elements_text(j.arguments->'models') "
+        "union all select jsonb_object_keys(skipped) "
         "union all select substr(j.job_class, 6) where j.job_class like 'rest:%%') as fed(model) "
         "where j.arguments->>'scope' is not null order by fed.model, scope, j.id desc"
     ).format(
@@ -196,4 +199,5 @@ def _results(connection: Connection, schema: str) -> dict[Place, Result]:
         sql.SQL(as_json("metadata", OUR_JOBS)),
         sql.Identifier(schema, JOB_LOGS),
     )
-    return {(str(model), str(scope)): Result(*rest) for model, scope, *rest in connection.execute(query, ()).fetchall()}
+    rows = connection.execute(query, (CANCELLED,)).fetchall()
+    return {(str(model), str(scope)): Result(*rest) for model, scope, *rest in rows}

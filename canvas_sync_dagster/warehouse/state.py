@@ -18,6 +18,10 @@ JOB_LOGS = "canvas_sync_job_logs"
 TEXT_LIMIT = 20_000
 """Characters of a message or backtrace that the journal keeps; enough for any stack, bounded for any accident."""
 
+CANCELLED = "cancelled before it was done"
+"""What the column `exception` of the journal holds for work that was ended by a person or a shutdown, and not by an error.
+Its status is `error`, because the gem's readers know no other word for work that is over and was not done."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
@@ -161,7 +165,11 @@ class JobLog:
         self._end(connection, "success", metadata=metadata)
 
     def fail(self, connection: Connection, error: BaseException) -> None:
-        """Writes how it failed; the caller commits."""
+        """Write how it failed, or that it was cancelled; the caller commits."""
+        if not isinstance(error, Exception):
+            # Ctrl-C, a shutdown, or Dagster's own interrupt: none is an error, and none has a message.
+            self._end(connection, "error", exception=CANCELLED)
+            return
         self._end(connection, "error", exception=summary(error)[:TEXT_LIMIT], backtrace=trace(error)[-TEXT_LIMIT:])
 
     def _end(self, connection: Connection, status: str, **values: object) -> None:

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.warehouse.state import CANCELLED
 
 INSTANCE = "telemetry: {enabled: false}\n"
 
@@ -133,9 +134,11 @@ def test_ctrl_c_ends_the_whole_sync_and_leaves_nothing_open(home: Path, database
             deadline.cancel()
     assert "begin" not in rest
     assert rows(database_url, "select status, metadata->>'reason' from canvas.canvas_sync_sync_batches") == [
-        ("failed", "it was interrupted")
+        ("failed", CANCELLED)
     ]
-    assert rows(database_url, "select 1 from canvas.canvas_sync_job_logs where status = 'running'") == []
+    query = "select status, exception, backtrace from canvas.canvas_sync_job_logs where status != 'success'"
+    assert set(rows(database_url, query)) == {("error", CANCELLED, None)}
+    assert "cancelled" in called(home, variables, "status").stdout
 
 
 def until_running(process: subprocess.Popen[str]) -> None:

@@ -1,0 +1,103 @@
+"""What `sync` prints and how it exits: each trouble once, what is skipped, what a person ended."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from canvas_sync_dagster.cli import main
+from canvas_sync_dagster.simulator import SimulatedCanvas
+
+STOCK = frozenset({"provisioning_csv"})
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("CANVAS_SYNC_", "DAGSTER_"))]:
+        monkeypatch.delenv(name)
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+
+
+def called(canvas: SimulatedCanvas, url: str, *arguments: str, **variables: str) -> Result:
+    given = {
+        "DAGSTER_HOME": str(Path.cwd()),
+        "CANVAS_SYNC_HOME": str(Path.cwd()),
+        "CANVAS_SYNC_BASE_URL": canvas.base_url,
+        "CANVAS_SYNC_TOKEN": canvas.token,
+        "CANVAS_SYNC_DATABASE_URL": url,
+        "CANVAS_SYNC_POLL_SECONDS": "0.02",
+        "CANVAS_SYNC_TERM_SCOPE": "116,118",
+    }
+    return CliRunner().invoke(main, arguments, env=given | variables)
+
+
+def rows(url: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_what_is_skipped_is_named_once_and_is_neither_failed_nor_ok(database_url: str) -> None:
+    (Path.cwd() / "own.py").write_text(
+        "from canvas_sync_dagster import CanvasSync\nfrom canvas_sync_dagster.settings import Settings\n"
+        "sync = CanvasSync(Settings.from_environment(), models=['terms', 'users', 'rubrics', 'courses', 'submissions'])\n"
+        "@sync.insert(after='courses')\ndef broken(context):\n    raise RuntimeError('no')\n"
+        "@sync.insert(after='broken')\ndef later(context):\n    pass\n"
+    )
+    with SimulatedCanvas(compile_seconds=0.01, reports=STOCK).serve() as canvas:
+        done = called(canvas, database_url, "sync", "-f", "own.py")
+        shown = called(canvas, database_url, "status", "-f", "own.py")
+    assert done.exit_code == 1
+    assert done.stderr.strip().splitlines() == [
+        "not started, because something before them failed: later of term 116, later of term 118",
+        "failed: broken of term 116, broken of term 118",
+    ]
+    assert [line for line in done.stdout.splitlines() if line.startswith(("skipped", "failed"))] == [
+        "skipped models=rubrics (this Canvas has no report rubrics_csv, or the token may not run it)",
+        "failed title=canvas term 116 models=broken message=RuntimeError: no",
+        "skipped models=submissions (this Canvas has no report proserv_student_submissions_csv, or the token may not run it)",
+    ]
+    assert "did not yield" not in done.stdout
+    query = "select job_class, status, metadata->'skipped' from canvas.canvas_sync_job_logs where metadata->'skipped' != '{}'"
+    assert {(name, status, *reasons) for name, status, reasons in rows(database_url, query)} == {
+        ("rubrics_csv", "success", "rubrics"),
+        ("proserv_student_submissions_csv", "success", "submissions"),
+    }
+    assert shown.exit_code == 0
+    (line,) = [line for line in shown.stdout.splitlines() if line.strip().startswith("submissions")]
+    assert line.split() == ["submissions", "0", "skipped"]
+    assert shown.stdout.count("proserv_student_submissions_csv") == 1
+
+
+def test_a_model_that_the_command_names_must_be_fed(database_url: str) -> None:
+    with SimulatedCanvas(compile_seconds=0.01, reports=STOCK).serve() as canvas:
+        done = called(canvas, database_url, "sync", "--models", "rubrics")
+    assert (done.exit_code, done.stderr.strip()) == (1, "failed: rubrics")
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "words"),
+    [
+        ({"CANVAS_SYNC_TOKEN": "revoked"}, 1, "answered 401"),
+        ({"CANVAS_SYNC_DATABASE_URL": "postgresql://u:hidden@127.0.0.1:9/x"}, 1, "cannot reach x at 127.0.0.1:9"),
+        ({"CANVAS_SYNC_BASE_URL": ""}, 2, "CANVAS_SYNC_BASE_URL"),
+        ({"CANVAS_SYNC_SCHEDULE": "daily"}, 2, "CANVAS_SYNC_SCHEDULE"),
+        ({"DAGSTER_HOME": "nowhere"}, 2, "DAGSTER_HOME"),
+    ],
+)
+def test_token_database_and_settings_are_checked_before_anything_begins(
+    canvas: SimulatedCanvas, migrated_url: str, variables: dict[str, str], code: int, words: str
+) -> None:
+    done = called(canvas, migrated_url, "sync", **variables)
+    assert done.exit_code == code, done.output
+    (said,) = done.stderr.strip().splitlines()
+    assert said.startswith("error: ")
+    assert words in said
+    assert "Error" not in said
+    assert done.stdout == ""
+    assert rows(migrated_url, "select 1 from canvas.canvas_sync_sync_batches") == []
+    assert [each.method for each in canvas.requests if each.method != "GET"] == []
