@@ -43,18 +43,26 @@ def limit_hit(url: str, error: psycopg.Error) -> str | None:
     if isinstance(error, pg.QueryCanceled) and "user request" in said:
         return "a cancel request of an administrator or a pooler"
     name = next((name for kind, name in LIMITS.items() if isinstance(error, kind)), None)
-    return _described(url, name) if name else None
+    return limit_of(url, name) or f"a {name}" if name else None
 
 
-def _described(url: str, name: str) -> str:
+def limit_of(url: str, name: str) -> str | None:
+    """Describe a limit as a new session has it: `the role's statement_timeout of 100 ms`.
+
+    Args:
+        url: Of the database.
+        name: Of the setting, such as `statement_timeout`.
+
+    Returns:
+        None if there is no limit, or the server does not answer.
+    """
+    query = "select setting, unit, source from pg_settings where name = %s and setting <> '0'"
     try:
         with psycopg.connect(url, connect_timeout=SECONDS, client_encoding=ENCODING) as connection:
-            row = connection.execute(
-                "select setting, unit, source from pg_settings where name = %s and setting <> '0'", (name,)
-            ).fetchone()
+            row = connection.execute(query, (name,)).fetchone()
     except psycopg.Error:
-        row = None
+        return None
     if row is None:
-        return f"a {name}"
+        return None
     value, unit, source = row
     return f"{OWNERS.get(str(source), SERVERS)} {name} of {value} {unit}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import DatabaseLimitError, MisconfiguredError
 from canvas_sync_dagster.warehouse.connection import (
@@ -116,6 +119,15 @@ def test_a_limit_that_ends_a_statement_is_named_with_its_value(limited: str) -> 
         own.execute("select 1")
         time.sleep(0.2)
         own.execute("select 1")
+
+
+def test_doctor_reports_limits_that_apply_to_the_storage_of_dagster(
+    limited: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANVAS_SYNC_DAGSTER_DATABASE_URL", limited)
+    settings = {"CANVAS_SYNC_DATABASE_URL": database_url, "CANVAS_SYNC_HOME": str(tmp_path)}
+    done = CliRunner().invoke(main, ["doctor"], env=settings)
+    assert "note  the role's statement_timeout of 100 ms applies to Dagster's storage" in done.output
 
 
 def test_a_cancelled_statement_is_no_server_that_is_away(database_url: str) -> None:

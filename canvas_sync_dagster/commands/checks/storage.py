@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from canvas_sync_dagster.commands.checks.finding import Checked, Finding, guarded, ok
-from canvas_sync_dagster.postgres_url import DAGSTER_DATABASE_URL, redacted
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, guarded, note, ok
+from canvas_sync_dagster.postgres_url import DAGSTER_DATABASE_URL, problem_of, redacted
 from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.warehouse.limits import limit_of
 
 
 def run(checked: Checked) -> Iterator[Finding]:
@@ -24,5 +25,15 @@ def reachable(checked: Checked) -> Iterator[Finding]:
         yield ok(f"Dagster's storage: {redacted(url)}")
 
 
-CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (reachable,)
+def limits(checked: Checked) -> Iterator[Finding]:
+    """Dagster sets no limits of its own outside its webserver, so those of the role end its queries."""
+    url = os.environ.get(DAGSTER_DATABASE_URL)
+    if url and problem_of(url) is None and (limit := limit_of(url, "statement_timeout")):
+        yield note(
+            f"{limit} applies to Dagster's storage, whose slowest queries take seconds",
+            "Run `alter role … set statement_timeout = 0` for the role of Dagster's storage",
+        )
+
+
+CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (reachable, limits)
 """Each is given the tenant; add yours here."""
