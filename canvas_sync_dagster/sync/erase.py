@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -27,6 +30,8 @@ SHORTEST_NAME = 4
 """Characters of a name or login that texts are searched for; a shorter one stands in too many other words."""
 INBOX, REJECTS = "canvas_sync_live_events", "canvas_sync_rejected_rows"
 JOURNALS = ("canvas_sync_job_logs", "canvas_sync_sync_batches", "canvas_sync_reports", "canvas_sync_audits")
+FREE_TEXT = frozenset(("exception", "backtrace", "metadata", "job_arguments", "failure", "error"))
+"""Columns of the journal that hold what functions of users raise and return."""
 USER_KEY = r'"[a-z_]*(?:user|student|observer|assessor|actor|member)[a-z_]*"\s*:\s*'
 """Keys of events whose value is the id of a user."""
 ACTOR = ("user_id", "user_login", "user_sis_id", "user_account_id", "real_user_id", "client_ip", "user_agent", "session_id",
@@ -69,7 +74,7 @@ def erase_user(url: str, schema: str, models: Sequence[Model], user: int) -> Era
         _from_inbox(connection, schema, user, names, done)
         for table in JOURNALS:
             if table in there:
-                done.blanked[table] += _from_journal(connection, schema, table, names)
+                done.blanked[table] += _from_journal(connection, schema, table, names, there[table])
     return done
 
 
@@ -249,16 +254,52 @@ def _from_inbox(
         done.removed[INBOX] += connection.execute(settled, given).rowcount
 
 
-def _from_journal(connection: Connection, schema: str, table: str, names: Sequence[str]) -> int:
+def _from_journal(
+    connection: Connection, schema: str, table: str, names: Sequence[str], there: Mapping[str, str]
+) -> int:
     """Replace the person's names and logins in the texts of a state table, which user functions may have written."""
-    changed = 0
-    for column, kind in _columns(connection, schema)[table].items():
-        if kind not in {"text", "json", "jsonb", "character varying"}:
-            continue
-        for name in names:
-            value = sql.SQL("replace({}::text, %(name)s, %(erased)s)::{}").format(sql.Identifier(column), sql.SQL(kind))
-            statement = sql.SQL("update {} set {} = {} where position(%(name)s in {}::text) > 0").format(
-                sql.Identifier(schema, table), sql.Identifier(column), value, sql.Identifier(column)
-            )
-            changed += connection.execute(statement, {"name": name, "erased": ERASED}).rowcount
-    return changed
+    changed: set[int] = set()
+    for column in FREE_TEXT & set(there) if names and "id" in there else ():
+        # Escaped as well: a column of type json holds the text that was written.
+        searched = [*names, *(json.dumps(name)[1:-1] for name in names)]
+        query = sql.SQL(
+            "select id, {c}::text from {} where exists (select from unnest(%s::text[]) n where position(n in {c}::text) > 0)"
+        )
+        found = query.format(sql.Identifier(schema, table), c=sql.Identifier(column))
+        update = sql.SQL("update {} set {} = %s where id = %s").format(
+            sql.Identifier(schema, table), sql.Identifier(column)
+        )
+        for number, text in connection.execute(found, (searched,)).fetchall():
+            clean = without_names(text, names)
+            if clean != text:
+                connection.execute(update, (clean, number))
+                changed.add(int(number))
+    return len(changed)
+
+
+def without_names(text: str, names: Sequence[str]) -> str:
+    """Replace names where they are whole words; of a JSON document in its strings only, so that it stays one.
+
+    >>> without_names("no room for anna, annabel", ["anna"]), without_names('{"1234": 1234, "who": "1234"}', ["1234"])
+    ('no room for [erased], annabel', '{"1234": 1234, "who": "[erased]"}')
+    """
+    words = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names))
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return words.sub(ERASED, text)
+    if not isinstance(document, (dict, list)):
+        return words.sub(ERASED, text)
+    return json.dumps(_within(document, words))
+
+
+def _within(value: Any, words: re.Pattern[str]) -> Any:
+    match value:
+        case str():
+            return words.sub(ERASED, value)
+        case list():
+            return [_within(each, words) for each in value]
+        case dict():
+            return {key: _within(each, words) for key, each in value.items()}
+        case _:
+            return value

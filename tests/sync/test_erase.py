@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.live_events.inbox import TABLE as INBOX
-from canvas_sync_dagster.live_events.inbox import ensure_partitions
+from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.event_bodies import global_id
 from canvas_sync_dagster.simulator.events import event
@@ -23,6 +23,7 @@ from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.erasure import mentions, owners
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
+from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
 from canvas_sync_dagster.warehouse.loading.rows import load_rows
 from tests.live_events.test_drain import put_and_drain
 from tests.truth import sync_structure
@@ -45,7 +46,7 @@ insert into canvas.canvas_sync_rejected_rows (model, reason, raw, header) values
   ('users', 'wrong', '7,Zoë', 'canvas_user_id,full_name'), ('users', 'wrong', '17,Ann', 'canvas_user_id,full_name'),
   ('users', 'wrong', 'x,planted@x.test', null);
 insert into canvas.canvas_sync_job_logs (job_class, status, exception, backtrace, metadata) values
-  ('mine', 'error', 'no room for Zoë Plantedsson (zplanted)', 'planted@x.test', '{"who": "zplanted", "rows": 7}');
+  ('mine', 'error', 'no room for Zoë Plantedsson (zplanted)', 'planted@x.test', '{"who": ["zplanted"], "rows": 7}');
 """
 EVENTS = {
     ("applied", '{"metadata": {"user_id": "10000000000007"}, "body": {"course_id": "5"}}'): False,
@@ -106,7 +107,7 @@ def test_every_row_about_a_person_goes_and_other_rows_lose_the_mention(
     assert rows(connection, "select canvas_assessor_id from canvas.rubric_assessments") == [(None,)]
     assert rows(connection, "select raw from canvas.canvas_sync_rejected_rows") == [("17,Ann",)]
     assert rows(connection, "select exception, backtrace, metadata from canvas.canvas_sync_job_logs") == [
-        ("no room for [erased] ([erased])", "[erased]", {"who": "[erased]", "rows": 7})
+        ("no room for [erased] ([erased])", "[erased]", {"who": ["[erased]"], "rows": 7})
     ]
     assert len(rows(connection, f"select from canvas.{INBOX}")) == sum(EVENTS.values())
     assert rows(connection, f"select payload->'metadata' from canvas.{INBOX} where payload->'metadata' ? 'k'") == [
@@ -149,6 +150,11 @@ def test_reports_and_reads_leave_an_erased_person_out(connection: psycopg.Connec
         load_rows(opened, "canvas", MODELS["submissions"], [{"canvas_id": 71, "score": 9}], source)
         bad = [{"canvas_id": "no", "canvas_user_id": 7}]
         load_rows(opened, "canvas", MODELS["submissions"], bad, source, keep_rejects=True)
+        seen: list[str] = []
+        function = lambda row: seen.append(row["full_name"])  # noqa: E731
+        opener = lambda: io.BytesIO(reports["users"].encode())  # noqa: E731
+        assert load_row_by_row(opened, "canvas", MODELS["users"], opener, source, function).skipped == 1
+        assert seen == ["Ann Other"]
     assert "planted" not in everything(connection).lower()
     assert rows(connection, "select canvas_id from canvas.scores") == [(8000,)]
     assert rows(connection, "select canvas_id from canvas.submissions") == [(81,)]

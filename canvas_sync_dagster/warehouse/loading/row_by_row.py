@@ -11,6 +11,7 @@ from typing import Any
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.erasure import owners, read_erased
 from canvas_sync_dagster.warehouse.reading.frames import Reject, fields
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener, ReportCsv
 from canvas_sync_dagster.warehouse.reading.source import REJECT_LIMITS, LoadCounts, Source, described
@@ -37,12 +38,17 @@ def load_row_by_row(
     process = _within(function, connection)
     file = ReportCsv.open(open_file, model, source)
     counts = LoadCounts(header=file.match)
+    erased = _erased_values(connection, schema, model, file)
     for block in file.blocks():
         rejects: list[tuple[Reject, int, bytes]] = []
         done = skipped = 0
         for number, (line, record) in enumerate(zip(block.lines, block.records, strict=True)):
             try:
-                row = dict(zip(file.match.header, fields(record, file.layout.separator), strict=True))
+                values = fields(record, file.layout.separator)
+                row = dict(zip(file.match.header, values, strict=True))
+                if any(values[at] in ids for at, ids in erased.items()):
+                    done, skipped = done + 1, skipped + 1
+                    continue
                 skipped += process(row) is False
                 done += 1
             except Exception as error:
@@ -90,3 +96,13 @@ def _within(function: Callable[..., object], connection: Connection) -> Callable
             return function(row, connection)
 
     return within
+
+
+def _erased_values(connection: Connection, schema: str, model: Model, file: ReportCsv) -> dict[int, set[str]]:
+    """Return the places in a record that say whose it is, each with the ids of what was erased."""
+    erased, positions = read_erased(connection, schema), file.match.positions
+    return {
+        positions[name]: set(map(str, erased[parent]))
+        for name, parent in owners(model).items()
+        if parent in erased and name in positions
+    }
