@@ -20,15 +20,18 @@ from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
-from canvas_sync_dagster.live_events.inbox import ensure_partitions, store
+from canvas_sync_dagster.live_events.inbox import store
+from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.available import REPORTS
 from canvas_sync_dagster.simulator.derived import group_membership_with_ids
 from canvas_sync_dagster.simulator.tables import Question
 from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.plan import report_groups
 from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.rejects import replay_rejects
+from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session, open_session
 from canvas_sync_dagster.warehouse.batches import latest_batches
 from canvas_sync_dagster.warehouse.housekeeping import drop_old_rows
@@ -36,8 +39,9 @@ from canvas_sync_dagster.warehouse.loading.known_rows import REASON
 from canvas_sync_dagster.warehouse.migrate import migrate, plan
 from canvas_sync_dagster.warehouse.state import JobLog, close_lost_jobs, journal_silences
 from tests import rails
+from tests.fix_canvas import session_of
 from tests.fix_postgres import fresh
-from tests.truth import actual, expected, sync_everything
+from tests.truth import FULL, actual, expected, sync_everything
 
 STOCK_ONLY = frozenset(REPORTS) - {"proservices_provisioning_csv"}
 MAPPING = """
@@ -257,3 +261,34 @@ def test_state_tables_that_cannot_be_written_are_named(database_url: str, change
         connection.execute(sql.SQL("alter table public.canvas_sync_job_logs {}").format(sql.SQL(change)))  # type: ignore[arg-type]
     with pytest.raises(SchemaError, match=problem):
         plan(database_url, "public", [])
+
+
+def test_a_key_that_occurs_twice_skips_its_model_and_holds_up_no_other(
+    migrated_url: str, canvas: SimulatedCanvas, tmp_path: Path
+) -> None:
+    with psycopg.connect(migrated_url, autocommit=True) as connection:
+        connection.execute("alter table canvas.group_memberships drop constraint group_memberships_pkey")
+        connection.execute(
+            "insert into canvas.group_memberships (canvas_group_id, canvas_user_id) values (1, 2), (1, 2)"
+        )
+    with session_of(canvas, migrated_url, tmp_path) as session:
+        (group,) = (each for each in report_groups(session.models) if each.name == "provisioning")
+        names = {"users", "groups", "group_memberships"}
+        done = sync_report(session, group, names, "", FULL, tell=lambda _: None)
+        assert {each.model.name for each in done.models} == {"users", "groups"}
+        assert (
+            "no unique index on canvas_group_id, canvas_user_id; see `canvas-sync doctor`"
+            in (done.skipped["group_memberships"])
+        )
+        memberships = [
+            each for each in canvas.take_events(everything=True) if "membership" in each["metadata"]["event_name"]
+        ]
+        users = canvas.save_again("users", 1)
+        with session.transaction("storing live events") as connection:
+            ensure_partitions(connection, session.schema)
+            store(
+                connection, session.schema, [read_event(each, datetime.now(UTC)) for each in (*memberships[:1], *users)]
+            )
+        assert drain(session).events == {"applied": len(users)} | ({"failed": 1} if memberships else {})
+        with pytest.raises(SchemaError, match="no unique index"):
+            sync_report(session, group, {"group_memberships"}, "", FULL, tell=lambda _: None)
