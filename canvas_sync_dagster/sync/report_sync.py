@@ -193,7 +193,7 @@ class _Loaded:
     model: Model
     counts: LoadCounts
     enriched: Mapping[str, int]
-    listed: Sequence[pl.DataFrame] | None
+    listed: pl.DataFrame | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,6 @@ class _Publication:
         feed, schema = model.feed, self.session.schema
         table = feed.table if isinstance(feed, ProvisioningFeed) else self.request.report
         prefer = feed.prefer if isinstance(feed, (ProvisioningFeed, ReportFeed)) else None
-        listed: list[pl.DataFrame] = []
         function = self.session.extensions.row_functions(self.options.legacy_support).get(model.name)
         if function is not None:
             counts = load_row_by_row(connection, schema, model, tables[table], source, function)
@@ -260,13 +259,14 @@ class _Publication:
                 source,
                 prefer=prefer,
                 batch_rows=self.session.batch_rows,
-                listed=listed,
+                lists=True,
+                scratch=self.file.path.parent,
             )
         counts = replace(counts, rows_in_report=counts.rows_in_report + unfit, rejected=counts.rejected + unfit)
         extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
         enriched = {extra.table: self._enrich(connection, model, extra, tables, source) for extra in extras}
         self._advance(connection, model, source)
-        return _Loaded(model, counts, enriched, listed)
+        return _Loaded(model, counts, enriched, no_keys(model) if counts.listed is None else counts.listed)
 
     def _advance(self, connection: Connection, model: Model, source: Source) -> None:
         advance_watermark(
@@ -284,8 +284,9 @@ class _Publication:
     def _enrich(
         self, connection: Connection, model: Model, extra: Enrichment, tables: Mapping[str, Opener], source: Source
     ) -> int:
-        schema, listed = self.session.schema, [no_keys(model)]
-        counts = enrich_csv(connection, schema, model, extra, tables[extra.table], source, listed=listed)
+        schema = self.session.schema
+        scratch = self.file.path.parent
+        counts = enrich_csv(connection, schema, model, extra, tables[extra.table], source, lists=True, scratch=scratch)
         if not source.complete or source.is_outdated or not self.request.lists_all:
             return counts.updated
         return counts.updated + clear_unlisted(
@@ -295,7 +296,7 @@ class _Publication:
             self.session.by_name,
             source,
             columns=list(extra.columns),
-            listed=pl.concat(listed),
+            listed=no_keys(model) if counts.listed is None else counts.listed,
         )
 
     def _told(self, connection: Connection, source: Source, loaded: _Loaded) -> ModelOutcome:
@@ -303,10 +304,9 @@ class _Publication:
         schema, model = self.session.schema, loaded.model
         absence = Absence()
         if source.complete and loaded.listed is not None and self.request.lists_all:
-            listed = pl.concat([no_keys(model), *loaded.listed])
             deleted = is_deleted(connection, schema, self.session.by_name, source.scope)
             gate = None if self.options.accept_shrinkage or deleted else GATE
-            absence = mark_missing(connection, schema, model, self.session.by_name, source, listed, gate=gate)
+            absence = mark_missing(connection, schema, model, self.session.by_name, source, loaded.listed, gate=gate)
         counted = count_rows(connection, schema, model, self.session.by_name)
         header = loaded.counts.header
         return ModelOutcome(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
@@ -264,7 +264,8 @@ def transaction(url: str, doing: str) -> Iterator[Connection]:
     Raises:
         CanvasSyncError: The database is away, or does not take what is done.
     """
-    with explained(url, doing), connect(url) as connection:
+    # psycopg leaves a connection open whose commit fails, as deferred constraints make it.
+    with explained(url, doing), closing(connect(url)) as connection, connection:
         yield connection
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -17,6 +17,26 @@ from canvas_sync_dagster.warehouse.reading.source import Source
 
 OBJECT = "{}"
 """Header of a reject whose raw text is a JSON object of column → value, as a REST list gave it."""
+TABLE = "canvas_sync_rejected_rows"
+COLUMNS = "model, scope, report, report_id, line, column_name, reason, raw, source_observed_at, header"
+TEMPORARY = sql.SQL("pg_temp.canvas_sync_rejects")
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that could not be loaded.
+
+    Attributes:
+        line: Physical line in Canvas's file.
+        column: Column that it fails for; empty for the record as a whole.
+        reason: For people.
+        raw: The bytes of the record.
+    """
+
+    line: int
+    column: str
+    reason: str
+    raw: bytes
 
 
 def write_object_rejects(
@@ -30,7 +50,7 @@ def write_object_rejects(
     statement = sql.SQL(
         "insert into {} (model, scope, report, column_name, reason, raw, source_observed_at, header) "
         "values (%s, %s, %s, %s, %s, %s, %s, %s)"
-    ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
+    ).format(sql.Identifier(schema, TABLE))
     erased = read_erased(connection, schema)
     for reject, row in rejects:
         if names_erased(json.dumps(row, default=str), erased):
@@ -45,33 +65,68 @@ def write_rejects(
     schema: str,
     *,
     model: str,
-    scope: str,
-    report: str,
-    report_id: int | None,
-    observed_at: datetime,
+    source: Source,
     header: Sequence[str],
     separator: str,
-    rejects: Iterable[tuple[Reject, int, bytes]],
+    rejects: Iterable[Rejected],
 ) -> None:
-    """Writes rejects, each with its line and raw record, in the load's transaction.
+    """Write rejects in the load's transaction.
 
     A record that text cannot hold as it is (a NUL byte, or no UTF-8) is kept in an escaped spelling and without its
     header: what was not in the file must never be loaded by a replay.
+
+    Args:
+        connection: Of the load.
+        schema: The tenant's.
+        model: Name of the table of the report.
+        source: Where the records come from.
+        header: Names of their values.
+        separator: Between their values.
+        rejects: At least one.
     """
-    statement = sql.SQL(
-        "copy {} (model, scope, report, report_id, line, column_name, reason, raw, source_observed_at, header) from stdin"
-    ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
-    line_of_names = io.StringIO()
-    csv.writer(line_of_names, delimiter=separator, lineterminator="").writerow(header)
-    head = line_of_names.getvalue().replace("\0", "")
-    erased = read_erased(connection, schema)
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for reject, line, raw in rejects:
-            text = raw.decode("utf-8", errors="backslashreplace").replace("\0", "\\x00")
-            if names_erased(text, erased):
-                continue
-            reason = reject.reason.replace("\0", "\\x00")
-            known = head if text.encode() == raw else None
-            copy.write_row(
-                (model, scope, report, report_id, line, reject.column or None, reason, text, observed_at, known)
+    table = sql.Identifier(schema, TABLE)
+    columns, erased = sql.SQL(COLUMNS), read_erased(connection, schema)
+    rejects = (each for each in rejects if not names_erased(each.raw.decode(errors="backslashreplace"), erased))
+    if _has_row_security(connection, schema):
+        # COPY does not go into a table with row-level security, INSERT does.
+        connection.execute(sql.SQL("drop table if exists {}").format(TEMPORARY))
+        connection.execute(
+            sql.SQL("create temporary table canvas_sync_rejects on commit drop as select {} from {} limit 0").format(
+                columns, table
             )
+        )
+        _copy(connection, TEMPORARY, model, source, _head(header, separator), rejects)
+        connection.execute(sql.SQL("insert into {} ({}) select {} from {}").format(table, columns, columns, TEMPORARY))
+    else:
+        _copy(connection, table, model, source, _head(header, separator), rejects)
+
+
+def _copy(
+    connection: Connection,
+    table: sql.Composable,
+    model: str,
+    source: Source,
+    head: str,
+    rejects: Iterable[Rejected],
+) -> None:
+    statement = sql.SQL("copy {} ({}) from stdin").format(table, sql.SQL(COLUMNS))
+    whence = (model, source.scope, source.report, source.report_id)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for each in rejects:
+            text = each.raw.decode("utf-8", errors="backslashreplace").replace("\0", "\\x00")
+            reason = each.reason.replace("\0", "\\x00")
+            known = head if text.encode() == each.raw else None
+            row = (*whence, each.line, each.column or None, reason, text, source.observed_at, known)
+            copy.write_row(row)
+
+
+def _head(header: Sequence[str], separator: str) -> str:
+    """Return the header as a line of CSV."""
+    text = io.StringIO()
+    csv.writer(text, delimiter=separator, lineterminator="").writerow(header)
+    return text.getvalue().replace("\0", "")
+
+
+def _has_row_security(connection: Connection, schema: str) -> bool:
+    name = sql.Identifier(schema, TABLE).as_string(connection)
+    return connection.execute("select row_security_active(%s::regclass)", (name,)).fetchone() == (True,)

@@ -20,7 +20,7 @@ from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse import absence
-from canvas_sync_dagster.warehouse.loading.digest_lookup import KEYS_AT_ONCE
+from canvas_sync_dagster.warehouse.absence import KEYS_AT_ONCE
 from canvas_sync_dagster.warehouse.loading.row_statements import read_suspects
 from tests.truth import FULL
 

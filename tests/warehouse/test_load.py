@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
 
-import polars as pl
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -149,10 +148,9 @@ def test_what_comes_behind_blocks_that_are_known_may_speak_of_their_keys_again(
 ) -> None:
     rows = [[str(key), f"row {key}", "", "", ""] for key in range(1, 9)]
     load(connection, written(rows))
-    keys: list[pl.DataFrame] | None = [] if listing else None
     more = [["9", "new", "", "", ""], ["2", "once more", "", "", ""], ["2", "in the end", "", "", ""]]
     day = T0 + timedelta(days=1)
-    counts = load(connection, written(rows + more), at=day, batch_rows=2, listed=keys)
+    counts = load(connection, written(rows + more), at=day, batch_rows=2, lists=listing)
     assert (counts.rows_in_report, counts.inserted, counts.updated, counts.unchanged, counts.duplicates) == (
         11,
         1,
@@ -165,7 +163,8 @@ def test_what_comes_behind_blocks_that_are_known_may_speak_of_their_keys_again(
         2: "in the end",
         9: "new",
     }
-    assert keys is None or sorted(pl.concat(keys).get_column("canvas_id").unique()) == list(range(1, 10))
+    assert (counts.listed is None) == (not listing)
+    assert counts.listed is None or sorted(counts.listed.get_column("canvas_id").unique()) == list(range(1, 10))
 
 
 def test_blocks_that_are_known_list_their_keys(connection: Connection) -> None:
@@ -174,10 +173,10 @@ def test_blocks_that_are_known_list_their_keys(connection: Connection) -> None:
     connection.execute("update canvas.things set missing_since = now() where canvas_id = 3")
     connection.execute("delete from canvas.things where canvas_id = 6")
     connection.commit()
-    keys: list[pl.DataFrame] = []
-    counts = load(connection, written(rows), at=T0 + timedelta(days=1), batch_rows=2, listed=keys)
+    counts = load(connection, written(rows), at=T0 + timedelta(days=1), batch_rows=2, lists=True)
     assert (counts.inserted, counts.updated, counts.unchanged) == (1, 0, 7)
-    assert sorted(pl.concat(keys).get_column("canvas_id")) == list(range(1, 9))
+    assert counts.listed is not None
+    assert sorted(counts.listed.get_column("canvas_id")) == list(range(1, 9))
     assert table(connection, "count(*) filter (where missing_since is null)") == [(8,)]
 
 

@@ -1,4 +1,4 @@
-"""Reads the digests that a table knows, so that they can be compared with those of a report."""
+"""Looks up the digests of a table, to compare them with those of a report. Nothing is written."""
 
 from __future__ import annotations
 
@@ -15,99 +15,114 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.target import Target
 from canvas_sync_dagster.warehouse.reading.keyed_blocks import DIGEST
 
-KEYS_AT_ONCE = 500_000
-"""Keys that are compared with the table in one piece: 4 MB per column and copy, however many there are. Looking for what
-is missing among 10 million takes 334 MB at its peak, all at once 1.5 GB."""
 MARK = "_mark"
 """Column that says of a row that was read whether a condition holds for it."""
 SPARSE = 4
-"""A report that tells fewer than one in so many of the rows between its first key and its last is looked up key by key.
+"""A report that lists fewer than one in so many of the rows between its first key and its last is looked up key by key.
 Reading a row in passing takes 0.2 µs, finding one by its key 2 µs, so it pays from ten on; PostgreSQL's estimate may err."""
 
 
-def is_known(connection: Connection, target: Target, key: Sequence[Column], keys: pl.DataFrame) -> bool:
-    """Says whether the table holds just these keys with just these digests, between the first key and the last.
-
-    Their number and one xor of the digests stand for all, which takes two thirds of the time of reading them. A digest
-    covers the key, too, so that equal sums of other rows are as unlikely as two equal digests: one in 2^64.
+class DigestLookup:
+    """Compares keys and digests of a report with those of a table that has digests.
 
     Args:
         connection: Within the load's transaction.
-        target: The table; it has digests.
+        target: The table.
         key: Columns of the key.
-        keys: What the report tells, one row per key, with the digests.
     """
-    if len(key) > 1 or key[0].type is not ColumnType.BIGINT:
-        return False
-    told = keys.get_column(key[0].name)
-    query = sql.SQL("select count(*), bit_xor(row_hash) from {} {}").format(
-        target.name, _where([*_comparable(target, key), _between(key[0], told.min(), told.max())])
-    )
-    row = connection.execute(query).fetchone()
-    return row is not None and tuple(row) == (keys.height, keys.get_column(DIGEST).bitwise_xor())
 
+    def __init__(self, connection: Connection, target: Target, key: Sequence[Column]) -> None:
+        self._connection, self._target, self._key = connection, target, key
+        self._expects_equal = True
+        """Changes come in clusters: where the last piece had none, one sum is likely to settle the next piece, too."""
 
-def known_keys(
-    connection: Connection, target: Target, key: Column, edges: tuple[int, int], digests: pl.Series, *, wanted: bool
-) -> pl.DataFrame | None:
-    """Returns the keys of a block if the table holds just its records between two keys, in whatever order; else None.
+    def changed(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """Return the keys whose digest the table does not have.
 
-    No key of the block but the two is read for it: a digest covers its record's key, too. It takes the server 0.14 s per
-    million rows, where reading the digests takes 0.21.
+        Args:
+            keys: One row per key, with its digest.
+        """
+        if keys.is_empty() or (self._expects_equal and self._is_equal(keys)):
+            return keys.clear()
+        found = keys.filter(~pl.col(DIGEST).is_in(self._digests(keys).implode()))
+        self._expects_equal = found.is_empty()
+        return found
 
-    Args:
-        connection: Within the load's transaction.
-        target: The table; it has digests.
-        key: The only column of the key, a bigint.
-        edges: The keys of the first record and of the last.
-        digests: One per record.
-        wanted: Whether the keys are wanted; else none are returned.
-    """
-    keys = sql.SQL("string_agg(int8send({}), '')").format(sql.Identifier(key.name)) if wanted else sql.SQL("''::bytea")
-    query = sql.SQL("select count(*), bit_xor(row_hash), {} from {} {}").format(
-        keys, target.name, _where([*_comparable(target, [key]), _between(key, *edges)])
-    )
-    with connection.cursor(binary=True) as cursor:
-        number, sum_of_digests, text = cursor.execute(query).fetchone() or (0, None, None)
-    if (number, sum_of_digests) != (len(digests), digests.bitwise_xor()):
-        return None
-    return pl.DataFrame([_bigints(key.name, text)])
+    def keys_if_equal(self, edges: tuple[int, int], digests: pl.Series, *, wanted: bool) -> pl.DataFrame | None:
+        """Return the keys of a block if the table has just its records between two keys, in whatever order; else None.
 
+        Apart from the two, no key of the block is read: a digest covers its record's key. It takes the server 0.14 s per
+        million rows, where reading the digests takes 0.21 s.
 
-def known_digests(connection: Connection, target: Target, key: Sequence[Column], keys: pl.DataFrame) -> pl.Series:
-    """Returns the digests that the table has for keys; there may be those of more keys than asked for.
+        Args:
+            edges: Keys of the first record and the last.
+            digests: One per record.
+            wanted: Whether the caller needs the keys; else the frame has no rows.
+        """
+        key = self._key[0]
+        named = (
+            sql.SQL("string_agg(int8send({}), '')").format(sql.Identifier(key.name)) if wanted else sql.SQL("''::bytea")
+        )
+        query = sql.SQL("select count(*), bit_xor(row_hash), {} from {} {}").format(
+            named, self._target.name, _where([*self._comparable(), _between(key, *edges)])
+        )
+        with self._connection.cursor(binary=True) as cursor:
+            number, combined, text = cursor.execute(query).fetchone() or (0, None, None)
+        if (number, combined) != (len(digests), digests.bitwise_xor()):
+            return None
+        return pl.DataFrame([_bigints(key.name, text)])
 
-    A digest covers its record's key, so that nobody need be told which row has which. Rows that are suspected to be gone are left out, so that they count as changed and lose the suspicion.
+    def _is_equal(self, keys: pl.DataFrame) -> bool:
+        """Return whether the table holds just these keys with just these digests, between the first key and the last.
 
-    Args:
-        connection: Within the load's transaction.
-        target: The table; it has digests.
-        key: Columns of the key.
-        keys: What the report tells, at least one row.
-    """
-    first = sql.Identifier(key[0].name)
-    told = keys.get_column(key[0].name)
-    conditions = _comparable(target, key)
-    near = list(conditions)
-    is_dense = False
-    if key[0].type is ColumnType.BIGINT:
-        lowest, highest = cast("int", told.min()), cast("int", told.max())
-        near.append(_between(key[0], lowest, highest))
-        # There cannot be more rows, which needs no estimate.
-        is_dense = len(key) == 1 and highest - lowest < SPARSE * keys.height
-    if not is_dense and _estimated(connection, target, near) > SPARSE * keys.height:
-        wanted = sql.Literal(told.unique().to_list())
-        near = [*conditions, sql.SQL("{} = any({}::{})").format(first, wanted, sql.SQL(f"{key[0].type.value}[]"))]
-    return read_bigints(connection, [DIGEST], sql.SQL("{} {}").format(target.name, _where(near))).get_column(DIGEST)
+        Their number and one xor of the digests stand for all, which takes two thirds of the time of reading them. A
+        digest covers the key, so equal sums of other rows are as unlikely as two equal digests: one in 2^64.
+        """
+        key = self._key[0]
+        if len(self._key) > 1 or key.type is not ColumnType.BIGINT:
+            return False
+        listed = keys.get_column(key.name)
+        query = sql.SQL("select count(*), bit_xor(row_hash) from {} {}").format(
+            self._target.name, _where([*self._comparable(), _between(key, listed.min(), listed.max())])
+        )
+        row = self._connection.execute(query).fetchone()
+        return row is not None and tuple(row) == (keys.height, keys.get_column(DIGEST).bitwise_xor())
 
+    def _digests(self, keys: pl.DataFrame) -> pl.Series:
+        """Read the digests that the table has for keys, at least one; there may be those of more keys than asked for.
 
-def _comparable(target: Target, key: Sequence[Column]) -> list[sql.Composable]:
-    """Leaves out the rows whose content a digest does not speak for."""
-    named = sql.Identifier(key[0].name)
-    conditions: list[sql.Composable] = [sql.SQL("row_hash is not null"), sql.SQL("{} is not null").format(named)]
-    if "missing_since" in target.system:
-        conditions.append(sql.SQL("missing_since is null"))
-    return conditions
+        A digest covers its record's key, so it does not matter which row has which. Rows that are suspected to be gone
+        are left out, so that they count as changed and lose the suspicion.
+        """
+        first = self._key[0]
+        listed = keys.get_column(first.name)
+        conditions = self._comparable()
+        near = list(conditions)
+        is_dense = False
+        if first.type is ColumnType.BIGINT:
+            lowest, highest = cast("int", listed.min()), cast("int", listed.max())
+            near.append(_between(first, lowest, highest))
+            # There cannot be more rows, which needs no estimate.
+            is_dense = len(self._key) == 1 and highest - lowest < SPARSE * keys.height
+        if not is_dense and self._estimated(near) > SPARSE * keys.height:
+            wanted = sql.Literal(listed.unique().to_list())
+            array_type = sql.SQL(f"{first.type.value}[]")
+            near = [*conditions, sql.SQL("{} = any({}::{})").format(sql.Identifier(first.name), wanted, array_type)]
+        source = sql.SQL("{} {}").format(self._target.name, _where(near))
+        return read_bigints(self._connection, [DIGEST], source).get_column(DIGEST)
+
+    def _comparable(self) -> list[sql.Composable]:
+        """Return conditions that leave out the rows whose content a digest does not speak for."""
+        named = sql.Identifier(self._key[0].name)
+        conditions: list[sql.Composable] = [sql.SQL("row_hash is not null"), sql.SQL("{} is not null").format(named)]
+        if "missing_since" in self._target.system:
+            conditions.append(sql.SQL("missing_since is null"))
+        return conditions
+
+    def _estimated(self, conditions: Sequence[sql.Composable]) -> float:
+        query = sql.SQL("explain (format json) select from {} {}").format(self._target.name, _where(conditions))
+        row = self._connection.execute(query).fetchone()
+        return float(row[0][0]["Plan"]["Plan Rows"]) if row else 0
 
 
 def _between(column: Column, first: object, last: object) -> sql.Composed:
@@ -118,12 +133,6 @@ def _where(conditions: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL("where {}").format(sql.SQL(" and ").join(conditions))
 
 
-def _estimated(connection: Connection, target: Target, conditions: Sequence[sql.Composable]) -> float:
-    query = sql.SQL("explain (format json) select from {} {}").format(target.name, _where(conditions))
-    row = connection.execute(query).fetchone()
-    return float(row[0][0]["Plan"]["Plan Rows"]) if row else 0
-
-
 def read_bigints(
     connection: Connection,
     columns: Sequence[str],
@@ -131,14 +140,14 @@ def read_bigints(
     alias: str | None = None,
     mark: sql.Composable | None = None,
 ) -> pl.DataFrame:
-    """Reads whole numbers, each column as one long byte string: a million pairs take 0.2 s, as rows of a COPY 1.8 s.
+    """Read whole numbers, each column as one long byte string: a million pairs take 0.2 s, as rows of a COPY 1.8 s.
 
     Args:
         connection: In a transaction.
         columns: None of them null in any row.
-        source: What stands behind `from`.
+        source: SQL behind `from`.
         alias: Of the table that has the columns.
-        mark: A condition that is read beside them, as 1 or 0.
+        mark: SQL condition that is read as one more column, `_mark`, of 1 or 0.
     """
     named: list[sql.Composable] = [sql.Identifier(alias, name) if alias else sql.Identifier(name) for name in columns]
     if mark is not None:
@@ -151,7 +160,7 @@ def read_bigints(
 
 
 def _bigints(name: str, text: bytes | None) -> pl.Series:
-    """Makes a series of what PostgreSQL's `int8send` wrote, one value after the other."""
+    """Make a series of what PostgreSQL's `int8send` wrote, one value after the other."""
     values = array("q", text or b"")
     if sys.byteorder == "little":
         values.byteswap()

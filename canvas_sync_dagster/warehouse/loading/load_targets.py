@@ -1,4 +1,4 @@
-"""Where the rows of a load go: straight into an empty table, to a merge, or nowhere because they are outdated."""
+"""Load targets take the rows of a load: an empty table directly, a stage for a merge, or nothing if they are outdated."""
 
 from __future__ import annotations
 
@@ -12,98 +12,136 @@ import polars as pl
 
 from canvas_sync_dagster.catalogue import Column
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.loading.merge import Merged, Stage, copy_frame, empty_table
+from canvas_sync_dagster.warehouse.loading.merge import Merged, Stage, copy_frame, delete_all, empty_table
 from canvas_sync_dagster.warehouse.loading.target import Target
 from canvas_sync_dagster.warehouse.reading.keyed_blocks import DIGEST
 from canvas_sync_dagster.warehouse.reading.source import Source
 
 
-class Sink(Protocol):
-    """Takes the rows of a load, with their digests."""
+class LoadTarget(Protocol):
+    """Takes the rows of a load, with their digests, in the order of their key.
 
-    def add(self, frame: pl.DataFrame) -> None:
-        """Takes rows; a key may come only once."""
+    Attributes:
+        is_empty: Whether the table has no rows, so that nothing needs to be compared.
+    """
 
-    def settle(self) -> None:
-        """Waits until the connection is free for others."""
+    is_empty: bool
 
-    def finish(self, *, sorted_by_key: bool) -> Merged:
-        """Publishes them within the transaction; says what became of them."""
+    def take(self, frame: pl.DataFrame) -> None:
+        """Take rows; a key may come only once."""
+
+    def discard(self) -> None:
+        """Forget all rows that were taken."""
+
+    def finish(self) -> Merged:
+        """Publish the rows within the transaction, and return what became of them."""
 
 
 @contextmanager
-def open_sink(
-    connection: Connection, target: Target, columns: Sequence[Column], source: Source
-) -> Iterator[tuple[Sink, bool]]:
-    """Decides where the rows go; yields that and whether the table is empty, so that nothing need be compared."""
+def open_load_target(
+    connection: Connection, target: Target, columns: Sequence[Column], source: Source, *, inserts: bool = True
+) -> Iterator[LoadTarget]:
+    """Decide where the rows of a load go.
+
+    Args:
+        connection: In a transaction.
+        target: The table.
+        columns: What is loaded.
+        source: Where the rows come from.
+        inserts: Whether rows that the table lacks are inserted; else only existing ones are updated.
+
+    Yields:
+        What takes the rows.
+    """
     if source.is_outdated:
-        yield _Outdated(), False
-        return
-    with empty_table(connection, target) as empty:
-        if empty:
-            # Whatever happens, the thread lets go of the connection before the transaction is ended.
-            with ThreadPoolExecutor(max_workers=1) as thread:
-                yield _Direct(connection, target, source.observed_at, thread), True
-        else:
-            yield _Staged(connection, target, columns, source.observed_at), False
+        yield _Outdated()
+    elif not inserts:
+        yield _Enriching(connection, target, columns, source.observed_at)
+    else:
+        with empty_table(connection, target) as is_empty:
+            if is_empty:
+                # Whatever happens, the thread lets go of the connection before the transaction is ended.
+                with ThreadPoolExecutor(max_workers=1) as thread:
+                    yield _Direct(connection, target, source.observed_at, thread)
+            else:
+                yield _Staged(connection, target, columns, source.observed_at)
 
 
 class _Direct:
-    """Rows go straight into a table that was empty, from a thread, so that the next block is parsed meanwhile."""
+    """Copies rows into a table that was empty, in a thread, so that the next block is parsed meanwhile."""
 
     def __init__(self, connection: Connection, target: Target, observed_at: datetime, thread: Executor) -> None:
         self._connection, self._target, self._rows = connection, target, 0
         self._observed_at = observed_at.isoformat()
         self._thread = thread
         self._sending: Future[int] | None = None
+        self.is_empty = True
 
-    def add(self, frame: pl.DataFrame) -> None:
+    def take(self, frame: pl.DataFrame) -> None:
         if "observed_at" in self._target.system:
             frame = frame.with_columns(pl.lit(self._observed_at).alias("observed_at"))
         if not self._target.has_digests:
             frame = frame.drop(DIGEST)
-        self.settle()
+        self._settle()
         self._sending = self._thread.submit(copy_frame, self._connection, self._target.name, frame)
 
-    def settle(self) -> None:
+    def discard(self) -> None:
+        self._settle()
+        delete_all(self._connection, self._target)
+        self._rows = 0
+
+    def finish(self) -> Merged:
+        self._settle()
+        return Merged(inserted=self._rows)
+
+    def _settle(self) -> None:
+        """Wait until the connection is free."""
         if self._sending is not None:
             self._rows += self._sending.result()
             self._sending = None
 
-    def finish(self, *, sorted_by_key: bool) -> Merged:
-        self.settle()
-        return Merged(inserted=self._rows)
-
 
 class _Staged:
-    """Rows wait in a temporary table for the merge."""
+    """Holds rows in a temporary table for the merge."""
 
     def __init__(
         self, connection: Connection, target: Target, columns: Sequence[Column], observed_at: datetime
     ) -> None:
         self._stage, self._observed_at = Stage(connection, target, columns), observed_at
+        self.is_empty = False
 
-    def add(self, frame: pl.DataFrame) -> None:
+    def take(self, frame: pl.DataFrame) -> None:
         self._stage.add(frame)
 
-    def settle(self) -> None:
-        pass
+    def discard(self) -> None:
+        self._stage.clear()
 
-    def finish(self, *, sorted_by_key: bool) -> Merged:
-        return self._stage.merge_records(self._observed_at, sorted_by_key=sorted_by_key)
+    def finish(self) -> Merged:
+        return self._stage.merge_records(self._observed_at)
+
+
+class _Enriching(_Staged):
+    """Holds rows in a temporary table; they only update rows that exist."""
+
+    def take(self, frame: pl.DataFrame) -> None:
+        super().take(frame.drop(DIGEST))
+
+    def finish(self) -> Merged:
+        return self._stage.update_existing(self._observed_at)
 
 
 class _Outdated:
-    """Rows of a report that is older than what was loaded last: they are counted, and change nothing."""
+    """Counts the rows of a report that is older than what was loaded last; they change nothing."""
 
     def __init__(self) -> None:
         self._rows = 0
+        self.is_empty = False
 
-    def add(self, frame: pl.DataFrame) -> None:
+    def take(self, frame: pl.DataFrame) -> None:
         self._rows += frame.height
 
-    def settle(self) -> None:
-        pass
+    def discard(self) -> None:
+        self._rows = 0
 
-    def finish(self, *, sorted_by_key: bool) -> Merged:
+    def finish(self) -> Merged:
         return Merged(superseded=self._rows)

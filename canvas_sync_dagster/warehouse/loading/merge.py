@@ -14,6 +14,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Column, ColumnType
 from canvas_sync_dagster.clocks import horizon
+from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.target import Target
 
@@ -21,6 +22,8 @@ HASH = Column("row_hash", ColumnType.BIGINT)
 OBSERVED = Column("observed_at", ColumnType.TIMESTAMP)
 MANY = 100_000
 """Rows of a stage from which on those that are there are updated in one pass along the key."""
+INTEGERS = ("bigint", "integer", "smallint")
+"""Types that Polars orders as PostgreSQL does; the order of texts depends on a collation."""
 MAINTENANCE_MEMORY = "256MB"
 """For building indexes behind a first load; measured on a million rows, more gained nothing."""
 
@@ -109,15 +112,22 @@ class Stage:
         """Adds rows; a key may come only once."""
         self.rows += copy_frame(self._connection, self.name, frame)
 
-    def merge_records(self, observed_at: datetime, *, sorted_by_key: bool) -> Merged:
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._connection.execute(sql.SQL("truncate {}").format(self.name))
+        self.rows = 0
+
+    def merge_records(self, observed_at: datetime) -> Merged:
         """Merges records of a report: what differs, and was not observed later by somebody else.
 
         Several merges into one table lock its rows in the order of the key, so that they wait for each other instead of
         deadlocking.
 
         Args:
-            observed_at: How fresh the rows are.
-            sorted_by_key: Whether they were added in the order of the key.
+            observed_at: How fresh the rows are; they were added in the order of the key.
+
+        Raises:
+            SchemaError: A trigger of the table left rows out.
         """
         if not self.rows:
             return NOTHING
@@ -130,7 +140,8 @@ class Stage:
         done = self._updated(observed_at, digest, touched) if is_large else NOTHING
         # Rows that were just written are equal now, and an upsert would lock them again.
         filtered = filtered or done.rows > 0
-        return self._upserted(observed_at, filtered, sorted_by_key and not filtered, digest, touched, done)
+        is_ordered = not filtered and all(self._target.types[name] in INTEGERS for name in self._target.key)
+        return self._upserted(observed_at, filtered, is_ordered, digest, touched, done)
 
     def merge_rows(self, observed_at: datetime, *, refresh: bool) -> Merged:
         """Merges rows that REST gave; a changed row loses its digest, for no report has said what stands there.
@@ -188,12 +199,14 @@ class Stage:
         done: Merged = NOTHING,
     ) -> Merged:
         if done.rows == self.rows:
+            self._refuse_left_out()
             return done
         row = self._connection.execute(
             self._upsert(filtered, is_ordered, digest, touched), {"observed_at": observed_at}
         ).fetchone()
         assert row is not None  # noqa: S101 (an aggregate always returns)
         done = done + Merged(*(int(value) for value in row))
+        self._refuse_left_out()
         left = self.rows - done.rows
         superseded = self._count_superseded(observed_at) if left else 0
         return done + Merged(unchanged=left - superseded, superseded=superseded)
@@ -207,8 +220,8 @@ class Stage:
         statement = sql.SQL(
             "with written as (update {target} t set {sets} from (select s.*, {observed} as observed_at from {stage} s "
             "order by {ordered}) as excluded where ({mine}) = ({theirs}) and {condition} "
-            "returning {updated} as updated) "
-            "select count(*) filter (where updated), count(*) filter (where not updated) from written"
+            "returning {returned}, false as inserted) "
+            "select count(*) filter (where {updated}), count(*) filter (where not {updated}) from {written}"
         ).format(
             target=self._target.name,
             sets=sets,
@@ -218,16 +231,55 @@ class Stage:
             mine=names(self._target.key, "t"),
             theirs=names(self._target.key, "excluded"),
             condition=condition,
-            updated=self._was_updated(),
+            **self._judged(),
         )
         with without_hash_joins(self._connection):
             row = self._connection.execute(statement).fetchone()
         updated, seen = (int(value) for value in row or (0, 0))
         return Merged(updated=updated, unchanged=seen)
 
-    def _was_updated(self) -> sql.SQL:
-        """Says of a row that was just written whether its content changed."""
-        return sql.SQL("updated_at = now()") if "updated_at" in self._target.system else sql.SQL("true")
+    def _judged(self) -> dict[str, sql.Composable]:
+        """Return the parts of a statement that count the rows which it wrote.
+
+        Whether a row's content changed is seen by its `updated_at`, which the statement set. Where a trigger may set it,
+        too, or there is none, the row is compared with what it was when the statement began. A row that was changed by
+        another transaction in between is then counted by its older content.
+        """
+        if "updated_at" in self._target.system and not self._target.triggers:
+            return {
+                "returned": sql.SQL("t.updated_at = now() as updated"),
+                "updated": sql.SQL("updated"),
+                "written": sql.SQL("written"),
+            }
+        return {
+            "returned": names(self._target.key, "t"),
+            "updated": self._differs("o", "s"),
+            "written": sql.SQL("written join {stage} s using ({key}) left join {target} o using ({key})").format(
+                stage=self.name, key=names(self._target.key), target=self._target.name
+            ),
+        }
+
+    def _refuse_left_out(self) -> None:
+        """Refuse a table whose trigger dropped rows or gave them other keys: they would be counted, and lost.
+
+        Raises:
+            SchemaError: Names table and triggers.
+        """
+        if not self._target.triggers:
+            return
+        condition = sql.SQL(" and ").join(
+            sql.SQL("o.{0} = s.{0}").format(sql.Identifier(name)) for name in self._target.key
+        )
+        query = sql.SQL("select count(*) from {} s where not exists (select from {} o where {})").format(
+            self.name, self._target.name, condition
+        )
+        row = self._connection.execute(query).fetchone()
+        if row and row[0]:
+            table = self._target.name.as_string(self._connection).replace('"', "")
+            raise SchemaError(
+                f"{table}: {row[0]} of {self.rows} rows were left out by a trigger of the table "
+                f"({', '.join(self._target.triggers)}). Nothing was published. Let the trigger return every row with its key."
+            )
 
     def _upsert(
         self, filtered: bool, is_ordered: bool, digest: sql.Composable, touched: Sequence[sql.Composable]
@@ -241,10 +293,10 @@ class Stage:
         sets, condition = self._assignments(digest, touched)
         action = sql.SQL("update set {} where {}").format(sets, condition) if self._rest else sql.SQL("nothing")
         return sql.SQL(
-            "with written as (insert into {target} as t ({columns}) select {values} from {stage} s {source} {order} "
-            "on conflict ({key}) do {action} returning xmax = 0 as inserted, {updated} as updated) "
-            "select count(*) filter (where inserted), count(*) filter (where not inserted and updated), "
-            "count(*) filter (where not inserted and not updated) from written"
+            "with written as (insert into {target} as t ({columns}) {overriding} select {values} from {stage} s {source} "
+            "{order} on conflict ({key}) do {action} returning t.xmax = 0 as inserted, {returned}) "
+            "select count(*) filter (where inserted), count(*) filter (where not inserted and {updated}), "
+            "count(*) filter (where not inserted and not {updated}) from {written}"
         ).format(
             target=self._target.name,
             columns=names(written),
@@ -254,7 +306,8 @@ class Stage:
             order=sql.SQL("") if is_ordered else sql.SQL("order by {}").format(names(self._target.key, "s")),
             key=names(self._target.key),
             action=action,
-            updated=self._was_updated(),
+            overriding=sql.SQL("overriding system value" if self._target.overrides_identity else ""),
+            **self._judged(),
         )
 
     def _assignments(
@@ -359,6 +412,11 @@ def empty_table(connection: Connection, target: Target) -> Iterator[bool]:
 
 def _is_empty(connection: Connection, target: Target) -> bool:
     return connection.execute(sql.SQL("select 1 from {} limit 1").format(target.name)).fetchone() is None
+
+
+def delete_all(connection: Connection, target: Target) -> None:
+    """Delete the rows of a table that was taken empty; TRUNCATE would need a right more, and no foreign key to it."""
+    connection.execute(sql.SQL("delete from {}").format(target.name))
 
 
 def _locked(connection: Connection, target: Target) -> bool:

@@ -12,10 +12,12 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.erasure import owners, read_erased
-from canvas_sync_dagster.warehouse.reading.frames import Reject, fields
+from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, LoadCounts
+from canvas_sync_dagster.warehouse.reading.frames import fields
+from canvas_sync_dagster.warehouse.reading.keyed_blocks import Ahead
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener, ReportCsv
-from canvas_sync_dagster.warehouse.reading.source import REJECT_LIMITS, LoadCounts, Source, described
-from canvas_sync_dagster.warehouse.rejects import write_rejects
+from canvas_sync_dagster.warehouse.reading.source import Source, described
+from canvas_sync_dagster.warehouse.rejects import Rejected, write_rejects
 
 
 def load_row_by_row(
@@ -39,10 +41,10 @@ def load_row_by_row(
     file = ReportCsv.open(open_file, model, source)
     counts = LoadCounts(header=file.match)
     erased = _erased_values(connection, schema, model, file)
-    for block in file.blocks():
-        rejects: list[tuple[Reject, int, bytes]] = []
+    for block in (found.block for found in Ahead(file.blocks())):
+        rejects: list[Rejected] = []
         done = skipped = 0
-        for number, (line, record) in enumerate(zip(block.lines, block.records, strict=True)):
+        for line, record in zip(block.lines, block.records, strict=True):
             try:
                 values = fields(record, file.layout.separator)
                 row = dict(zip(file.match.header, values, strict=True))
@@ -52,19 +54,12 @@ def load_row_by_row(
                 skipped += process(row) is False
                 done += 1
             except Exception as error:
-                rejects.append((Reject(number, "", f"{type(error).__name__}: {error}"), line, record))
-        write_rejects(
-            connection,
-            schema,
-            model=model.name,
-            scope=source.scope,
-            report=source.report,
-            report_id=source.report_id,
-            observed_at=source.observed_at,
-            header=file.match.header,
-            separator=file.layout.separator,
-            rejects=rejects,
-        )
+                rejects.append(Rejected(line, "", f"{type(error).__name__}: {error}", record))
+        if rejects:
+            header, separator = file.match.header, file.layout.separator
+            write_rejects(
+                connection, schema, model=model.name, source=source, header=header, separator=separator, rejects=rejects
+            )
         counts = replace(
             counts,
             rows_in_report=counts.rows_in_report + len(block.records),
@@ -72,7 +67,7 @@ def load_row_by_row(
             skipped=counts.skipped + skipped,
             rejected=counts.rejected + len(rejects),
         )
-    if counts.rejected >= REJECT_LIMITS.minimum and counts.rejected > REJECT_LIMITS.fraction * counts.rows_in_report:
+    if REJECT_LIMITS.are_exceeded(counts.rejected, counts.rows_in_report):
         raise RejectThresholdError(
             f"{described(model.name, source)}: the function failed for {counts.rejected} of {counts.rows_in_report} rows. "
             "Nothing was published."

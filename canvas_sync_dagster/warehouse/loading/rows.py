@@ -9,11 +9,12 @@ from canvas_sync_dagster.catalogue import Column, Model
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.erasure import Erased, read_erased, remember_erased, without_erased
+from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, LoadCounts, RejectLimits
 from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
 from canvas_sync_dagster.warehouse.loading.target import inspect_target
-from canvas_sync_dagster.warehouse.reading.column_limits import with_room
+from canvas_sync_dagster.warehouse.reading.column_limits import within_limits
 from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, frame_of, text_of, valid
-from canvas_sync_dagster.warehouse.reading.source import REJECT_LIMITS, LoadCounts, RejectLimits, Source, described
+from canvas_sync_dagster.warehouse.reading.source import Source, described
 from canvas_sync_dagster.warehouse.rejects import write_object_rejects
 
 Row = Mapping[str, object]
@@ -94,7 +95,7 @@ def _settle(
     where, (first, _) = described(model.name, source), rejects[0]
     if not keep:
         raise ReportContentError(f"{where}: {first.column}: {first.in_messages}. Nothing was published.")
-    if len(rejects) >= limits.minimum and len(rejects) > limits.fraction * total:
+    if limits.are_exceeded(len(rejects), total):
         raise RejectThresholdError(
             f"{where}: {len(rejects)} of {total} rows are unreadable; the first: {first.column}: {first.in_messages}. "
             "Nothing was published. Look at the list in Canvas; if its fields have changed, map them anew."
@@ -135,7 +136,7 @@ def _merge(
     timed, content = OBSERVED in columns, [column for column in columns if column is not OBSERVED]
     target = inspect_target(connection, schema, model, {column.name for column in content})
     frame, rejects = valid(frame_of(rows, columns), columns)
-    frame, too_large = with_room(frame, target.types)
+    frame, too_large = within_limits(frame, target.types, target.required)
     unfit = [(reject, rows[reject.row]) for reject in (*rejects, *too_large)]
     kept, ids = without_erased(frame, model, erased)
     remember_erased(connection, schema, model.name, ids)

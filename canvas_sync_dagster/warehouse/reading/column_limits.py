@@ -1,9 +1,9 @@
-"""Values that a table which was there before has no room for: ids beyond its `integer`, texts beyond its `varchar(50)`."""
+"""Values that an existing table does not take: ids beyond its `integer`, texts beyond its `varchar(50)`, nulls."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import polars as pl
 
@@ -14,28 +14,42 @@ LARGEST = {"integer": 2**31 - 1, "smallint": 2**15 - 1}
 LONGEST = re.compile(r"character(?: varying)?\((\d+)\)")
 
 
-def with_room(frame: pl.DataFrame, types: Mapping[str, str]) -> tuple[pl.DataFrame, list[Reject]]:
-    """Parts the rows whose table has no room for one of their values.
+def within_limits(
+    frame: pl.DataFrame, types: Mapping[str, str], required: Set[str] = frozenset()
+) -> tuple[pl.DataFrame, list[Reject]]:
+    """Separate the rows that have a value which its column does not take.
 
     Args:
         frame: Valid by the types of the model, with `_row`.
-        types: Column → its real type.
+        types: Column → its real type, as PostgreSQL spells it.
+        required: Columns that are NOT NULL.
+
+    Returns:
+        The other rows, and the rejects.
     """
     rejects: list[Reject] = []
     for name, kind in types.items():
-        if (roomy := _has_room(frame, name, kind)) is None:
+        if name in required and name in frame.columns and frame.get_column(name).null_count():
+            reason = (
+                f"it is empty, but the column is NOT NULL; drop that, or map a column that is always filled to {name}"
+            )
+            rejects += [
+                Reject(int(row), name, reason, reason) for row in frame.filter(pl.col(name).is_null()).get_column(ROW)
+            ]
+            frame = frame.filter(pl.col(name).is_not_null())
+        if (fits := _fits(frame, name, kind)) is None:
             continue
-        for row, value in frame.filter(~roomy).select(ROW, name).iter_rows():
+        for row, value in frame.filter(~fits).select(ROW, name).iter_rows():
             advice = f"the column is {kind}; alter it to {'text' if 'char' in kind else 'bigint'}"
             rejects.append(
                 Reject(row, name, f"{str(value)[:100]!r} does not fit: {advice}", f"the value does not fit: {advice}")
             )
-        frame = frame.filter(roomy.fill_null(value=True))
+        frame = frame.filter(fits.fill_null(value=True))
     return frame, rejects
 
 
-def _has_room(frame: pl.DataFrame, name: str, kind: str) -> pl.Expr | None:
-    """Says which values there is room for; None: for all."""
+def _fits(frame: pl.DataFrame, name: str, kind: str) -> pl.Expr | None:
+    """Return which values fit; None: all."""
     stored = frame.schema.get(name)
     if stored == pl.Int64 and kind in LARGEST:
         return pl.col(name).is_between(-LARGEST[kind] - 1, LARGEST[kind])

@@ -1,85 +1,116 @@
-"""Records with their keys and digests, and the decisions that follow: which keys changed, which record speaks for one.
-
-Pure but for the file that is read.
-"""
+"""Records with their keys and digests, and the pure decisions that follow from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 import polars as pl
 
 from canvas_sync_dagster.catalogue import Column
 from canvas_sync_dagster.warehouse.reading.digest import combined, digest
-from canvas_sync_dagster.warehouse.reading.frames import ROW, Layout, fields, folded, read_columns
+from canvas_sync_dagster.warehouse.reading.frames import Layout, fields, folded, read_columns
 from canvas_sync_dagster.warehouse.reading.records import Block
 
-DIGEST = "row_hash"
+RECORD, LINE, DIGEST = "_record", "_line", "row_hash"
+"""Columns of a keyed block beside its keys: the raw bytes, the physical line, the digest."""
 MOST_DIGITS = 18
-"""Of a number that is a bigint, whatever its digits."""
-GATHERED = 1 << 20
-"""Bytes of records that are parsed together, at least: what a parse costs in any case, 5 ms, is spared block by block."""
+"""Every number with at most so many digits is a bigint."""
+FEW = 4
+"""Of a block, fewer than one record in so many are copied when they are chosen: 0.1 µs per record."""
 PREFER = "_prefer"
-"""Stands for the header that decides between records of one key."""
+"""Column for the header that decides between records of one key."""
 
 T = TypeVar("T")
 
 
-class OutOfOrderError(Exception):
-    """The records are not in the order of their key."""
-
-
 @dataclass(frozen=True, slots=True)
 class DigestedBlock:
-    """A block whose digests are known, and none of its keys.
+    """A block of records with one digest per record; no key has been read.
 
     Attributes:
-        block: As it was read.
-        digests: One per record.
+        block: The records.
+        digests: One bigint per record.
     """
 
     block: Block
     digests: pl.Series
 
-    @property
-    def records(self) -> pl.Series:
-        return self.block.records
+    def __len__(self) -> int:
+        return len(self.digests)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyedBlock:
-    """A block whose keys and digests are known.
+    """A block of records whose keys and digests are known.
 
     Attributes:
-        records: Raw, as bytes.
-        lines: Physical line of each.
-        frame: Per record its index, its key columns (null where unreadable) and its digest.
-        data: The records' bytes, where they stand together.
+        frame: One row per record: `_record` (bytes), `_line`, the key columns (null where unreadable), `row_hash`.
+        data: The bytes of exactly these records, joined by newlines, where they are at hand; else None.
     """
 
-    records: pl.Series
-    lines: Sequence[int]
     frame: pl.DataFrame
     data: bytes | None = None
 
+    def __len__(self) -> int:
+        return self.frame.height
+
+    @property
+    def records(self) -> pl.Series:
+        return self.frame.get_column(RECORD)
+
+    def slice(self, start: int, end: int) -> KeyedBlock:
+        """Return the records from one index up to another."""
+        if start == 0 and end == len(self):
+            return self
+        return KeyedBlock(self.frame.slice(start, end - start))
+
+    def with_keys(self, keys: pl.DataFrame, key: Sequence[str]) -> KeyedBlock:
+        """Return the records that have one of the keys, and those whose key is unreadable.
+
+        Args:
+            keys: Frame that has the columns of the key.
+            key: Columns of the key.
+        """
+        chosen = self.frame.join(keys, on=list(key), how="semi", maintain_order="left")
+        unreadable = self.frame.filter(pl.any_horizontal(pl.col(name).is_null() for name in key))
+        if unreadable.height:
+            chosen = pl.concat([chosen, unreadable])
+        if chosen.height * FEW < len(self):
+            # A few records would keep the bytes of the whole block in memory.
+            copied = pl.Series(RECORD, chosen.get_column(RECORD).to_list(), dtype=pl.Binary)
+            chosen = chosen.with_columns(copied)
+        return KeyedBlock(chosen)
+
+
+def concatenated(blocks: Sequence[KeyedBlock]) -> KeyedBlock:
+    """Return one block with the records of all; at least one block is needed."""
+    return blocks[0] if len(blocks) == 1 else KeyedBlock(pl.concat([block.frame for block in blocks]))
+
 
 def digested(block: Block, seed: int) -> DigestedBlock:
-    """Digests a block's records, and reads nothing in them."""
+    """Digest a block's records without reading anything in them."""
     return DigestedBlock(block, digest(block.records, seed))
 
 
 def keyed(found: DigestedBlock, layout: Layout, key: Sequence[Column]) -> KeyedBlock:
-    """Finds the keys of a block's records, and parses nothing else."""
+    """Read the keys of a block's records, and parse nothing else.
+
+    Args:
+        found: The block.
+        layout: Where its records hold what.
+        key: Columns of the key.
+    """
     block = found.block
     indexes = {column.name: index for column, index in layout.columns}
     raw = _raw_keys(block, layout, [indexes[column.name] for column in key])
     keys = [folded(raw.get_column(str(indexes[column.name])).alias(column.name), column) for column in key]
-    rows = pl.int_range(len(block.records), dtype=pl.UInt32, eager=True).alias(ROW)
-    frame = pl.DataFrame([rows, *keys, found.digests.alias(DIGEST)])
-    return KeyedBlock(block.records, block.lines, frame, block.data)
+    lines = pl.Series(LINE, block.lines, dtype=pl.UInt32)
+    frame = pl.DataFrame([block.records.alias(RECORD), lines, *keys, found.digests.alias(DIGEST)])
+    return KeyedBlock(frame, block.data)
 
 
 def _raw_keys(block: Block, layout: Layout, indexes: list[int]) -> pl.DataFrame:
@@ -100,7 +131,13 @@ def _raw_keys(block: Block, layout: Layout, indexes: list[int]) -> pl.DataFrame:
 
 
 def edges(block: Block, layout: Layout, key: Column) -> tuple[int, int] | None:
-    """Reads the keys of the first record and of the last; None if they are no whole numbers."""
+    """Return the keys of the first and the last record; None if they are not plain whole numbers.
+
+    Args:
+        block: The records.
+        layout: Where they hold what.
+        key: The only column of the key.
+    """
     index = next(index for column, index in layout.columns if column.name == key.name)
     found = [_fields_or_none(block.records[at], layout) for at in (0, -1)] if len(block.records) else []
     keys = [row[index] for row in found if row]
@@ -117,89 +154,41 @@ def _fields_or_none(record: bytes, layout: Layout) -> list[str] | None:
     return found if len(found) == layout.width else None
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """Computes the next item in a thread while the present one is worked on."""
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
+class Ahead(Iterator[T]):
+    """Yields items; the next one is computed in a thread while the caller works on the present one.
 
-
-def in_key_order(blocks: Iterator[KeyedBlock], key: str) -> Iterator[KeyedBlock]:
-    """Regroups blocks so that no key stands in two of them.
-
-    Raises:
-        OutOfOrderError: They are not in the order of the key.
+    Args:
+        items: Used by the thread only, until `rest` is called.
     """
-    held: KeyedBlock | None = None
-    last: int | None = None
-    for block in blocks:
-        keys = block.frame.get_column(key)
-        readable = keys.drop_nulls()
-        if not readable.is_sorted() or (last is not None and len(readable) and readable[0] < last):
-            raise OutOfOrderError
-        # Records of the key that ended the block before belong to that one.
-        begun = 0 if last is None else _begun(keys, last)
-        if held is None:
-            held = block
-        elif begun == len(block.records):
-            held = joined(held, block)
-        else:
-            yield joined(held, part(block, 0, begun)) if begun else held
-            held = part(block, begun, len(block.records))
-        last = readable[-1] if len(readable) else last
-    if held is not None:
-        yield held
 
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._coming = self._thread.submit(next, items, None)
 
-def _begun(keys: pl.Series, last: int) -> int:
-    """Counts the records before the first new key; none if the old key does not come again."""
-    if not (keys == last).any():
-        return 0
-    greater = keys > last
-    return int(greater.arg_max() or 0) if greater.any() else len(keys)
+    def __next__(self) -> T:
+        item = self._coming.result()
+        if item is None:
+            self._thread.shutdown()
+            raise StopIteration
+        self._coming = self._thread.submit(next, self._items, None)
+        return item
 
-
-def joined(one: KeyedBlock, other: KeyedBlock) -> KeyedBlock:
-    """Puts two blocks together."""
-    shifted = other.frame.with_columns((pl.col(ROW) + len(one.records)).cast(pl.UInt32))
-    frame = pl.concat([one.frame, shifted])
-    return KeyedBlock(pl.concat([one.records, other.records]), [*one.lines, *other.lines], frame)
-
-
-def only(block: KeyedBlock, keys: pl.DataFrame, key: Sequence[str]) -> KeyedBlock:
-    """Takes the records of some keys, and those whose key is unreadable."""
-    readable = pl.all_horizontal(pl.col(name).is_not_null() for name in key)
-    others = block.frame.filter(readable).join(keys, on=list(key), how="anti", maintain_order="left")
-    frame = block.frame.join(others.select(ROW), on=ROW, how="anti", maintain_order="left")
-    rows = frame.get_column(ROW)
-    numbered = frame.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW))
-    return KeyedBlock(block.records.gather(rows), [block.lines[row] for row in rows], numbered)
-
-
-def gathered(blocks: Iterator[KeyedBlock]) -> Iterator[KeyedBlock]:
-    """Puts small blocks together."""
-    held: KeyedBlock | None = None
-    for block in blocks:
-        held = block if held is None else joined(held, block)
-        if held.records.estimated_size() >= GATHERED:
-            yield held
-            held = None
-    if held is not None:
-        yield held
-
-
-def part(block: KeyedBlock, start: int, end: int) -> KeyedBlock:
-    """Takes the records from one index up to another."""
-    if start == 0 and end == len(block.records):
-        return block
-    frame = block.frame.slice(start, end - start).with_columns((pl.col(ROW) - start).cast(pl.UInt32))
-    return KeyedBlock(block.records[start:end], block.lines[start:end], frame)
+    def rest(self) -> Iterator[T]:
+        """End the thread, and return the items that were not yielded."""
+        item = self._coming.result()
+        self._thread.shutdown()
+        return self._items if item is None else chain([item], self._items)
 
 
 def whole_keys(frame: pl.DataFrame, key: Sequence[str], seed: int) -> pl.DataFrame:
-    """Returns one row per readable key with the digest of all its records, and their number as `len`."""
+    """Return one row per readable key with the digest of all its records, and their number as `len`.
+
+    Args:
+        frame: Rows with the key columns and `row_hash`; all records of each key.
+        key: Columns of the key.
+        seed: Of the digests.
+    """
     readable = frame.select(*key, DIGEST).drop_nulls(list(key))
     once = pl.lit(1, dtype=pl.UInt32).alias("len")
     repeated = _repeated(readable, key)
@@ -210,7 +199,7 @@ def whole_keys(frame: pl.DataFrame, key: Sequence[str], seed: int) -> pl.DataFra
 
 
 def _repeated(frame: pl.DataFrame, key: Sequence[str]) -> pl.Series | None:
-    """Marks the rows whose key another row has, too; None: there are none."""
+    """Mark the rows whose key another row has, too; None: there are none."""
     subset = frame.get_column(key[0]) if len(key) == 1 else frame.select(pl.struct(key)).to_series()
     return None if subset.n_unique() == len(subset) else subset.is_duplicated()
 
@@ -221,12 +210,12 @@ def _with_combined(groups: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 
 def winners(frame: pl.DataFrame, key: Sequence[str], seed: int) -> pl.DataFrame:
-    """Returns one row per key, with the digest of all its valid records.
+    """Return one row per key, with the digest of all its valid records.
 
     The first row that fills the preferred column counts, else the last one.
 
     Args:
-        frame: Valid rows in the order of the file, with their digests.
+        frame: Valid rows with their digests; the rows of each key in the order of the file.
         key: Columns of the key.
         seed: Of the digests.
     """
@@ -241,13 +230,3 @@ def winners(frame: pl.DataFrame, key: Sequence[str], seed: int) -> pl.DataFrame:
     chosen = _with_combined(groups, seed).select("_at", DIGEST)
     doubles = numbered.drop(DIGEST).join(chosen, on="_at", how="inner").select(numbered.columns)
     return pl.concat([numbered.filter(~repeated), doubles]).sort("_at").drop("_at", PREFER, strict=False)
-
-
-def limited(blocks: Iterator[Block], rows: int | None) -> Iterator[Block]:
-    """Cuts blocks to at most so many records."""
-    for block in blocks:
-        if rows is None or len(block.records) <= rows:
-            yield block
-        else:
-            for start in range(0, len(block.records), rows):
-                yield Block(block.records[start : start + rows], block.lines[start : start + rows], None)

@@ -13,12 +13,10 @@ from canvas_sync_dagster.warehouse.reading.keyed_blocks import (
     PREFER,
     DigestedBlock,
     KeyedBlock,
-    ahead,
     digested,
     keyed,
-    limited,
 )
-from canvas_sync_dagster.warehouse.reading.records import read_blocks, read_header
+from canvas_sync_dagster.warehouse.reading.records import Block, read_blocks, read_header
 from canvas_sync_dagster.warehouse.reading.source import Source, described
 
 Opener = Callable[[], BinaryIO]
@@ -82,18 +80,12 @@ class ReportCsv:
         """Whether a column decides between records of one key."""
         return any(column.name == PREFER for column, _ in self.layout.columns)
 
-    def keyed(self, found: DigestedBlock | KeyedBlock) -> KeyedBlock:
-        """Reads the keys of a block, if nobody has yet."""
-        if isinstance(found, KeyedBlock):
-            return found
+    def keyed(self, found: DigestedBlock) -> KeyedBlock:
+        """Read the keys of a block."""
         return keyed(found, self.layout, [self.model[name] for name in self.model.key])
 
-    def blocks(self) -> Iterator[KeyedBlock]:
-        """Reads all records; the next block is prepared in a thread while one is worked on."""
-        return map(self.keyed, self.digested(lambda: False))
-
-    def digested(self, suffices: Callable[[], bool]) -> Iterator[DigestedBlock | KeyedBlock]:
-        """Reads all records as `blocks`, but no keys while digests suffice."""
+    def blocks(self) -> Iterator[DigestedBlock]:
+        """Yield all records, digested; no key is read."""
         with self.open_file() as file:
             read_header(file, where=self.where)
             blocks = read_blocks(
@@ -103,5 +95,15 @@ class ReportCsv:
                 width=self.layout.width,
                 where=self.where,
             )
-            found = (digested(block, self.seed) for block in limited(blocks, self.batch_rows))
-            yield from ahead(each if suffices() else self.keyed(each) for each in found)
+            for block in _limited(blocks, self.batch_rows):
+                yield digested(block, self.seed)
+
+
+def _limited(blocks: Iterator[Block], rows: int | None) -> Iterator[Block]:
+    """Cut blocks to at most so many records."""
+    for block in blocks:
+        if rows is None or len(block.records) <= rows:
+            yield block
+        else:
+            for start in range(0, len(block.records), rows):
+                yield Block(block.records[start : start + rows], block.lines[start : start + rows], None)
