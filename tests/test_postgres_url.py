@@ -15,6 +15,7 @@ from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, Sett
 from canvas_sync_dagster.instance_storage import DATABASE_URL, sqlalchemy_url, storage_url
 from canvas_sync_dagster.postgres_url import problem_of, redacted
 from canvas_sync_dagster.settings import Settings
+from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.warehouse.connection import connect
 from tests.fix_pgbouncer import needs_pgbouncer, pgbouncer
 from tests.test_instance_storage import INSTANCE
@@ -72,11 +73,17 @@ def test_forms_that_libpq_reads_are_accepted_and_mean_the_same_to_both_drivers(u
 @pytest.mark.parametrize("variable", ["CANVAS_SYNC_DATABASE_URL", DATABASE_URL])
 @pytest.mark.parametrize("command", ["doctor", "sync"])
 def test_commands_print_no_part_of_a_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, command: str
+    canvas: SimulatedCanvas,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    command: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dagster.yaml").write_text(INSTANCE)
-    given = {"CANVAS_SYNC_DATABASE_URL": "postgresql://c@127.0.0.1:9/x", "CANVAS_SYNC_HOME": str(tmp_path)}
+    given = {"CANVAS_SYNC_DATABASE_URL": database_url, "CANVAS_SYNC_HOME": str(tmp_path)}
+    given |= {"CANVAS_SYNC_BASE_URL": canvas.base_url, "CANVAS_SYNC_TOKEN": canvas.token}
     given |= {variable: "postgresql://c:hid/den@db.test/x"}
     done = CliRunner().invoke(main, [command], env=given)
     said = done.output + ("" if isinstance(done.exception, SystemExit | None) else repr(done.exception))
