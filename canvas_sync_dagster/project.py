@@ -262,6 +262,7 @@ class CanvasSync:
         after: Names = (),
         before: Names = (),
         with_: Names = (),
+        at: str | None = None,
         name: str | None = None,
         pool: str | None = None,
         retry_policy: dg.RetryPolicy | None = None,
@@ -275,23 +276,31 @@ class CanvasSync:
             with_: Models, custom reports or steps that it runs beside: it waits for what they wait for, and your steps
                 that wait for them wait for it. They run at the same time where the executor runs several ops at once;
                 `canvas-sync sync` and Dagster's in-process executor run one op after another.
+            at: `start` or `end` of a batch, in place of neighbours. A step at the start runs before everything else; if it
+                fails, so does the batch, and nothing else runs. A step at the end runs once all terms are over, however
+                they ended, in a run of its own, `<tenant>__sync_end`; `context.batch` holds the result. It is retried.
             name: Name of its asset; defaults to the function's name.
             pool: Dagster pool of the step; `concurrency` in `dagster.yaml` or the UI limits it.
-            retry_policy: How often and after which pause Dagster repeats the step when it raises.
+            retry_policy: How often and after which pause Dagster repeats the step when it raises; defaults to none, and at
+                the end of a batch to 3 times within 70 seconds.
             tags: Tags of its op, such as `dagster/priority`.
 
         Raises:
             SettingError: There is no such neighbour, or none is named.
         """
         places = self._all_known(after, "after"), self._all_known(before, "before"), self._all_known(with_, "with_")
-        if not any(places):
-            raise SettingError("insert", "it says no place", allowed="after=, before= or with_=")
+        if at not in {None, "start", "end"}:
+            raise SettingError("insert(at=)", "there is no such place", allowed="start, end", value=at)
+        if any(places) == (at is not None):
+            problem = "it has neighbours and at=" if at else "it has no place"
+            raise SettingError("insert", problem, allowed="after=, before= and with_=, or at= alone")
 
         def register(function: F) -> F:
             own = Insertion(
                 self._free(name or function.__name__),
                 function,
                 *places,
+                at=at or "",
                 pool=pool,
                 retry_policy=retry_policy,
                 tags=dict(tags or {}),
@@ -529,9 +538,12 @@ class CanvasSync:
         chain = self.chain
         names = [*(model.name for model in self.models_of(tenant)), *self._own_steps]
         chosen = chain.of_genre(tenant.genres[genre], names) if genre in tenant.genres else names
-        return [
-            asset_key(tenant.slug, each) for each in names if each in chosen and chain.is_per_term(each) is per_term
-        ]
+        ours = [name for name in names if name in chosen and name not in chain.at("end")]
+        return [asset_key(tenant.slug, each) for each in ours if chain.is_per_term(each) is per_term]
+
+    def assets_at_end(self, tenant: TenantSettings) -> list[dg.AssetKey]:
+        """Return the steps at the end of a batch."""
+        return [asset_key(tenant.slug, each) for each in self.chain.at("end")]
 
     def code_location(self) -> CodeLocation:
         """Return what ops and sensors get of this location."""
@@ -564,11 +576,12 @@ class CanvasSync:
         for broken in self.settings.broken:
             LOG.warning("tenant %s is left out: %s", broken.slug, broken.error)
         location = self.code_location()
+        jobs = {tenant.slug: self._jobs(tenant) for tenant in tenants}
         ours = dg.Definitions(
             assets=[asset for tenant in tenants for asset in self._assets(tenant)],
-            jobs=[job for tenant in tenants for job in self._jobs(tenant)],
+            jobs=[job for tenant in tenants for job in jobs[tenant.slug]],
             schedules=[schedule for tenant in tenants for schedule in self._schedules(location, tenant)],
-            sensors=self._sensors(location),
+            sensors=self._sensors(location, jobs),
             resources={
                 "code_location": dg.ResourceDefinition.hardcoded_resource(location),
                 "sync_options": SyncOptionsResource.configure_at_launch(),
@@ -608,15 +621,24 @@ class CanvasSync:
         ]
         return [sync_schedule(tenant, batches, self._on_sync), *genres, *nightly_schedules(tenant)]
 
-    def _sensors(self, location: CodeLocation) -> list[dg.SensorDefinition]:
+    def _sensors(self, location: CodeLocation, jobs: Mapping[str, Sequence[Any]]) -> list[dg.SensorDefinition]:
         tenants = self.settings.tenants
         batches = {tenant.slug: functools.partial(location.batches, tenant.slug) for tenant in tenants}
         sensors: list[dg.SensorDefinition] = [failure_sensor(batches, self._on_failure)]
         for tenant in tenants:
             per_term = self.is_per_term(tenant)
             term_assets = {genre: self.assets_of(tenant, genre, per_term=True) for genre in tenant.genres}
+            launched = [job for job in jobs[tenant.slug] if job.name.endswith(("__sync_term", "__sync_end"))]
             sensors.append(
-                batch_sensor(tenant, batches[tenant.slug], self._on_sync, per_term=per_term, term_assets=term_assets)
+                batch_sensor(
+                    tenant,
+                    batches[tenant.slug],
+                    self._on_sync,
+                    per_term=per_term,
+                    term_assets=term_assets,
+                    first=self.chain.at("start"),
+                    jobs=launched if self.chain.at("end") else (),
+                )
             )
             sensors.append(staleness_sensor(tenant, batches[tenant.slug]))
             sensors.append(live_event_sensor(tenant, functools.partial(location.session, tenant.slug)))
@@ -660,6 +682,10 @@ class CanvasSync:
                         tags={TENANT_TAG: tenant.slug, GENRE_TAG: tenant.batch_genre},
                     )
                 )
+        if keys := self.assets_at_end(tenant):
+            tags = {TENANT_TAG: tenant.slug, GENRE_TAG: tenant.batch_genre}
+            selection = dg.AssetSelection.assets(*keys)
+            jobs.append(dg.define_asset_job(f"{tenant.slug}__sync_end", selection=selection, tags=tags))
         return jobs
 
     def _open(self, what: str) -> None:

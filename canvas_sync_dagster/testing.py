@@ -72,7 +72,7 @@ class LocationUnderTest:
         """Materializes models, reports and steps as a sync does; returns the metadata of each.
 
         Args:
-            steps: Their names; all if none is given.
+            steps: Their names; all if none is given. Steps at the end of a batch are named alone.
             term: Canvas's id of the term, for what runs once for each; without it, what belongs to no term.
             tenant: Whose; the first one's if not given.
 
@@ -84,7 +84,9 @@ class LocationUnderTest:
         slug = tenant or self.sync.settings.tenants[0].slug
         if term is not None:
             self.instance.add_dynamic_partitions(f"canvas_terms__{slug}", [str(term)])
-        job = self.sync.definitions().resolve_job_def(f"{slug}__sync_{'root' if term is None else 'term'}")
+        at_end = bool(steps) and set(steps) <= set(self.sync.chain.at("end"))
+        suffix = "end" if at_end else "root" if term is None else "term"
+        job = self.sync.definitions().resolve_job_def(f"{slug}__sync_{suffix}")
         result = job.execute_in_process(
             instance=self.instance,
             run_config=QUIET,

@@ -350,6 +350,16 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
         (lambda sync: sync.mapping("users").unlink_column("canvas_id"), "canvas_id.*part of the key"),
         (lambda sync: sync.mapping("users").unlink_column("emial"), "emial.*no such column.*email"),
         (lambda sync: sync.mapping("users", reset=True) and sync.models, "linked to a part of the key"),
+        (lambda sync: sync.insert(at="finish")(print), "finish.*start, end"),
+        (lambda sync: sync.insert(at="end", after="users")(print), "neighbours and at="),
+        (
+            lambda sync: (
+                sync.insert(at="end", name="last")(print),
+                sync.insert(after="last", name="later")(print),
+                sync.definitions(),
+            ),
+            "later.*last runs at the end of the batch",
+        ),
         (lambda sync: sync.insert(after="users")(lambda context: None), "<lambda>.*name="),
         (lambda sync: sync.report("r", asset="my report")(print), "Dagster takes no such name"),
         (lambda sync: sync.api("users", fields={"bioo": "bio"}) or sync.definitions(), "bioo.*login_id"),
@@ -496,6 +506,67 @@ class TestBatches:
         ]
         assert [(each["status"], each["tenant"]) for each in ended] == [("completed", "canvas")]
         assert sessions == ["canvas canvas"]
+
+    def test_a_step_at_the_start_runs_first_and_one_at_the_end_when_all_terms_are_over(
+        self, whole: CanvasSync, instance: dg.DagsterInstance, database_url: str
+    ) -> None:
+        order: list[str] = []
+        trouble = [RuntimeError("not yet")]
+
+        @whole.insert(at="start")
+        def first(context: Any) -> None:
+            order.append(f"first of {len(rows(database_url, 'select 1 from canvas.terms'))} terms")
+
+        @whole.insert(after="courses")
+        def after_courses(context: Any) -> None:
+            order.append(f"courses of {context.scope}")
+
+        @whole.insert(at="end", retry_policy=dg.RetryPolicy(max_retries=1))
+        def last(context: Any) -> None:
+            order.append(f"last: {context.batch['status']}, {context.batch['reason']}")
+            if trouble:
+                raise trouble.pop()
+
+        definitions = whole.definitions()
+        (root,) = self.tick(definitions, instance).run_requests
+        assert self.execute(definitions, instance, "canvas__sync_root", root)
+        for each in self.look(definitions, instance).run_requests:
+            assert each.job_name == "canvas__sync_term"
+            assert self.execute(definitions, instance, each.job_name, each)
+        (end,) = self.look(definitions, instance).run_requests
+        assert (end.job_name, end.run_key) == ("canvas__sync_end", f"{root.run_key}:end:0")
+        assert rows(database_url, "select status from canvas.canvas_sync_sync_batches") == [("processing",)]
+        assert self.execute(definitions, instance, end.job_name, end)
+        assert self.look(definitions, instance).cursor.endswith("completed, 2 terms done")
+        told = "last: completed, 2 terms done"
+        assert order == ["first of 0 terms", "courses of 116", "courses of 118", told, told]
+        query = "select status from canvas.canvas_sync_job_logs where job_class = 'last' order by id"
+        assert rows(database_url, query) == [("error",), ("success",)]
+
+    def test_a_step_at_the_start_that_fails_ends_the_batch_but_not_without_its_end(
+        self, whole: CanvasSync, instance: dg.DagsterInstance, database_url: str
+    ) -> None:
+        told: list[str] = []
+
+        @whole.insert(at="start")
+        def first(context: Any) -> None:
+            raise RuntimeError("not today")
+
+        @whole.insert(at="end", retry_policy=dg.RetryPolicy(max_retries=0))
+        def last(context: Any) -> None:
+            told.append(context.batch["status"])
+            raise RuntimeError("nor here")
+
+        definitions = whole.definitions()
+        (root,) = self.tick(definitions, instance).run_requests
+        assert not self.execute(definitions, instance, "canvas__sync_root", root)
+        (end,) = self.look(definitions, instance).run_requests
+        assert end.job_name == "canvas__sync_end"
+        assert not self.execute(definitions, instance, end.job_name, end)
+        assert told == ["failed"]
+        assert "the root run failed; the steps at the end failed" in self.look(definitions, instance).cursor
+        assert rows(database_url, "select status from canvas.canvas_sync_sync_batches") == [("failed",)]
+        assert rows(database_url, "select 1 from canvas.canvas_sync_reports") == []
 
     def test_a_failed_term_fails_the_batch_and_not_the_others(
         self, whole: CanvasSync, instance: dg.DagsterInstance, database_url: str, canvas: SimulatedCanvas

@@ -50,7 +50,8 @@ def is_abandoned(instance: dg.DagsterInstance, ours: Batches, batch: Batch) -> b
     alone = batch.details.get("trigger") == "command"
     limit = ours.tenant.lost_after if alone else max(ours.tenant.lost_after, LOOKED_AFTER)
     gone = batch.silence > limit or ours.has_lost_its_process(batch)
-    return gone and RunState.ACTIVE not in (root, *terms.values())
+    end, _ = end_run(instance, ours.tenant.slug, batch.key)
+    return gone and RunState.ACTIVE not in (root, end, *terms.values())
 
 
 def close_abandoned(
@@ -130,6 +131,28 @@ def batch_runs(
         elif term := run.tags.get("dagster/partition"):
             terms[term] = _state(record)
     return root, terms, [record.dagster_run.run_id for record in found]
+
+
+def end_run(instance: dg.DagsterInstance, slug: str, key: str) -> tuple[RunState | None, int]:
+    """Read the state of a batch's run of the steps at the end, and count such runs.
+
+    One that is older than another run of the batch does not count: the batch has gone on since.
+    """
+    records = instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: key}), ascending=True)
+    name = f"{slug}__sync_end"
+    number = sum(record.dagster_run.job_name == name for record in records)
+    is_last = bool(records) and records[-1].dagster_run.job_name == name
+    return _state(records[-1]) if is_last else None, number
+
+
+def failed_at_start(instance: dg.DagsterInstance, slug: str, key: str, steps: Sequence[str]) -> bool:
+    """Return whether a step at the start of a batch failed, so that the rest of the batch must not run."""
+    found = instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: key}, job_name=f"{slug}__sync_root"), limit=1)
+    if not found or not steps:
+        return False
+    keys = [f"{slug}__{step}" for step in steps]
+    stats = instance.get_run_step_stats(found[0].dagster_run.run_id, keys)
+    return any(each.status is not None and each.status.value == "FAILURE" for each in stats)
 
 
 def _state(record: dg.RunRecord) -> RunState:

@@ -7,10 +7,13 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.batch import run_options
 from canvas_sync_dagster.assets.partitions import term_partitions
-from canvas_sync_dagster.assets.specs import TENANT_TAG, asset_key
+from canvas_sync_dagster.assets.specs import BATCH_TAG, OUTCOME, TENANT_TAG, asset_key
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
 from canvas_sync_dagster.sync.own import CustomReport, Insertion, InsertionContext, as_metadata
 from canvas_sync_dagster.tenants import TenantSettings
+
+AT_END = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
+"""Of a step at the end of a batch, unless it has its own: 70 seconds in all, longer than a restart of a server."""
 
 
 def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier: Sequence[str]) -> dg.AssetsDefinition:
@@ -61,11 +64,13 @@ def insertion_asset(
     """
     spec = _spec(tenant, insertion.name, earlier, insertion.function.__doc__, per_term=per_term)
 
+    policy = insertion.retry_policy or (AT_END if insertion.at == "end" else None)
+
     @dg.multi_asset(
         name=f"{tenant.slug}__{insertion.name}",
         specs=[spec],
         pool=insertion.pool,
-        retry_policy=insertion.retry_policy,
+        retry_policy=policy,
         op_tags=dict(insertion.tags),
     )
     def inserted(
@@ -74,12 +79,23 @@ def insertion_asset(
         from canvas_sync_dagster.sync.insertion import run_insertion  # noqa: PLC0415 (as in reports.py)
 
         scope = context.partition_key if per_term else ""
-        with failures(retries=insertion.retry_policy is not None), code_location.session(tenant.slug) as session:
-            own = InsertionContext(tenant.slug, scope, session, context.run.run_id, context.log.info)
+        with failures(retries=policy is not None), code_location.session(tenant.slug) as session:
+            key = context.run.tags.get(BATCH_TAG)
+            batch = _ended_batch(code_location, tenant.slug, key) if insertion.at == "end" and key else None
+            own = InsertionContext(tenant.slug, scope, session, context.run.run_id, context.log.info, batch)
             returned = run_insertion(insertion, own)
         yield dg.MaterializeResult(asset_key=spec.key, metadata=_metadata(returned))
 
     return inserted
+
+
+def _ended_batch(code_location: CodeLocation, slug: str, key: str) -> dict[str, Any] | None:
+    """Return how a batch went of which only the steps at the end are left."""
+    for batch in code_location.batches(slug).under_way():
+        if batch.key == key:
+            outcome = batch.details.get(OUTCOME) or {}
+            return {"key": key, "genre": batch.genre, "started_at": batch.started_at, **outcome}
+    return None
 
 
 def _metadata(returned: object) -> dict[str, Any]:

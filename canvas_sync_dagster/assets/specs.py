@@ -15,6 +15,8 @@ GENRE_TAG = "canvas_sync/genre"
 TENANT_TAG = "canvas_sync/tenant"
 TERM_TAG = "canvas_sync/term"
 """Name of the term, beside its id in `dagster/partition`."""
+OUTCOME = "outcome"
+"""Detail of a batch: its status and reason when all but the steps at its end was over."""
 MODE_TAG = "canvas_sync/mode"
 UPDATED_AFTER_TAG = "canvas_sync/updated_after"
 

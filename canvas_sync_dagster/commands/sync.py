@@ -139,6 +139,10 @@ def _locked(lock: ProcessLock) -> dict[str, str | None]:
     return {LOCKED_AT: since.isoformat() if since else None}
 
 
+def _reason(failed: list[str]) -> str:
+    return f"{len(failed)} models failed" if failed else "all done"
+
+
 class _Sync:
     """A sync of one tenant under way."""
 
@@ -156,6 +160,7 @@ class _Sync:
         self._skipped: set[str] = set()
         self._blocked: list[str] = []
         self._said: set[str] = set()
+        self._stopped = False
 
     def run(self, term_scope: list[str] | None) -> list[str]:
         """Sync, and return what failed.
@@ -190,7 +195,7 @@ class _Sync:
                     beating(lambda: batches.note(batch, _locked(lock)), self._tenant.lost_after),
                 ):
                     self._work(instance, batches, batch, tell, failed)
-                    status, reason = ("failed", f"{len(failed)} models failed") if failed else ("completed", "all done")
+                    status, reason = "failed" if failed else "completed", _reason(failed)
             except CanvasSyncError as error:
                 reason = str(error)
                 raise
@@ -212,7 +217,14 @@ class _Sync:
     def _work(
         self, instance: dg.DagsterInstance, batches: Batches, batch: Batch, tell: Teller, failed: list[str]
     ) -> None:
-        from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, MODE_TAG, TENANT_TAG, TERM_TAG  # noqa: PLC0415
+        from canvas_sync_dagster.assets.specs import (  # noqa: PLC0415
+            BATCH_TAG,
+            GENRE_TAG,
+            MODE_TAG,
+            OUTCOME,
+            TENANT_TAG,
+            TERM_TAG,
+        )
 
         slug = self._tenant.slug
         tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: slug}
@@ -228,13 +240,17 @@ class _Sync:
         tell.expect(len(per_term) * len(terms))
         names = batches.term_names() if terms else {}
         known = set(instance.get_dynamic_partitions(f"canvas_terms__{slug}"))
-        for term in terms:
+        for term in () if self._stopped else terms:
             if failed and self._tenant.on_failed_term == "stop":
                 break
             if term not in known:
                 instance.add_dynamic_partitions(f"canvas_terms__{slug}", [term])
             mode = {MODE_TAG: "full"} if term in last else {}
             failed += self._job(instance, term_job, term, {**tags, TERM_TAG: names.get(term) or term, **mode}, tell)
+        if self._project.chain.at("end"):
+            outcome = {"status": "failed" if failed else "completed", "reason": _reason(failed)}
+            batches.note(batch, {OUTCOME: outcome})
+            failed += self._job(instance, f"{slug}__sync_end", None, tags, tell, at_end=True)
 
     def _close(self, instance: dg.DagsterInstance, batches: Batches, batch: Batch, status: str, reason: str) -> None:
         from canvas_sync_dagster.assets.callbacks import tell_of_batch  # noqa: PLC0415
@@ -250,15 +266,25 @@ class _Sync:
     def _keys(self, *, per_term: bool) -> list[dg.AssetKey]:
         """Picks the assets that are wanted, of the root run or of each term run."""
         keys = self._project.assets_of(self._tenant, self._tenant.batch_genre, per_term=per_term)
-        return [key for key in keys if self._models is None or key.path[-1] in self._models]
+        wanted = None if self._models is None else {*self._models, *self._project.chain.at("start")}
+        return [key for key in keys if wanted is None or key.path[-1] in wanted]
 
     def _job(
-        self, instance: dg.DagsterInstance, job: str, term: str | None, tags: dict[str, str], tell: Teller
+        self,
+        instance: dg.DagsterInstance,
+        job: str,
+        term: str | None,
+        tags: dict[str, str],
+        tell: Teller,
+        *,
+        at_end: bool = False,
     ) -> list[str]:
-        keys = self._keys(per_term=term is not None)
+        keys = self._project.assets_at_end(self._tenant) if at_end else self._keys(per_term=term is not None)
         if not keys:
             return []
-        title = f"{self._tenant.slug} {'term ' + term if term else 'root'}"
+        title = f"{self._tenant.slug} {'end' if at_end else 'term ' + term if term else 'root'}"
+        # The job of the steps at the end has no such resource.
+        config = {} if at_end else {"resources": {"sync_options": {"config": self._options}}}
         tell.begin(title, len(keys))
         job_def = self._definitions.resolve_job_def(job)
         steps = {key: job_def.asset_layer.get_op_output_handle(key).node_handle.path[0] for key in keys}
@@ -266,7 +292,7 @@ class _Sync:
         instance.add_event_listener(run_id, watch)
         result = job_def.execute_in_process(
             instance=instance,
-            run_config={**QUIET, "resources": {"sync_options": {"config": self._options}}},
+            run_config={**QUIET, **config},
             partition_key=term,
             tags=tags,
             raise_on_error=False,
@@ -279,6 +305,8 @@ class _Sync:
         unfed = self._tell_of_skipped(watch, succeeded=result.success)
         if result.success:
             return unfed
+        first = {f"{self._tenant.slug}__{step}" for step in self._project.chain.at("start")}
+        self._stopped = self._stopped or bool(first & watch.failed.keys())
         self._tell_of_failure(instance, run_id, watch)
         self._blocked += watch.blocked_models()
         return watch.failed_models() + unfed

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from canvas_sync_dagster.assets.callbacks import OnSync, tell_of_batch
-from canvas_sync_dagster.assets.lost import batch_runs, close_abandoned, fail_lost_runs, is_abandoned
-from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, MODE_TAG, TENANT_TAG, TERM_TAG
+from canvas_sync_dagster.assets.lost import (
+    batch_runs,
+    close_abandoned,
+    end_run,
+    fail_lost_runs,
+    failed_at_start,
+    is_abandoned,
+)
+from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, MODE_TAG, OUTCOME, TENANT_TAG, TERM_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
     from canvas_sync_dagster.sync.batch_work import Batches
     from canvas_sync_dagster.warehouse.batches import Batch
 
@@ -27,6 +36,8 @@ def batch_sensor(
     *,
     per_term: bool = True,
     term_assets: Mapping[str, Sequence[dg.AssetKey]] | None = None,
+    first: Sequence[str] = (),
+    jobs: Sequence[UnresolvedAssetJobDefinition] = (),
 ) -> dg.SensorDefinition:
     """Builds the sensor that looks after a tenant's batches.
 
@@ -36,12 +47,15 @@ def batch_sensor(
         callbacks: Functions that are called when a batch is over: `success`, or `complete` for any end.
         per_term: Whether the tenant syncs anything per term.
         term_assets: Genre → what of the term job belongs to it; all of it for a genre that is not declared.
+        first: Steps at the start of a batch; if one fails, the batch ends.
+        jobs: The job of the term runs and the job of the steps at the end, if there are such steps.
     """
     slug = tenant.slug
+    target: dict[str, Any] = {"jobs": jobs} if jobs else {"job_name": _job_name(slug, per_term=per_term)}
 
     @dg.sensor(
         name=f"{slug}__batches",
-        job_name=f"{slug}__sync_term" if per_term else f"{slug}__sync_root",
+        **target,
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Launches the term runs of {slug}'s syncs and closes those that are over.",
@@ -55,7 +69,14 @@ def batch_sensor(
                 assets = (term_assets or {}).get(batch.genre)
                 has_terms = per_term if assets is None else bool(assets)
                 launched, reason = _go_on(
-                    context, batches(batch.genre), batch, callbacks, has_terms=has_terms, assets=assets
+                    context,
+                    batches(batch.genre),
+                    batch,
+                    callbacks,
+                    has_terms=has_terms,
+                    assets=assets,
+                    first=first,
+                    has_end=bool(jobs),
                 )
                 requests += launched
                 said.append(f"{batch.key}: {reason}")
@@ -70,6 +91,10 @@ def batch_sensor(
     return look_after
 
 
+def _job_name(slug: str, *, per_term: bool) -> str:
+    return f"{slug}__sync_term" if per_term else f"{slug}__sync_root"
+
+
 def _go_on(
     context: dg.SensorEvaluationContext,
     ours: Batches,
@@ -78,8 +103,10 @@ def _go_on(
     *,
     has_terms: bool,
     assets: Sequence[dg.AssetKey] | None,
+    first: Sequence[str],
+    has_end: bool,
 ) -> tuple[list[dg.RunRequest], str]:
-    from canvas_sync_dagster.sync.batches import next_step  # noqa: PLC0415 (the definitions stay light)
+    from canvas_sync_dagster.sync.batches import RunState, next_step  # noqa: PLC0415 (the definitions stay light)
 
     if batch.details.get("trigger") == "command":
         # The command launches its runs itself, with options of its own; only a dead one needs somebody else.
@@ -89,6 +116,8 @@ def _go_on(
         return [], "its command is gone"
     tenant = ours.tenant
     root, runs, ids = batch_runs(context.instance, tenant.slug, batch.key)
+    stopped = root is RunState.FAILURE and failed_at_start(context.instance, tenant.slug, batch.key, first)
+    end, ends = end_run(context.instance, tenant.slug, batch.key) if has_end else (None, 0)
     step = next_step(
         silence=batch.silence,
         root=root,
@@ -96,7 +125,9 @@ def _go_on(
         runs=runs,
         scope=ours.terms(batch.key) if has_terms and batch.terms is None and root is not None else (),
         concurrency=tenant.term_concurrency,
-        go_on=tenant.on_failed_term == "continue",
+        go_on=tenant.on_failed_term == "continue" and not stopped,
+        has_end=has_end,
+        end=end,
     )
     last = [term for term in batch.terms or () if term not in batch.details.get("scope", batch.terms)]
     if step.terms is not None:
@@ -104,6 +135,8 @@ def _go_on(
     elif root is not None:
         # Another Dagster instance on this warehouse knows none of its runs, and must not answer for it.
         ours.note(batch, {})
+    if step.end:
+        ours.note(batch, {OUTCOME: {"status": step.outcome, "reason": step.reason}})
     if step.close and ours.close(batch, step.close, step.reason, ids):
         tell_of_batch(callbacks, ours, batch, step.close, step.reason, context.log)
     partitions = f"canvas_terms__{tenant.slug}"
@@ -121,7 +154,11 @@ def _go_on(
             tags={**tags, TERM_TAG: names.get(term) or term} | ({MODE_TAG: "full"} if term in last else {}),
             run_config=config,
             asset_selection=assets,
+            job_name=_job_name(tenant.slug, per_term=True) if has_end else None,
         )
         for term in step.launch
     ]
+    if step.end:
+        job_name = f"{tenant.slug}__sync_end"
+        return [dg.RunRequest(run_key=f"{batch.key}:end:{ends}", job_name=job_name, tags=tags)], step.reason
     return requests, f"{step.close}, {step.reason}" if step.close else step.reason

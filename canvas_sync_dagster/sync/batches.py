@@ -31,12 +31,16 @@ class Step:
     Attributes:
         terms: Terms of the whole batch, now that they are known; None leaves them as they are.
         launch: Terms whose runs are to be launched.
+        end: Whether the run of the steps at the end is to be launched; `outcome` is then how the batch went.
+        outcome: `completed` or `failed`, once all but the end is over.
         close: `completed` or `failed`; None if the batch goes on.
         reason: One sentence for people.
     """
 
     terms: Sequence[str] | None = None
     launch: Sequence[str] = ()
+    end: bool = False
+    outcome: str | None = None
     close: str | None = None
     reason: str = ""
 
@@ -50,6 +54,8 @@ def next_step(
     scope: Sequence[str],
     concurrency: int,
     go_on: bool,
+    has_end: bool = False,
+    end: RunState | None = None,
 ) -> Step:
     """Decides what a batch needs.
 
@@ -61,6 +67,8 @@ def next_step(
         scope: The terms in scope now, in order; used when they are not known yet.
         concurrency: Term runs at once.
         go_on: Whether a failed term lets the others go on.
+        has_end: Whether there are steps at the end of a batch.
+        end: Their run; None if there is none since the last other run.
     """
     if root is None:
         return (
@@ -80,7 +88,22 @@ def next_step(
     if active:
         return Step(reason=f"{active} term runs are under way")
     reason = _end(root, {term: runs[term] for term in planned if term in runs}, waiting)
-    return Step(planned if terms is None else None, close="failed" if failed else "completed", reason=reason)
+    new_terms = planned if terms is None else None
+    outcome = "failed" if failed else "completed"
+    if not has_end:
+        return Step(new_terms, close=outcome, reason=reason)
+    return _ending(end, new_terms, outcome, reason)
+
+
+def _ending(end: RunState | None, terms: Sequence[str] | None, outcome: str, reason: str) -> Step:
+    if end is None:
+        return Step(terms, end=True, outcome=outcome, reason=reason)
+    if end is RunState.ACTIVE:
+        return Step(terms, reason="the steps at the end are under way")
+    if end in FAILED:
+        how = "failed" if end is RunState.FAILURE else "were cancelled"
+        return Step(terms, close="failed", reason=f"{reason}; the steps at the end {how}")
+    return Step(terms, close=outcome, reason=reason)
 
 
 def _end(root: RunState, runs: Mapping[str, RunState], waiting: Sequence[str]) -> str:

@@ -35,6 +35,10 @@ class Chain:
     def names(self) -> tuple[str, ...]:
         return (*self.models, *self.reports, *self.insertions)
 
+    def at(self, place: str) -> tuple[str, ...]:
+        """Return the steps at the `start` or the `end` of a batch."""
+        return tuple(name for name, step in self.insertions.items() if step.at == place)
+
     def is_per_term(self, name: str) -> bool:
         """Says whether something runs once for each term: a step does if any of its neighbours does."""
         if name in self.models:
@@ -45,7 +49,8 @@ class Chain:
 
     def before(self, name: str) -> tuple[str, ...]:
         """Names what the user has put before something: its own `deps` or `after`, and steps that are `before` it."""
-        return tuple(dict.fromkeys(self._before(name, frozenset({name}))))
+        first = () if self.is_per_term(name) or name in (*self.at("start"), *self.at("end")) else self.at("start")
+        return tuple(dict.fromkeys([*first, *self._before(name, frozenset({name}))]))
 
     def _before(self, name: str, seen: frozenset[str]) -> Iterator[str]:
         steps = self.insertions.values()
@@ -78,7 +83,7 @@ class Chain:
             return frozenset(there)
         chosen = {*genre.models, *genre.steps} & set(there)
         for name, step in self.insertions.items():
-            if chosen & set(step.neighbours):
+            if step.at or chosen & set(step.neighbours):
                 chosen.add(name)
         if any(self.is_per_term(name) for name in chosen):
             # Without terms nobody knows the partitions.
@@ -91,18 +96,28 @@ class Chain:
         Raises:
             SettingError: Something is to wait for what runs later in any case, or for itself.
         """
+        last = self.at("end")
+        for name, step in self.insertions.items():
+            if named := [each for each in step.neighbours if each in last]:
+                raise _after_the_end(name, named[0])
         for earlier, later in self._edges():
+            if earlier in last:
+                raise _after_the_end(later, earlier)
             if self.is_per_term(earlier) and not self.is_per_term(later):
                 raise SettingError(
                     later,
                     f"it cannot come after {earlier}, which runs once for each term, when {later} has run already",
-                    allowed="per_term=True, a place among what belongs to no term, or @sync.on_sync for after all terms",
+                    allowed="per_term=True, a place among what belongs to no term, or at='end' for after all terms",
                 )
 
     def _edges(self) -> Iterator[tuple[str, str]]:
         for name in self.names:
             for earlier in self.before(name):
                 yield earlier, name
+
+
+def _after_the_end(name: str, end: str) -> SettingError:
+    return SettingError(name, f"{end} runs at the end of the batch, alone", allowed="a place before it")
 
 
 def refuse_cycles(before: Mapping[str, tuple[str, ...]]) -> None:

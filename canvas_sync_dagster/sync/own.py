@@ -50,6 +50,8 @@ class InsertionContext:
         session: The tenant's Canvas and database.
         run_id: Which run it is part of.
         tell: Takes a line for the log.
+        batch: Of a step at the end of a batch: `key`, `genre`, `status` (completed or failed), `reason` and `started_at`.
+            None for other steps, and in a run that belongs to no batch.
     """
 
     tenant: str
@@ -57,6 +59,7 @@ class InsertionContext:
     session: Session
     run_id: str
     tell: Callable[[str], None]
+    batch: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Insertion:
         after: Models and steps that come before it.
         before: Models that come after it.
         beside: What it runs together with: it waits for the same, and what waits for them waits for it.
+        at: `start` or `end` of a batch; empty for a place between the models.
         pool: Dagster pool that limits how many of its kind run at once.
         retry_policy: How often Dagster repeats it in the same run; a `dagster.RetryPolicy`.
         tags: Of its op.
@@ -79,6 +83,7 @@ class Insertion:
     after: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    at: str = ""
     pool: str | None = None
     retry_policy: Any = None
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -188,6 +188,9 @@ def test_on_failure_is_called_once_for_a_run_of_the_command(
         "        print(tenant, job_log['job_class'], job_log['status'], run.job_name, file=file)\n"
         "        print(isinstance(error, RuntimeError), error, error.step, session.schema, file=file)\n"
         "@sync.on_failure\ndef worse(error, **given):\n    raise RuntimeError('this hurts nothing')\n"
+        "@sync.insert(at='end')\ndef last(context):\n"
+        "    with Path('told').open('a') as file:\n"
+        "        print(context.batch['status'], context.batch['reason'], file=file)\n"
         "@sync.on_sync('complete')\ndef over(batch, *, tenant, session):\n"
         "    with Path('told').open('a') as file:\n        print(batch['status'], tenant, session.schema, file=file)\n"
     )
@@ -195,7 +198,8 @@ def test_on_failure_is_called_once_for_a_run_of_the_command(
     assert done.returncode == 1
     assert "failed: broken" in done.stderr
     assert (home / "told").read_text() == (
-        "canvas rubrics_csv error canvas__sync_root\nTrue no canvas__broken canvas\nfailed canvas canvas\n"
+        "canvas rubrics_csv error canvas__sync_root\nTrue no canvas__broken canvas\n"
+        "failed 1 models failed\nfailed canvas canvas\n"
     )
 
 
