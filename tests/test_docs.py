@@ -46,7 +46,7 @@ def blocks(page: str, language: str) -> list[str]:
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocationUnderTest]:
     """The Python of a page, put together as one `definitions.py`, on a simulated Canvas."""
     (tmp_path / "canvas_sync.yaml").write_text(
-        "tenants: {canvas: {models: [terms, accounts, users, courses, sections]}}"
+        "tenants: {canvas: {models: [terms, accounts, admins, users, courses, sections, assignments]}}"
     )
     # Where a page shows an example before the parts, the parts come first all the same.
     parts = sorted(blocks(request.param, "python"), key=lambda block: "import CanvasSync" not in block)

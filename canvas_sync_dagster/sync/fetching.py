@@ -116,7 +116,8 @@ def load_objects(
 def _declared(session: Session, model: str) -> Model:
     known = session.by_name
     if model not in known:
-        raise SettingError("model", "there is no such model", allowed=", ".join(known), value=model)
+        problem = f"tenant {session.tenant.slug} does not sync such a model"
+        raise SettingError("model", problem, allowed=", ".join(known), value=model)
     return known[model]
 
 

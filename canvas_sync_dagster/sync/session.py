@@ -84,7 +84,7 @@ class Session:
         # The journal is written by way of a session.
         from canvas_sync_dagster.sync.journal import journaled  # noqa: PLC0415
 
-        prepare_schema(self.database_url, self.schema, self.models)
+        prepare_schema(self.database_url, self.schema, self.models, ())
         details: dict[str, object] = {}
         with journaled(self, job, arguments or {}, run_id) as entry:
             yield details
