@@ -48,4 +48,4 @@ def test_after_a_failed_start_no_term_begins_and_the_end_runs() -> None:
         **{**OVER, "root": FAILURE, "terms": None, "runs": {}, "scope": ["1"], "go_on": False}, has_end=True
     )
     assert (list(step.launch), step.end, step.outcome) == ([], True, "failed")
-    assert step.reason == "the root run failed"
+    assert step.reason == "the root run failed; 1 were not begun"
