@@ -15,6 +15,9 @@ import pytest
 from click.testing import CliRunner
 from psycopg import sql
 
+from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
+from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import SchemaError
@@ -28,10 +31,11 @@ from canvas_sync_dagster.simulator.available import REPORTS
 from canvas_sync_dagster.simulator.derived import group_membership_with_ids
 from canvas_sync_dagster.simulator.tables import Question
 from canvas_sync_dagster.sync.batch_work import Batches
-from canvas_sync_dagster.sync.plan import report_groups
+from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.rejects import replay_rejects
 from canvas_sync_dagster.sync.report_sync import sync_report
+from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session, open_session
 from canvas_sync_dagster.warehouse.batches import latest_batches
 from canvas_sync_dagster.warehouse.housekeeping import drop_old_rows
@@ -126,12 +130,16 @@ def _fill(connection: psycopg.Connection[Any], canvas: SimulatedCanvas) -> None:
 def test_a_rails_application_is_taken_over(application: Application) -> None:
     code, told = application.call("migrate", "--check")
     assert (code, "missing: add column users.observed_at" in told) == (1, True), told
+    assert "FAIL  missing in schema public: " in application.call("doctor")[1]
     code, told = application.call("migrate")
     assert (code, "add column canvas_sync_sync_batches.metadata" in told) == (0, True), told
     assert "group_memberships: public.group_memberships.canvas_id is NOT NULL" in told
     for arguments in (("migrate",), ("migrate", "--check")):
         code, told = application.call(*arguments)
         assert (code, "public: nothing is missing" in told) == (0, True), told
+    checked = application.call("doctor")[1]
+    assert "ok    schema public has all tables, columns and indexes" in checked
+    assert "note  group_memberships: public.group_memberships.canvas_id is NOT NULL" in checked
     _sync_twice(application)
     _status(application)
     _live_events_and_reconcile(application)
@@ -292,3 +300,37 @@ def test_a_key_that_occurs_twice_skips_its_model_and_holds_up_no_other(
         assert drain(session).events == {"applied": len(users)} | ({"failed": 1} if memberships else {})
         with pytest.raises(SchemaError, match="no unique index"):
             sync_report(session, group, {"group_memberships"}, "", FULL, tell=lambda _: None)
+
+
+def test_the_whole_road_goes_to_the_tables_that_mappings_name(
+    database_url: str, canvas: SimulatedCanvas, tmp_path: Path
+) -> None:
+    models = tuple(MappingOverride(each.name).table(f"own {each.name}").applied(each) for each in BUILT_IN)
+    with session_of(canvas, database_url, tmp_path, models) as session:
+        for model in rest_models(models):
+            if model.name in {"terms", "accounts", "roles"}:
+                sync_list(session, model, FULL)
+        for group in report_groups(models):
+            if group.name.startswith("provisioning"):
+                names, scope = {each.name for each in group.models}, "118" if group.term_scoped else ""
+                assert sync_report(session, group, names, scope, FULL, tell=lambda _: None).models
+        events = [each for table in ("courses", "sections", "enrollments") for each in canvas.save_again(table, 2)]
+        with session.transaction("storing live events") as connection:
+            ensure_partitions(connection, session.schema)
+            store(connection, session.schema, [read_event(each, datetime.now(UTC)) for each in events])
+            connection.execute(
+                'update canvas."own users" set missing_since = now() where canvas_id in (select min(canvas_id) from canvas."own users")'
+            )
+        assert drain(session).events == {"applied": len(events)}
+        assert reconcile(session, session.by_name["users"]).alive == 1
+        with session.transaction("looking") as connection:
+            tables = (
+                "select tablename from pg_tables where schemaname = 'canvas' and tablename !~ '^(own|canvas_sync_)'"
+            )
+            assert connection.execute(tables).fetchall() == []
+            (rows,) = connection.execute('select count(*) from canvas."own enrollments"').fetchone() or ()
+            assert rows > 0
+    described = dbt_source("school", "canvas", models)["tables"]
+    assert isinstance(described, list)
+    assert [(each["name"], each["identifier"]) for each in described] == [(m.name, f"own {m.name}") for m in BUILT_IN]
+    assert "Table: `own users`." in data_dictionary(models)
