@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,15 @@ def _loaded(module: str | None, file: Path | None) -> Any:
         loaded = importlib.util.module_from_spec(spec)
         sys.modules[file.stem] = loaded
         spec.loader.exec_module(loaded)
-    except (ImportError, SyntaxError, AssertionError) as error:
-        raise SettingError(module or str(file), f"cannot be imported: {error}", allowed="a Python module") from error
+    except CanvasSyncError:
+        raise
+    except Exception as error:
+        # The user's own module: whatever it raises, it is the configuration of this command.
+        problem = f"cannot be imported: {type(error).__name__}{_line(error)}: {error}"
+        raise SettingError(module or str(file), problem, allowed="a Python module that can be imported") from error
     return loaded
+
+
+def _line(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""

@@ -27,9 +27,7 @@ from canvas_sync_dagster.warehouse.tables import prepare_schema
 @located
 def reconcile(location: Location, model: str | None, limit: int, tenant: str | None) -> None:
     """Ask Canvas about rows that its reports no longer list."""
-    known = [each.name for each in location.models]
-    if model is not None and model not in known:
-        raise click.BadParameter(f"there is no such model; there are {', '.join(known)}", param_hint="--model")
+    _refuse_unknown(model, location)
 
     def work(each: TenantSettings) -> None:
         asked = 0
@@ -49,6 +47,12 @@ def reconcile(location: Location, model: str | None, limit: int, tenant: str | N
             say(f"{each.slug}: no suspect was asked about")
 
     location.each(tenant, work)
+
+
+def _refuse_unknown(model: str | None, location: Location) -> None:
+    known = [each.name for each in location.models]
+    if model is not None and model not in known:
+        raise click.BadParameter(f"there is no such model; there are {', '.join(known)}", param_hint="--model")
 
 
 @click.command()
@@ -87,6 +91,7 @@ def replay() -> None:
 @located
 def rejects(location: Location, model: str | None, tenant: str | None) -> None:
     """Load rejected rows again, with the mappings as they are now."""
+    _refuse_unknown(model, location)
 
     def work(each: TenantSettings) -> None:
         url = database_url(location.settings, each)
