@@ -135,7 +135,10 @@ class Batches:
 
     def _read_terms(self, connection: Connection) -> list[Term]:
         model = next((model for model in self.models if model.name == terms.name), terms)
-        return read_terms(connection, self.tenant.schema_in_database, model)
+        schema = self.tenant.schema_in_database
+        # A tenant whose models belong to no term may have no such table.
+        exists = connection.execute("select to_regclass(%s)", (f'"{schema}"."{model.table}"',)).fetchone()
+        return read_terms(connection, schema, model) if exists and exists[0] else []
 
     def _in_scope(self, known: Sequence[Term], now: datetime) -> list[str]:
         return in_scope(known, self.scope or self.tenant.term_scope, now, once=bool(self.named))

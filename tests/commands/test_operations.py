@@ -111,7 +111,7 @@ def test_one_tenants_trouble_keeps_nobody_from_anything_and_is_told(
         assert "cannot reach x at 127.0.0.1:9" in said, name
         assert "hidden" not in said, name
     assert "courses" in told["status"].stdout
-    assert "all tables and columns are there" in told["doctor"].stdout
+    assert "schema good has all tables" in told["doctor"].stdout
     assert called(home, variables, "status", "--tenant", "good").returncode == 0
     assert called(home, variables, "status", "--tenant", "wrong").returncode == 2
 
