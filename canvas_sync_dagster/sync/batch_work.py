@@ -118,7 +118,8 @@ class Batches:
         """
         details: dict[str, Any] = {"terms": list(terms)}
         if not self.named:
-            scope = self.terms_in_scope(datetime.now(UTC))
+            # A sync of models that belong to no term may have no table of terms.
+            scope = self.terms_in_scope(datetime.now(UTC)) if terms else ()
             details["scope"] = [term for term in terms if term in scope]
         self.note(batch, details)
         return [term for term in terms if term not in details.get("scope", terms)]
