@@ -66,7 +66,7 @@ def test_where_our_clock_is_behind_a_report_is_ordered_by_ours_and_where_it_is_a
 
 
 @pytest.mark.parametrize(
-    "date", ["Fri, 31 Dec 9999 23:59:59 GMT", format_datetime(datetime.now(UTC) + HOUR, usegmt=True), "", "x"]
+    "date", ["Fri, 31 Dec 9999 23:59:59 GMT", format_datetime(datetime.now(UTC) + 2 * HOUR, usegmt=True), "", "x"]
 )
 def test_an_answer_dated_in_the_future_moves_no_clock(date: str) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json={}, headers={"Date": date}))
@@ -74,7 +74,7 @@ def test_an_answer_dated_in_the_future_moves_no_clock(date: str) -> None:
         canvas.get("/accounts/self")
         assert abs(canvas.now() - datetime.now(UTC)) < timedelta(seconds=5)
         assert (canvas.ahead is None) == (date in {"", "x"})
-        assert canvas.ahead is None or canvas.ahead > HOUR - timedelta(seconds=5)
+        assert canvas.ahead is None or canvas.ahead > HOUR / 2
 
 
 def load(session: Session, mode: str = "full", *, reload: bool = False) -> SyncOutcome:
