@@ -16,7 +16,7 @@ from canvas_sync_dagster.warehouse.loading.target import Target
 from canvas_sync_dagster.warehouse.reading.keyed_blocks import DIGEST
 
 MARK = "_mark"
-"""Column that says of a row that was read whether a condition holds for it."""
+"""Column of 1 where a condition holds for the row that was read, else 0."""
 SPARSE = 4
 """A report that lists fewer than one in so many of the rows between its first key and its last is looked up key by key.
 Reading a row in passing takes 0.2 µs, finding one by its key 2 µs, so it pays from ten on; PostgreSQL's estimate may err."""
@@ -75,7 +75,7 @@ class DigestLookup:
     def _is_equal(self, keys: pl.DataFrame) -> bool:
         """Return whether the table holds just these keys with just these digests, between the first key and the last.
 
-        Their number and one xor of the digests stand for all, which takes two thirds of the time of reading them. A
+        Their number and one xor of the digests are compared, which takes two thirds of the time of reading them. A
         digest covers the key, so equal sums of other rows are as unlikely as two equal digests: one in 2^64.
         """
         key = self._key[0]

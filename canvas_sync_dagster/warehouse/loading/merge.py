@@ -1,4 +1,4 @@
-"""The statements that move rows: into a temporary table, from there into the target, or straight into an empty one."""
+"""The statements that move rows: to a temporary table, from there to the target, or directly to an empty target."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ NOTHING = Merged()
 
 
 def names(columns: Iterable[str], alias: str | None = None) -> sql.Composed:
-    """Lists columns: `"a", "b"`, or `t."a", t."b"`."""
+    """Return a list of columns: `"a", "b"`, or `t."a", t."b"`."""
     return sql.SQL(", ").join(sql.Identifier(alias, name) if alias else sql.Identifier(name) for name in columns)
 
 
 def copy_frame(connection: Connection, table: sql.Composable, frame: pl.DataFrame) -> int:
-    """Sends a frame into a table and returns the number of rows; columns go by name."""
+    """Copy a frame into a table by the names of its columns, and return the number of rows."""
     if frame.is_empty():
         return 0
     text = io.BytesIO()
@@ -86,7 +86,7 @@ class Stage:
         connection: In a transaction.
         target: Where the rows go in the end.
         columns: What is loaded.
-        timed: Whether each row tells in `observed_at` how fresh it is, instead of all being equally fresh.
+        timed: Whether each row has a freshness of its own, in `observed_at`.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Stage:
         self.rows = 0
 
     def merge_records(self, observed_at: datetime) -> Merged:
-        """Merges records of a report: what differs, and was not observed later by somebody else.
+        """Merge records of a report: those that differ and have no newer observation.
 
         Several merges into one table lock its rows in the order of the key, so that they wait for each other instead of
         deadlocking.
@@ -144,12 +144,12 @@ class Stage:
         return self._upserted(observed_at, filtered, is_ordered, digest, touched, done)
 
     def merge_rows(self, observed_at: datetime, *, refresh: bool) -> Merged:
-        """Merges rows that REST gave; a changed row loses its digest, for no report has said what stands there.
+        """Merge rows of REST; a changed row loses its digest, because its content is not that of a report's record.
 
         Args:
             observed_at: How fresh the rows are.
-            refresh: Whether it is written of equal rows, too, that they were seen now. Needed where no watermark tells
-                it: else an older report that comes later would bring its older content back.
+            refresh: Whether equal rows get the new observation, too. Needed where no watermark has it: else an older
+                report that comes later would bring its older content back.
         """
         if not self.rows:
             return NOTHING
@@ -160,7 +160,11 @@ class Stage:
         return self._upserted(observed_at, not refresh, False, digest, touched)
 
     def update_existing(self, observed_at: datetime) -> Merged:
-        """Sets the columns on the rows that the target has, and leaves their digests; absent ones are superseded."""
+        """Set the columns on the rows that the target has, and leave their digests; absent rows count as superseded.
+
+        Args:
+            observed_at: How fresh the rows are.
+        """
         if not self.rows:
             return NOTHING
         self._analyze()
@@ -212,7 +216,7 @@ class Stage:
         return done + Merged(unchanged=left - superseded, superseded=superseded)
 
     def _updated(self, observed_at: datetime, digest: sql.Composable, touched: Sequence[sql.Composable]) -> Merged:
-        """Writes what differs to the rows that are there, all in one pass along the key.
+        """Write what differs to the existing rows, in one pass along the key.
 
         When all of a million rows change it takes 11.0 s, an upsert 12.5 s. Where few change the upsert is quicker.
         """
@@ -313,7 +317,7 @@ class Stage:
     def _assignments(
         self, digest: sql.Composable | None, touched: Sequence[sql.Composable]
     ) -> tuple[sql.Composable, sql.Composable]:
-        """What is written to a row that is there, and when: if it differs, and was not observed later."""
+        """Return what is written to an existing row, and the condition: it differs and has no newer observation."""
         system, changed = self._target.system, self._differs("t", "excluded")
         sets: list[sql.Composable] = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in self._rest]
         conditions: list[sql.Composable] = [changed, *touched]
@@ -333,7 +337,7 @@ class Stage:
         return sql.SQL(", ").join(sets), condition
 
     def _only_differing(self) -> sql.Composed:
-        """Keeps equal rows away from the upsert, which would lock them and so write WAL."""
+        """Return a join that keeps equal rows away from the upsert, which would lock them and so write WAL."""
         anyway: list[sql.Composable] = [self._differs("o", "s")]
         if "missing_since" in self._target.system:
             anyway.append(sql.SQL("o.missing_since is not null"))
@@ -372,13 +376,13 @@ class Stage:
         return int(row[0]) if row else 0
 
     def _analyze(self) -> None:
-        """Has the planner know how many rows there are, and how their keys lie; other columns decide no plan."""
+        """Give the planner the number of rows and the distribution of keys; other columns do not matter for the plan."""
         self._connection.execute(sql.SQL("analyze {} ({})").format(self.name, names(self._target.key)))
 
 
 @contextmanager
 def without_hash_joins(connection: Connection) -> Iterator[None]:
-    """Keeps joins in the order of the key: rows are locked in that order, and written where they lie."""
+    """Keep joins in the order of the key: rows are locked in that order, and written where they are on disk."""
     (before,) = connection.execute("select current_setting('enable_hashjoin')").fetchone() or ("on",)
     connection.execute("set local enable_hashjoin = off")
     yield
@@ -387,10 +391,10 @@ def without_hash_joins(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def empty_table(connection: Connection, target: Target) -> Iterator[bool]:
-    """Takes an empty table for loading straight into it, without its secondary indexes until the end.
+    """Lock an empty table for loading into it directly; its secondary indexes are built at the end.
 
     Yields:
-        Whether it could be taken: it is plain and empty, and nobody else holds it.
+        Whether the table is plain and empty, and no other transaction holds it.
     """
     if (
         not target.plain
@@ -429,7 +433,7 @@ def _locked(connection: Connection, target: Target) -> bool:
 
 
 def _secondary_indexes(connection: Connection, target: Target) -> list[tuple[sql.Identifier, str]]:
-    """Finds the indexes that guard nothing, and that their definition brings back as they were."""
+    """Return the indexes that guard nothing and that their definition restores completely."""
     rows = connection.execute(
         "select n.nspname, c.relname, pg_get_indexdef(i.indexrelid) from pg_index i join pg_class c on c.oid = i.indexrelid "
         "join pg_namespace n on n.oid = c.relnamespace where i.indrelid = %s::regclass and i.indisvalid "

@@ -28,7 +28,7 @@ def load_row_by_row(
     source: Source,
     function: Callable[..., object],
 ) -> LoadCounts:
-    """Gives each row, header → text, to a function; a row that it raises for is rejected.
+    """Give each row, header → text, to a function; a row for which it raises is rejected.
 
     A function that takes a second argument gets the connection; what it writes by it for a row that it raises for is
     undone, and the rest is committed with the load. Rows count as updated, or as skipped where it returned False.
@@ -80,7 +80,7 @@ def _within(function: Callable[..., object], connection: Connection) -> Callable
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:
-        # Some functions written in C do not tell.
+        # Some functions written in C have no signature.
         return function
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters) < 2:

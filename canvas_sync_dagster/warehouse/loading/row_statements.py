@@ -1,4 +1,4 @@
-"""Statements about single rows: reading what Canvas is asked about, and marking what it says is gone."""
+"""Statements about single rows: reading those that Canvas is asked about, and marking those that it reports as gone."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ def read_suspects(
 ) -> list[dict[str, Any]]:
     """Reads suspects, some of them if there are more.
 
-    Any of them, and not those of longest standing: rows that Canvas hides stay suspects, and would stand before the
-    others for ever.
+    The choice is random: rows that Canvas hides stay suspects, and the oldest would always come before the others.
     """
     names = list(dict.fromkeys([*model.key, *columns]))
     query = sql.SQL("select {} from {} where missing_since is not null order by random() limit {}").format(
@@ -64,7 +63,7 @@ def mark_deleted(
     values: Mapping[str, object],
     observed_at: datetime,
 ) -> int:
-    """Writes that Canvas says a row is gone, unless the row was seen later than that.
+    """Mark a row that Canvas reports as gone, unless it has a newer observation.
 
     Returns:
         How many rows were written: one or none.

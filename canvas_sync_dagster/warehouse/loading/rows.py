@@ -35,7 +35,7 @@ def load_rows(
 ) -> LoadCounts:
     """Loads objects that REST gave, already under the names of the columns; of several with one key the last counts.
 
-    A column that an object does not tell keeps its value. A row that changes loses its digest: no report wrote it.
+    A column that an object lacks keeps its value. A row that changes loses its digest, because no report wrote it.
 
     Args:
         connection: In a transaction, which the caller ends.
@@ -104,7 +104,7 @@ def _settle(
 
 
 def _by_key(model: Model, rows: Iterable[Row]) -> tuple[list[Row], list[Unfit]]:
-    """Merge rows of one key, so that what only an earlier one tells is kept; returns also those without a key."""
+    """Merge rows of one key, so that a column which only an earlier one has is kept; return also rows without a key."""
     merged: dict[tuple[str | None, ...], Row] = {}
     rejects: list[Unfit] = []
     for row in rows:

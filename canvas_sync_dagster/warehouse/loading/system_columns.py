@@ -1,4 +1,4 @@
-"""What is written beside values when one statement changes rows: the system's columns, as far as a table has them."""
+"""The system columns that a statement sets together with the values of a row, as far as the table has them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SYSTEM_VALUES: Mapping[str, sql.Composable] = {
 def assignments(
     values: Mapping[str, object], system: Collection[str], wanted: Collection[str], observed_at: datetime | None = None
 ) -> sql.Composed:
-    """Lists assignments: the values, and of the wanted stamps those that the table has.
+    """Return assignments: the values, and those wanted system columns that the table has.
 
     Args:
         values: Column → value.
         system: Columns of the system that the table has.
-        wanted: Stamps to write.
+        wanted: System columns to write.
         observed_at: How fresh the row is now; None leaves it.
     """
     assigned: dict[str, sql.Composable] = {name: sql.Literal(value) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""The table that a load goes into, as it really is: ours, or one that was there before with columns of its own."""
+"""The table of a load as it really is: made by `migrate`, or an existing one with further columns."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Target:
         return "row_hash" in self.system
 
     def comparable(self, alias: str, name: str) -> sql.Composable:
-        """Spells a column so that its values can be compared."""
+        """Return a column as an expression whose values can be compared."""
         column = sql.Identifier(alias, name)
         return sql.SQL("{}::jsonb").format(column) if self.types[name] == UNEQUAL else column
 
@@ -73,13 +73,13 @@ class _Attribute:
 
 
 def inspect_target(connection: Connection, schema: str, model: Model, columns: set[str]) -> Target:
-    """Looks at a model's table.
+    """Inspect a model's table.
 
     Args:
         connection: Within the load's transaction.
         schema: The tenant's.
         model: Whose table it is.
-        columns: What the load wants to write, beside the system's columns.
+        columns: What the load writes, in addition to the system columns.
 
     Raises:
         SchemaError: The table, a column, or the uniqueness of its key is missing, or it cannot be merged into.
@@ -89,7 +89,7 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
         what = f"the table {schema}.{model.table}" if not present else f"{schema}.{model.table}.{', '.join(lacking)}"
         raise SchemaError(f"{model.name}: there is no {what}. Run `canvas-sync migrate`, which adds what is missing.")
     if any(each.kind == "p" for each in present.values()):
-        # PostgreSQL cannot say of a row that goes to a partition whether it was inserted.
+        # PostgreSQL does not report of a row in a partition whether it was inserted.
         raise SchemaError(f"{model.name}: the table {schema}.{model.table} is partitioned; use an ordinary table.")
     if odd := [name for name in model.key if model[name].type not in KEY_TYPES]:
         raise SchemaError(
@@ -142,7 +142,7 @@ def _refuse_generated(schema: str, model: Model, present: Mapping[str, _Attribut
 
 
 def system_columns(connection: Connection, schema: str, model: Model) -> frozenset[str]:
-    """Names the system's columns that a model's table has; one that was there before may lack some."""
+    """Return the system columns that a model's table has; an existing table may lack some."""
     present = _attributes(connection, schema, model.table)
     return frozenset(column.name for column in SYSTEM_COLUMNS if column.name in present)
 

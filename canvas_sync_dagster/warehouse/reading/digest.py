@@ -17,35 +17,52 @@ FORMAT = 1
 
 
 def salt(model: Model, match: HeaderMatch, prefer: str | None) -> int:
-    """Derives a seed from all that decides what a record becomes, so that a changed mapping invalidates every digest."""
+    """Return a seed that depends on everything that decides what a record becomes.
+
+    A changed mapping therefore invalidates every stored digest.
+
+    Args:
+        model: Columns, key and functions of the mapping.
+        match: How the header matched.
+        prefer: Header that decides between records of one key.
+    """
     columns = [(c.name, c.type.value, c.report, c.keeps_empty_text) for c in model.columns]
     identity = json.dumps([FORMAT, match.header, columns, model.key, prefer]).encode()
     return _number(identity + _hash_of_polars() + b"".join(map(_code, model.functions)))
 
 
 def _hash_of_polars() -> bytes:
-    """Returns what changes when Polars hashes in another way: its hashes of texts of all lengths that it tells apart."""
+    """Return the hashes of texts of all lengths that Polars distinguishes; they change when its algorithm does."""
     texts = pl.Series([bytes(range(length)) for length in range(256)], dtype=pl.Binary)
     return repr(texts.hash(FORMAT).to_list()).encode()
 
 
 def _code(function: Callable[..., Any]) -> bytes:
-    """Returns what changes when a function is rewritten: its compiled code, or its name where it has none."""
+    """Return what changes when a function is rewritten: its compiled code, or its name where it has none."""
     code = getattr(function, "__code__", None)
     return marshal.dumps(code) if code is not None else repr(type(function)).encode()
 
 
 def digest(records: pl.Series, seed: int) -> pl.Series:
-    """Digests each record's raw bytes into a bigint.
+    """Digest each record's raw bytes into a bigint.
 
-    Polars takes 0.015 s per million records; a hash called one by one takes 0.08 s, under Python's lock. Polars may hash
-    in another way in another version: the salt tells, so that every stored digest misses once.
+    Polars takes 0.015 s per million records; a hash called one by one takes 0.08 s, under Python's lock. Another version
+    of Polars may hash in another way; the seed then differs, so that every stored digest misses once.
+
+    Args:
+        records: Bytes.
+        seed: As `salt` returns it.
     """
     return records.hash(seed).reinterpret(signed=True)
 
 
 def combined(digests: Sequence[int], seed: int) -> int:
-    """Digests the digests of one key's records, in the order of the file, into a bigint."""
+    """Digest the digests of one key's records into a bigint.
+
+    Args:
+        digests: In the order of the file, at least one.
+        seed: As `salt` returns it.
+    """
     if len(digests) == 1:
         return digests[0]
     text = b"".join(value.to_bytes(8, "big", signed=True) for value in (seed - (1 << 63), *digests))
@@ -53,5 +70,5 @@ def combined(digests: Sequence[int], seed: int) -> int:
 
 
 def _number(text: bytes) -> int:
-    """Digests bytes into 64 bits."""
+    """Digest bytes into 64 bits."""
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

@@ -16,7 +16,7 @@ NUL_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def is_document(text: str) -> bool:
-    """Says whether PostgreSQL takes the text as jsonb.
+    """Return whether PostgreSQL takes the text as jsonb.
 
     >>> [is_document(text) for text in ('{"a": [1.5, null]}', "NaN", "1e9999", '"\\\\ud800"')]
     [True, False, False, False]

@@ -1,4 +1,4 @@
-"""Records become a frame of values that their columns will take; what does not fit is rejected with its reason.
+"""Turns records into a frame of values that their columns accept; what does not fit is rejected with its reason.
 
 Values stay text where PostgreSQL reads the text itself, after it was proven that it will: a value that failed in COPY
 would fail the whole load without saying where.
@@ -54,7 +54,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a file holds what.
+    """Where a record has which value.
 
     Attributes:
         width: Columns in the header.
@@ -68,7 +68,7 @@ class Layout:
 
 
 def parse(records: pl.Series, layout: Layout, data: bytes | None = None) -> tuple[pl.DataFrame, list[Reject]]:
-    """Parses records.
+    """Parse records.
 
     Args:
         records: Raw, as bytes without line ends.
@@ -88,7 +88,7 @@ def parse(records: pl.Series, layout: Layout, data: bytes | None = None) -> tupl
 
 
 def _tokenized(records: pl.Series, data: bytes, layout: Layout) -> pl.DataFrame | None:
-    """Lets Polars split a block, if it is proven that each record is as wide as the header; else None."""
+    """Return the columns as Polars splits them, if each record provably has the width of the header; else None."""
     if b"\0" in data or b"\r" in data or not _even(records, layout):
         return None
     try:
@@ -104,7 +104,7 @@ def _tokenized(records: pl.Series, data: bytes, layout: Layout) -> pl.DataFrame 
 
 
 def _even(records: pl.Series, layout: Layout) -> bool:
-    """Says whether every record has its width and orderly quotes; Polars pads short ones and cuts long ones in silence."""
+    """Return whether every record has its width and orderly quotes; Polars pads and cuts others without an error."""
     try:
         text = records.cast(pl.String)
     except pl.exceptions.PolarsError:
@@ -116,7 +116,12 @@ def _even(records: pl.Series, layout: Layout) -> bool:
 
 
 def read_columns(data: bytes, layout: Layout, indexes: Iterable[int]) -> pl.DataFrame:
-    """Reads some columns as text, named by their index.
+    """Read some columns as text, named by their index.
+
+    Args:
+        data: Records, separated by newlines.
+        layout: Width and separator.
+        indexes: Of the columns, from 0.
 
     Raises:
         PolarsError: The bytes are not UTF-8, or the quotes are wrong.
@@ -133,10 +138,14 @@ def read_columns(data: bytes, layout: Layout, indexes: Iterable[int]) -> pl.Data
 
 
 def fields(record: bytes, separator: str) -> list[str]:
-    """Splits one record strictly.
+    """Split one record strictly.
+
+    Args:
+        record: Without its line end.
+        separator: Between its values.
 
     Raises:
-        ValueError: It is no UTF-8, or its quotes are wrong.
+        ValueError: It is not UTF-8, or its quotes are wrong.
     """
     csv.field_size_limit(LARGEST_RECORD)
     try:
@@ -179,7 +188,7 @@ def _split(record: bytes, layout: Layout) -> tuple[str, list[str | None]]:
 
 
 def _with_nulls(values: list[str], record: bytes, separator: str) -> list[str | None]:
-    """Tells empty values apart as Polars does: what is not even quoted is null."""
+    """Turn empty values into nulls unless they are quoted, as Polars does."""
     quoted = set()
     if b'""' in record:
         matches = _value(separator).finditer(record.decode())
@@ -194,11 +203,14 @@ def _value(separator: str) -> re.Pattern[str]:
 
 
 def valid(frame: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, list[Reject]]:
-    """Proves that PostgreSQL will take each value, and parts the rows that have one that it would not.
+    """Separate the rows that have a value which PostgreSQL would reject.
 
     Args:
         frame: Text, with `_row`.
         columns: What it holds.
+
+    Returns:
+        The other rows, typed, and the rejects.
     """
     checked = frame.with_columns(folded(frame.get_column(column.name), column) for column in columns)
     bad = pl.DataFrame([_lost(frame.get_column(c.name), checked.get_column(c.name)) for c in columns])
@@ -236,7 +248,7 @@ def folded(text: pl.Series, column: Column) -> pl.Series:
 
 
 def _lost(text: pl.Series, found: pl.Series) -> pl.Series:
-    """Marks where there was text, and no value was found in it."""
+    """Mark where there was text, and no value was found in it."""
     if found.null_count() == text.null_count():
         return pl.repeat(False, len(text), eager=True).alias(text.name)
     return text.is_not_null() & found.is_null() & (text != "")
@@ -302,14 +314,19 @@ def _year(text: pl.Expr) -> pl.Expr:
 
 
 def nothing(layout: Layout) -> pl.DataFrame:
-    """Returns the frame that no records parse to."""
+    """Return the frame that no records parse to."""
     columns = [column for column, _ in layout.columns]
     empty = {ROW: pl.Series([], dtype=pl.UInt32)} | {c.name: pl.Series([], dtype=pl.String) for c in columns}
     return valid(pl.DataFrame(empty), columns)[0]
 
 
 def frame_of(rows: Sequence[Mapping[str, object]], columns: Sequence[Column]) -> pl.DataFrame:
-    """Makes a frame of text, with `_row`, from values that REST gave."""
+    """Make a frame of text, with `_row`, from values of REST objects.
+
+    Args:
+        rows: Column → value; other names are ignored.
+        columns: Of the frame.
+    """
     data: dict[str, Any] = {
         column.name: pl.Series([text_of(row.get(column.name), column.type) for row in rows], dtype=pl.String)
         for column in columns

@@ -16,7 +16,7 @@ from canvas_sync_dagster.warehouse.reading.frames import Layout, fields, folded,
 from canvas_sync_dagster.warehouse.reading.records import Block
 
 RECORD, LINE, DIGEST = "_record", "_line", "row_hash"
-"""Columns of a keyed block beside its keys: the raw bytes, the physical line, the digest."""
+"""Columns of a keyed block in addition to its keys: the raw bytes, the physical line, the digest."""
 MOST_DIGITS = 18
 """Every number with at most so many digits is a bigint."""
 FEW = 4

@@ -15,7 +15,7 @@ from canvas_sync_dagster.warehouse.reading.report_csv import ReportCsv
 from canvas_sync_dagster.warehouse.reading.user_transforms import raw, through_functions
 
 COLUMN, REASON, MESSAGE = "_column", "_reason", "_message"
-"""Columns of rejects, beside line and record: the column that a record fails for, why, and why without any value."""
+"""Columns of rejects in addition to line and record: the column that a record fails for, why, and why without any value."""
 
 
 @dataclass(frozen=True, slots=True)

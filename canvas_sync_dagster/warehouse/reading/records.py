@@ -1,4 +1,4 @@
-"""Cuts a report into blocks of whole records, without parsing them: memory stays bounded whatever the file's size."""
+"""Cuts a report into blocks of whole records without parsing them, so that memory does not depend on its size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Header:
     """The first record of a file.
 
     Attributes:
-        names: As they stand.
+        names: As they are spelled.
         separator: Comma, or the semicolon that a user's regional settings bring.
     """
 
@@ -46,7 +46,7 @@ class Block:
     Attributes:
         records: Each without its line end, as bytes; blank lines are left out.
         lines: Physical line on which each begins, from 1; the header is line 1.
-        data: The bytes of exactly these records, where they stand together in the file; else None.
+        data: The bytes of exactly these records, where they are contiguous in the file; else None.
     """
 
     records: pl.Series
@@ -55,7 +55,7 @@ class Block:
 
 
 def read_header(file: BinaryIO, *, where: str) -> tuple[Header, int]:
-    """Reads the first record and returns it with the number of physical lines it takes.
+    """Read the first record and return it with the number of physical lines it takes.
 
     Raises:
         ReportContentError: There is none, or the file is not made of lines.
@@ -73,7 +73,7 @@ def read_header(file: BinaryIO, *, where: str) -> tuple[Header, int]:
     if CONTROL.search(decoded):
         raise ReportContentError(f"{where}: it is not a text, and so no CSV. Run it again.")
     if "\r" in decoded:
-        # All of the file would be one header, and no row: nothing else may be said of it.
+        # The whole file would be one header without rows, which must not pass for an empty report.
         raise ReportContentError(f"{where}: its lines end in bare carriage returns. Save it with ordinary line ends.")
     separator = ";" if "," not in decoded and ";" in decoded else ","
     names = next(csv.reader(io.StringIO(decoded, newline=""), delimiter=separator))
@@ -82,7 +82,7 @@ def read_header(file: BinaryIO, *, where: str) -> tuple[Header, int]:
 
 @cache
 def orderly(separator: str, width: int | None) -> re.Pattern[bytes]:
-    """Returns the pattern of a record whose quotes are as they should be.
+    """Return the pattern of a record whose quotes are balanced and in their places.
 
     Args:
         separator: Between its values.
@@ -103,13 +103,13 @@ def read_blocks(
     size: int = BLOCK,
     where: str = "the file",
 ) -> Iterator[Block]:
-    """Yields the records that follow the header, block by block.
+    """Yield the records that follow the header, block by block.
 
     A quote that is never closed, or closed where none may be, costs its own line: reading goes on with the next one.
     Else one stray quote would swallow all lines up to the next one as a single value.
 
     Args:
-        file: Stands behind the header.
+        file: Positioned behind the header.
         first_line: Physical line of the next record.
         separator: Between values.
         width: Values per record; None for any number.

@@ -1,4 +1,4 @@
-"""A report's CSV whose header is understood: its layout, and its records with their keys and digests."""
+"""A report's CSV whose header is understood: its layout, and its records as blocks with digests and keys."""
 
 from __future__ import annotations
 
@@ -50,7 +50,14 @@ class ReportCsv:
     def open(
         cls, open_file: Opener, model: Model, source: Source, prefer: str | None = None, batch_rows: int | None = None
     ) -> ReportCsv:
-        """Reads the header.
+        """Read the header.
+
+        Args:
+            open_file: Opens the CSV; may be called again.
+            model: What its records are.
+            source: Where it comes from, for messages.
+            prefer: Header that decides between records of one key.
+            batch_rows: Records per block, at most.
 
         Raises:
             HeaderContractError: The key's column is missing.
@@ -72,7 +79,7 @@ class ReportCsv:
 
     @property
     def loaded(self) -> list[Column]:
-        """Columns of the table that the file tells."""
+        """Columns of the table that the file fills."""
         return [column for column, _ in self.layout.columns if column.name != PREFER]
 
     @property

@@ -17,10 +17,10 @@ class Source:
         report: Canvas's name of the report, or the path of a list.
         report_id: Canvas's id of the report.
         complete: Whether these are all the rows of the scope.
-        watermark: Freshness of the newest load of this model and scope. An older source changes nothing: whatever it
-            says differently has been said anew since.
+        watermark: Freshness of the newest load of this model and scope. An older source changes nothing,
+            because a newer one has decided about the same rows.
         reload: Whether records are compared by value although their digests are equal.
-        lines: Line where a record stands → line where it stood in Canvas's file, for records that were picked from it.
+        lines: Line of a record → its line in Canvas's file, for records that were picked from it.
     """
 
     scope: str
@@ -38,6 +38,6 @@ class Source:
 
 
 def described(table: str, source: Source) -> str:
-    """Names a table of a report: `provisioning_csv 17, courses of term 118`."""
+    """Return the name of a table of a report: `provisioning_csv 17, courses of term 118`."""
     number = f" {source.report_id}" if source.report_id is not None else ""
     return f"{source.report}{number}, {table}{f' of term {source.scope}' if source.scope else ''}"

@@ -14,7 +14,7 @@ from canvas_sync_dagster.warehouse.reading.frames import ROW, Layout, Reject, fi
 
 
 def raw(layout: Layout) -> Layout:
-    """Has columns that a transform makes read as text: their type is that of what it returns, not of what it gets."""
+    """Return a layout that reads a transform's column as text: its type is that of the result, not of the argument."""
     columns = [
         (replace(column, type=ColumnType.TEXT) if column.transform else column, index)
         for column, index in layout.columns
@@ -25,7 +25,7 @@ def raw(layout: Layout) -> Layout:
 def through_functions(
     frame: pl.DataFrame, records: pl.Series, header: Sequence[str], separator: str, model: Model
 ) -> tuple[pl.DataFrame, list[Reject], int]:
-    """Applies a model's functions to rows; a row that one fails for is rejected with its error.
+    """Apply a model's functions to rows; a row for which one raises is rejected with the error.
 
     So is one whose key they change: what a report lists is compared with the table before any function is called.
 
@@ -96,10 +96,10 @@ def _checked(
     texts = frame_of(rows, columns)
     checked, rejects = valid(texts, columns)
     along = [name for name in like.columns if name not in texts.columns or name == ROW]
-    beside = pl.DataFrame(
+    untyped = pl.DataFrame(
         {name: [row[name] for row in rows] for name in along}, schema={n: like.schema[n] for n in along}
     )
     places = checked.get_column(ROW)
-    numbers = beside.get_column(ROW)
+    numbers = untyped.get_column(ROW)
     moved = [replace(each, row=int(numbers[each.row])) for each in rejects]
-    return pl.concat([beside[places.to_list()], checked.drop(ROW)], how="horizontal").select(like.columns), moved
+    return pl.concat([untyped[places.to_list()], checked.drop(ROW)], how="horizontal").select(like.columns), moved
