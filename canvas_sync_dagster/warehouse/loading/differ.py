@@ -16,6 +16,7 @@ from canvas_sync_dagster.warehouse.reading.keyed_blocks import (
     KeyedBlock,
     concatenated,
     edges,
+    preceded,
     whole_keys,
 )
 from canvas_sync_dagster.warehouse.reading.report_csv import ReportCsv
@@ -84,7 +85,7 @@ def skip_known(
             with clock.during("compare"):
                 keys = lookup.keys_if_equal(ends, found.digests, wanted=lists)
         if ends is None or keys is None:
-            return KnownBlocks(records, last, tuple(listed)), chain([found], upcoming.rest())
+            return KnownBlocks(records, last, tuple(listed)), preceded([found], upcoming.rest())
         records, last = records + len(found), ends[1]
         if lists:
             listed.append(keys)
@@ -118,9 +119,10 @@ class Differ:
         held: list[Difference] = []
         size = 0.0
         for block in blocks:
-            found = self._difference(block)
-            held.append(found)
-            size += found.block.records.estimated_size()
+            held.append(self._difference(block))
+            size += held[-1].block.records.estimated_size()
+            # The next block comes before the loop forgets this one.
+            del block
             if size >= GATHERED:
                 yield _gathered(held)
                 held, size = [], 0.0

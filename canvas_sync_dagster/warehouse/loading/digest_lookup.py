@@ -26,13 +26,12 @@ class DigestLookup:
     """Compares keys and digests of a report with those of a table that has digests.
 
     Args:
-        connection: Within the load's transaction.
         target: The table.
         key: Columns of the key.
     """
 
-    def __init__(self, connection: Connection, target: Target, key: Sequence[Column]) -> None:
-        self._connection, self._target, self._key = connection, target, key
+    def __init__(self, target: Target, key: Sequence[Column]) -> None:
+        self._connection, self._target, self._key = target.connection, target, key
         self._expects_equal = True
         """Changes come in clusters: where the last piece had none, one sum is likely to settle the next piece, too."""
 

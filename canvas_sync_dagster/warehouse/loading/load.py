@@ -71,9 +71,7 @@ def load_csv(
     """
     file = ReportCsv.open(open_file, model, source, prefer, batch_rows)
     target = inspect_target(connection, schema, model, {column.name for column in file.loaded})
-    return _loaded(
-        _Load(connection, schema, file, target, source, limits, lists, scratch, read_erased(connection, schema))
-    )
+    return _loaded(_Load(file, target, source, limits, lists, scratch, read_erased(connection, schema)))
 
 
 def enrich_csv(
@@ -119,8 +117,6 @@ def enrich_csv(
     target = replace(target, system=target.system - {"row_hash"})
     return _loaded(
         _Load(
-            connection,
-            schema,
             file,
             target,
             source,
@@ -137,8 +133,6 @@ def enrich_csv(
 class _Load:
     """What one load needs."""
 
-    connection: Connection
-    schema: str
     file: ReportCsv
     target: Target
     source: Source
@@ -168,9 +162,7 @@ class _Taken:
 def _loaded(load: _Load) -> LoadCounts:
     """Load a file, from its first byte to the merge."""
     with (
-        open_load_target(
-            load.connection, load.target, load.file.loaded, load.source, inserts=load.inserts
-        ) as load_target,
+        open_load_target(load.target, load.file.loaded, load.source, inserts=load.inserts) as load_target,
         RejectSpool(load.scratch) as rejects,
     ):
         taken = _taken(load, load_target, rejects, streams=True)
@@ -182,8 +174,8 @@ def _loaded(load: _Load) -> LoadCounts:
         _refuse_broken(load, taken.counts, rejects)
         with load.clock.during("merge"):
             merged = load_target.finish()
-        remember_erased(load.connection, load.schema, load.file.model.name, taken.erased)
-        rejects.write(load.connection, load.schema, load.file, load.source)
+        remember_erased(load.target.connection, load.target.schema, load.file.model.name, taken.erased)
+        rejects.write(load.target, load.file, load.source)
     counts = taken.counts
     return replace(
         counts,
@@ -213,7 +205,7 @@ def _taken(load: _Load, load_target: LoadTarget, rejects: RejectSpool, *, stream
     key = [file.model[name] for name in file.model.key]
     lookup = None
     if load.target.has_digests and not load_target.is_empty and not load.source.reload:
-        lookup = DigestLookup(load.connection, load.target, key)
+        lookup = DigestLookup(load.target, key)
     known, blocks = KnownBlocks(), file.blocks()
     if streams and lookup is not None and is_streamable(key) and not file.prefers:
         known, blocks = skip_known(blocks, file, lookup, clock, lists=load.lists)

@@ -11,7 +11,6 @@ from typing import Protocol
 import polars as pl
 
 from canvas_sync_dagster.catalogue import Column
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.merge import Merged, Stage, copy_frame, delete_all, empty_table
 from canvas_sync_dagster.warehouse.loading.target import Target
 from canvas_sync_dagster.warehouse.reading.keyed_blocks import DIGEST
@@ -39,12 +38,11 @@ class LoadTarget(Protocol):
 
 @contextmanager
 def open_load_target(
-    connection: Connection, target: Target, columns: Sequence[Column], source: Source, *, inserts: bool = True
+    target: Target, columns: Sequence[Column], source: Source, *, inserts: bool = True
 ) -> Iterator[LoadTarget]:
     """Decide where the rows of a load go.
 
     Args:
-        connection: In a transaction.
         target: The table.
         columns: What is loaded.
         source: Where the rows come from.
@@ -56,22 +54,22 @@ def open_load_target(
     if source.is_outdated:
         yield _Outdated()
     elif not inserts:
-        yield _Enriching(connection, target, columns, source.observed_at)
+        yield _Enriching(target, columns, source.observed_at)
     else:
-        with empty_table(connection, target) as is_empty:
+        with empty_table(target) as is_empty:
             if is_empty:
                 # Whatever happens, the thread lets go of the connection before the transaction is ended.
                 with ThreadPoolExecutor(max_workers=1) as thread:
-                    yield _Direct(connection, target, source.observed_at, thread)
+                    yield _Direct(target, source.observed_at, thread)
             else:
-                yield _Staged(connection, target, columns, source.observed_at)
+                yield _Staged(target, columns, source.observed_at)
 
 
 class _Direct:
     """Copies rows into a table that was empty, in a thread, so that the next block is parsed meanwhile."""
 
-    def __init__(self, connection: Connection, target: Target, observed_at: datetime, thread: Executor) -> None:
-        self._connection, self._target, self._rows = connection, target, 0
+    def __init__(self, target: Target, observed_at: datetime, thread: Executor) -> None:
+        self._target, self._rows = target, 0
         self._observed_at = observed_at.isoformat()
         self._thread = thread
         self._sending: Future[int] | None = None
@@ -83,11 +81,11 @@ class _Direct:
         if not self._target.has_digests:
             frame = frame.drop(DIGEST)
         self._settle()
-        self._sending = self._thread.submit(copy_frame, self._connection, self._target.name, frame)
+        self._sending = self._thread.submit(copy_frame, self._target.connection, self._target.name, frame)
 
     def discard(self) -> None:
         self._settle()
-        delete_all(self._connection, self._target)
+        delete_all(self._target)
         self._rows = 0
 
     def finish(self) -> Merged:
@@ -104,10 +102,8 @@ class _Direct:
 class _Staged:
     """Holds rows in a temporary table for the merge."""
 
-    def __init__(
-        self, connection: Connection, target: Target, columns: Sequence[Column], observed_at: datetime
-    ) -> None:
-        self._stage, self._observed_at = Stage(connection, target, columns), observed_at
+    def __init__(self, target: Target, columns: Sequence[Column], observed_at: datetime) -> None:
+        self._stage, self._observed_at = Stage(target, columns), observed_at
         self.is_empty = False
 
     def take(self, frame: pl.DataFrame) -> None:

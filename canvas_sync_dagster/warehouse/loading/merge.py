@@ -83,16 +83,13 @@ class Stage:
     """A temporary table that holds what may differ, until the transaction ends.
 
     Args:
-        connection: In a transaction.
         target: Where the rows go in the end.
         columns: What is loaded.
         timed: Whether each row has a freshness of its own, in `observed_at`.
     """
 
-    def __init__(
-        self, connection: Connection, target: Target, columns: Sequence[Column], *, timed: bool = False
-    ) -> None:
-        self._connection = connection
+    def __init__(self, target: Target, columns: Sequence[Column], *, timed: bool = False) -> None:
+        self._connection = connection = target.connection
         self._timed = timed
         self._target = target
         self._content = [column.name for column in columns]
@@ -390,21 +387,16 @@ def without_hash_joins(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def empty_table(connection: Connection, target: Target) -> Iterator[bool]:
+def empty_table(target: Target) -> Iterator[bool]:
     """Lock an empty table for loading into it directly; its secondary indexes are built at the end.
 
     Yields:
         Whether the table is plain and empty, and no other transaction holds it.
     """
-    if (
-        not target.plain
-        or not _is_empty(connection, target)
-        or not _locked(connection, target)
-        or not _is_empty(connection, target)
-    ):
+    if not target.plain or not _is_empty(target) or not _locked(target) or not _is_empty(target):
         yield False
         return
-    definitions = _secondary_indexes(connection, target)
+    connection, definitions = target.connection, _secondary_indexes(target)
     for name, _ in definitions:
         connection.execute(sql.SQL("drop index {}").format(name))
     yield True
@@ -414,32 +406,32 @@ def empty_table(connection: Connection, target: Target) -> Iterator[bool]:
     connection.execute(sql.SQL("analyze {}").format(target.name))
 
 
-def _is_empty(connection: Connection, target: Target) -> bool:
-    return connection.execute(sql.SQL("select 1 from {} limit 1").format(target.name)).fetchone() is None
+def _is_empty(target: Target) -> bool:
+    return target.connection.execute(sql.SQL("select 1 from {} limit 1").format(target.name)).fetchone() is None
 
 
-def delete_all(connection: Connection, target: Target) -> None:
+def delete_all(target: Target) -> None:
     """Delete the rows of a table that was taken empty; TRUNCATE would need a right more, and no foreign key to it."""
-    connection.execute(sql.SQL("delete from {}").format(target.name))
+    target.connection.execute(sql.SQL("delete from {}").format(target.name))
 
 
-def _locked(connection: Connection, target: Target) -> bool:
+def _locked(target: Target) -> bool:
     try:
-        with connection.transaction():
-            connection.execute(sql.SQL("lock table {} in access exclusive mode nowait").format(target.name))
+        with target.connection.transaction():
+            target.connection.execute(sql.SQL("lock table {} in access exclusive mode nowait").format(target.name))
     except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege):
         return False
     return True
 
 
-def _secondary_indexes(connection: Connection, target: Target) -> list[tuple[sql.Identifier, str]]:
+def _secondary_indexes(target: Target) -> list[tuple[sql.Identifier, str]]:
     """Return the indexes that guard nothing and that their definition restores completely."""
-    rows = connection.execute(
+    rows = target.connection.execute(
         "select n.nspname, c.relname, pg_get_indexdef(i.indexrelid) from pg_index i join pg_class c on c.oid = i.indexrelid "
         "join pg_namespace n on n.oid = c.relnamespace where i.indrelid = %s::regclass and i.indisvalid "
         "and not i.indisunique and not i.indisexclusion and not i.indisclustered and not i.indisreplident "
         "and not c.relispartition and c.reltablespace = 0 and obj_description(c.oid, 'pg_class') is null "
         "and pg_get_userbyid(c.relowner) = current_user",
-        (target.name.as_string(connection),),
+        (target.name.as_string(target.connection),),
     ).fetchall()
     return [(sql.Identifier(str(schema), str(name)), str(definition)) for schema, name, definition in rows]

@@ -8,7 +8,7 @@ from types import TracebackType
 
 import polars as pl
 
-from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.loading.target import Target
 from canvas_sync_dagster.warehouse.reading.key_ranges import Spill
 from canvas_sync_dagster.warehouse.reading.keyed_blocks import LINE, RECORD
 from canvas_sync_dagster.warehouse.reading.parser import COLUMN, MESSAGE, REASON
@@ -60,19 +60,18 @@ class RejectSpool:
             self._spill.close()
         self._spill, self.first = None, ""
 
-    def write(self, connection: Connection, schema: str, file: ReportCsv, source: Source) -> None:
+    def write(self, target: Target, file: ReportCsv, source: Source) -> None:
         """Write the rejects to their table, in the load's transaction.
 
         Args:
-            connection: Of the load.
-            schema: The tenant's.
+            target: The table that they could not be loaded into.
             file: The report that they are from.
             source: Where it comes from.
         """
         if self._spill is not None:
             write_rejects(
-                connection,
-                schema,
+                target.connection,
+                target.schema,
                 model=file.model.name,
                 source=source,
                 header=file.match.header,

@@ -143,6 +143,6 @@ def _merge(
     left_out, frame = frame.height - kept.height, kept
     if source.is_outdated:
         return Merged(superseded=frame.height), unfit, left_out
-    stage = Stage(connection, target, content, timed=timed)
+    stage = Stage(target, content, timed=timed)
     stage.add(frame.drop(ROW))
     return stage.merge_rows(source.observed_at, refresh=not source.complete), unfit, left_out

@@ -26,11 +26,13 @@ KEY_TYPES = (ColumnType.BIGINT, ColumnType.TEXT)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A data table.
+    """A data table, within a load's transaction.
 
     Attributes:
+        connection: In a transaction.
+        schema: The tenant's.
+        model: Whose table it is.
         name: Schema and table.
-        key: Columns of the natural key.
         system: Which of the system's columns it has.
         plain: Whether COPY straight into it stores what a merge would: its types are the model's, its times of creation
             and update have defaults, and neither triggers nor row-level security are in the way. (COPY into a timestamp
@@ -42,14 +44,21 @@ class Target:
         overrides_identity: Whether its key is `generated always as identity`.
     """
 
+    connection: Connection
+    schema: str
+    model: Model
     name: sql.Identifier
-    key: tuple[str, ...]
     system: frozenset[str]
     plain: bool
     types: Mapping[str, str]
     required: frozenset[str] = frozenset()
     triggers: tuple[str, ...] = ()
     overrides_identity: bool = False
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Columns of the natural key."""
+        return self.model.key
 
     @property
     def has_digests(self) -> bool:
@@ -112,8 +121,10 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
     types = {name: each.type for name, each in present.items()}
     required = {name for name in columns - set(model.key) if present[name].is_required and not triggers}
     return Target(
+        connection,
+        schema,
+        model,
         sql.Identifier(schema, model.table),
-        model.key,
         frozenset(system),
         plain,
         types,

@@ -6,14 +6,13 @@ A file in that order, as most reports are, streams through. Any other file is so
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 import polars as pl
 
 from canvas_sync_dagster.catalogue import Column, ColumnType
 from canvas_sync_dagster.warehouse.reading.key_ranges import by_key_range
-from canvas_sync_dagster.warehouse.reading.keyed_blocks import KeyedBlock, concatenated
+from canvas_sync_dagster.warehouse.reading.keyed_blocks import KeyedBlock, concatenated, preceded
 
 
 def is_streamable(key: Sequence[Column]) -> bool:
@@ -56,8 +55,11 @@ class KeyOrder:
         first = next(blocks, None)
         if first is None:
             return
-        blocks = chain([first], blocks)
-        if self._streams and (self._last is not None or self._follows(first)):
+        streams = self._streams and (self._last is not None or self._follows(first))
+        blocks = preceded([first], blocks)
+        # A generator keeps its variables, and with them a block, until its end.
+        del first
+        if streams:
             yield from self._in_order(blocks)
         else:
             yield from by_key_range(blocks, self._key, self._scratch)

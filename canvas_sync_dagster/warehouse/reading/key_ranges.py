@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import polars as pl
 
-from canvas_sync_dagster.warehouse.reading.keyed_blocks import RECORD, KeyedBlock
+from canvas_sync_dagster.warehouse.reading.keyed_blocks import RECORD, KeyedBlock, preceded
 from canvas_sync_dagster.warehouse.reading.records import BLOCK
 
 HELD = 32 << 20
@@ -79,8 +78,10 @@ def by_key_range(blocks: Iterator[KeyedBlock], key: Sequence[str], scratch: Path
         held.append(block.frame)
         size += block.records.estimated_size()
         if size > HELD:
-            frames = chain(held, (each.frame for each in blocks))
-            yield from _divided(frames, _bounds(held, key[0]), key, scratch)
+            bounds = _bounds(held, key[0])
+            frames = preceded(held, (each.frame for each in blocks))
+            del block
+            yield from _divided(frames, bounds, key, scratch)
             return
     if held:
         yield from _sorted(pl.concat(held), key)

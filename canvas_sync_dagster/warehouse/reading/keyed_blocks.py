@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from typing import TypeVar
 
 import polars as pl
@@ -75,10 +74,10 @@ class KeyedBlock:
             keys: Frame that has the columns of the key.
             key: Columns of the key.
         """
-        chosen = self.frame.join(keys, on=list(key), how="semi", maintain_order="left")
-        unreadable = self.frame.filter(pl.any_horizontal(pl.col(name).is_null() for name in key))
-        if unreadable.height:
-            chosen = pl.concat([chosen, unreadable])
+        numbered = self.frame.select(key).with_row_index("_at")
+        readable = numbered.join(keys, on=list(key), how="semi", maintain_order="left").get_column("_at")
+        unreadable = numbered.filter(pl.any_horizontal(pl.col(name).is_null() for name in key)).get_column("_at")
+        chosen = self.frame[pl.concat([readable, unreadable])]
         if chosen.height * FEW < len(self):
             # A few records would keep the bytes of the whole block in memory.
             copied = pl.Series(RECORD, chosen.get_column(RECORD).to_list(), dtype=pl.Binary)
@@ -178,7 +177,19 @@ class Ahead(Iterator[T]):
         """End the thread, and return the items that were not yielded."""
         item = self._coming.result()
         self._thread.shutdown()
-        return self._items if item is None else chain([item], self._items)
+        return self._items if item is None else preceded([item], self._items)
+
+
+def preceded(first: list[T], items: Iterator[T]) -> Iterator[T]:
+    """Yield the items of a list, then others; unlike `itertools.chain`, keep none in memory that was yielded.
+
+    Args:
+        first: Is emptied.
+        items: What follows.
+    """
+    while first:
+        yield first.pop(0)
+    yield from items
 
 
 def whole_keys(frame: pl.DataFrame, key: Sequence[str], seed: int) -> pl.DataFrame:
