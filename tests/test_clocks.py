@@ -65,10 +65,10 @@ def test_where_our_clock_is_behind_a_report_is_ordered_by_ours_and_where_it_is_a
         assert found == (asked + ours_ahead if ours_ahead < timedelta() else started)
 
 
-@pytest.mark.parametrize(
-    "date", ["Fri, 31 Dec 9999 23:59:59 GMT", format_datetime(datetime.now(UTC) + 2 * HOUR, usegmt=True), "", "x"]
-)
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "ahead", "", "x"])
 def test_an_answer_dated_in_the_future_moves_no_clock(date: str) -> None:
+    # Not among the parameters: processes that run tests side by side must find the same ones.
+    date = format_datetime(datetime.now(UTC) + 2 * HOUR, usegmt=True) if date == "ahead" else date
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json={}, headers={"Date": date}))
     with Canvas("https://school.test", "token", transport=transport) as canvas:
         canvas.get("/accounts/self")
