@@ -26,7 +26,7 @@ from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import event, global_id
 from canvas_sync_dagster.testing import embedded_postgres
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 SECONDS = 8.0
 """How long an attack lasts."""

@@ -35,7 +35,7 @@ from canvas_sync_dagster.sync.session import open_session
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.testing import embedded_postgres
 from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

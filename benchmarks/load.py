@@ -39,7 +39,7 @@ from data import write_report
 from canvas_sync_dagster.catalogue.built_in import enrollments
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.embedded.server import find_binaries
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 HERE = Path(__file__).parent
 TARGETS = {

@@ -34,7 +34,7 @@ from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list
 from canvas_sync_dagster.sync.session import Session, open_session
 from canvas_sync_dagster.tenants import TenantSettings
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 FULL = SyncOptions(mode="full")
 WRITTEN = "select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) from pg_stat_user_tables where relname = any(%s)"

@@ -123,7 +123,7 @@ def _landed(lines: list[Any]) -> Table:
 def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None) -> None:
     """Create and additively upgrade the tables."""
     from canvas_sync_dagster.sync.session import database_url  # noqa: PLC0415
-    from canvas_sync_dagster.warehouse import migrate as migrations  # noqa: PLC0415
+    from canvas_sync_dagster.warehouse.schema import migrate as migrations  # noqa: PLC0415
 
     lacking: list[str] = []
     problems: list[str] = []

@@ -30,7 +30,7 @@ from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import deliver
 from canvas_sync_dagster.sync.session import open_session
 from canvas_sync_dagster.tenants import TenantSettings
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 SLUG = "canvas"
 INSTANCE = """\

@@ -14,7 +14,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.embedded.server import find_binaries
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 NUMBERS = itertools.count()
 

@@ -19,8 +19,8 @@ from canvas_sync_dagster.live_events.serve import receiver, served
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import ROOT_ACCOUNT, deliver
-from canvas_sync_dagster.warehouse.housekeeping import drop_old_rows
-from canvas_sync_dagster.warehouse.migrate import migrate, plan
+from canvas_sync_dagster.warehouse.schema.migrate import migrate, plan
+from canvas_sync_dagster.warehouse.state.housekeeping import drop_old_rows
 from tests.fix_canvas import session_of, tenant_of
 from tests.truth import FULL, actual, expected, sync_list, sync_structure
 

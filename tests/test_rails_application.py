@@ -37,11 +37,11 @@ from canvas_sync_dagster.sync.rejects import replay_rejects
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session, open_session
-from canvas_sync_dagster.warehouse.batches import latest_batches
-from canvas_sync_dagster.warehouse.housekeeping import drop_old_rows
 from canvas_sync_dagster.warehouse.loading.known_rows import REASON
-from canvas_sync_dagster.warehouse.migrate import migrate, plan
-from canvas_sync_dagster.warehouse.state import JobLog, close_lost_jobs, journal_silences
+from canvas_sync_dagster.warehouse.schema.migrate import migrate, plan
+from canvas_sync_dagster.warehouse.state.housekeeping import drop_old_rows
+from canvas_sync_dagster.warehouse.state.job_logs import JobLog, close_lost_jobs, journal_silences
+from canvas_sync_dagster.warehouse.state.sync_batches import latest_batches
 from tests import rails
 from tests.fix_canvas import session_of
 from tests.fix_postgres import fresh

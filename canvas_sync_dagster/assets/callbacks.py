@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from canvas_sync_dagster.errors import RunFailedError
     from canvas_sync_dagster.sync.batch_work import Batches
-    from canvas_sync_dagster.warehouse.batches import Batch
+    from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
 OnSync = tuple[str, Callable[..., object]]
 OnFailure = Callable[..., object]

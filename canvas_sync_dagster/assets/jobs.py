@@ -79,8 +79,8 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
         from canvas_sync_dagster.live_events.partitions import age_out, ensure_partitions  # noqa: PLC0415 (as in reports.py)
         from canvas_sync_dagster.sync.downloads import remove_abandoned  # noqa: PLC0415
         from canvas_sync_dagster.sync.erase import sweep  # noqa: PLC0415
-        from canvas_sync_dagster.warehouse.housekeeping import DEAD_EVENTS_KEPT, EVENTS_KEPT, drop_old_rows  # noqa: PLC0415
-        from canvas_sync_dagster.warehouse.tables import prepare_schema  # noqa: PLC0415
+        from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema  # noqa: PLC0415
+        from canvas_sync_dagster.warehouse.state.housekeeping import DEAD_EVENTS_KEPT, EVENTS_KEPT, drop_old_rows  # noqa: PLC0415
 
         ours = code_location.batches(tenant.slug)
         # Without Canvas, whose absence is no reason for the disk to fill.

@@ -14,7 +14,7 @@ from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.batch_work import Batches
     from canvas_sync_dagster.sync.batches import RunState
-    from canvas_sync_dagster.warehouse.batches import Batch
+    from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
 WILL_RETRY_TAG = "dagster/will_retry"
 """What Dagster writes on a failed run that it is going to retry."""
@@ -92,7 +92,7 @@ def _of_lost_processes(instance: dg.DagsterInstance, ours: Batches) -> Iterator[
 
 
 def _end(instance: dg.DagsterInstance, ours: Batches, run_id: str, why: str) -> None:
-    from canvas_sync_dagster.warehouse.state import CANCELLED  # noqa: PLC0415 (the definitions stay light)
+    from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED  # noqa: PLC0415 (the definitions stay light)
 
     run = instance.get_run_by_id(run_id)
     if run is not None and run.status is dg.DagsterRunStatus.CANCELED:

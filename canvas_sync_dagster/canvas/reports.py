@@ -74,7 +74,7 @@ E = TypeVar("E", bound=Entry)
 
 
 class Ledger(Protocol[E]):
-    """Remembers started reports; see `canvas_sync_dagster.warehouse.ledger.ReportLedger`."""
+    """Remembers started reports; see `canvas_sync_dagster.warehouse.state.ledger.ReportLedger`."""
 
     def lock(self, report: str, parameters: Parameters) -> AbstractContextManager[None]: ...
     def find_alive(self, report: str, parameters: Parameters) -> E | None: ...

@@ -17,7 +17,7 @@ from canvas_sync_dagster.sync.rejects import replay_rejects
 from canvas_sync_dagster.sync.session import database_url, open_session
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import transaction
-from canvas_sync_dagster.warehouse.tables import prepare_schema
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 
 
 @click.command()

@@ -23,9 +23,9 @@ from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.sync.standing import Standing, standings, unmet_rhythms
 from canvas_sync_dagster.tenants import TenantSettings
-from canvas_sync_dagster.warehouse.batches import Batch, latest_batches, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.existing import fitness
+from canvas_sync_dagster.warehouse.schema.existing import fitness
+from canvas_sync_dagster.warehouse.state.sync_batches import Batch, latest_batches, open_batches
 
 FUTURE = (
     "A clock was wrong: there are observations that lie in the future. They do not count, and the next sync replaces "

@@ -22,15 +22,15 @@ from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.options import parse_legacy_support
 from canvas_sync_dagster.sync.session import connect_canvas
 from canvas_sync_dagster.tenants import TenantSettings, parse_updated_after
-from canvas_sync_dagster.warehouse.state import CANCELLED
+from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED
 
 if TYPE_CHECKING:
     import dagster as dg
 
     from canvas_sync_dagster.project import CanvasSync
     from canvas_sync_dagster.sync.batch_work import Batches
-    from canvas_sync_dagster.warehouse.batches import Batch
     from canvas_sync_dagster.warehouse.process_lock import ProcessLock
+    from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

@@ -27,8 +27,8 @@ from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.mapping import event_row, shard_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
-from canvas_sync_dagster.warehouse.existing import fitness
-from canvas_sync_dagster.warehouse.schema import INBOX
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX
+from canvas_sync_dagster.warehouse.schema.existing import fitness
 
 AT_ONCE = 2_000
 """Events per transaction. Measured: 500 cost a third more per event, 5,000 gain nothing and hold locks for longer."""

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.live_events.event import Event
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.schema import INBOX as TABLE
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
 
 WINDOW = timedelta(hours=26)
 """How long the same event is known to be the same; Canvas delivers late copies within the hour, a broken queue in a day."""

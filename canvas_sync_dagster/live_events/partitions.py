@@ -14,8 +14,8 @@ from psycopg import sql
 
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.schema import INBOX as TABLE
-from canvas_sync_dagster.warehouse.schema import INBOX_DEFAULT as DEFAULT
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX_DEFAULT as DEFAULT
 
 PATIENCE = "2s"
 """How long attaching or dropping a partition waits for readers of the inbox, such as a backup. Queries of the drain

@@ -28,10 +28,10 @@ from canvas_sync_dagster.sync.root_account import ROOT_ACCOUNT_UUID, learn_root_
 from canvas_sync_dagster.sync.session import connect_canvas, database_url, open_session
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import transaction
-from canvas_sync_dagster.warehouse.existing import fitness
-from canvas_sync_dagster.warehouse.schema import INBOX
-from canvas_sync_dagster.warehouse.state import remembered
-from canvas_sync_dagster.warehouse.tables import prepare_schema
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX
+from canvas_sync_dagster.warehouse.schema.existing import fitness
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.state.remembered import remembered
 
 LOG = logging.getLogger(__name__)
 NEEDED = frozenset({INBOX, "canvas_sync_remembered"})

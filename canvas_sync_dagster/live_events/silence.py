@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.state import remember, remembered
+from canvas_sync_dagster.warehouse.state.remembered import remember, remembered
 
 NAME = "live_events_pauses"
 DAYS = 14

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
     from canvas_sync_dagster.sync.batch_work import Batches
-    from canvas_sync_dagster.warehouse.batches import Batch
+    from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
 SECONDS = 15
 

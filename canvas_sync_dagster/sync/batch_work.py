@@ -17,12 +17,19 @@ from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, ordered, r
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.tenants import TenantSettings
-from canvas_sync_dagster.warehouse.batches import Batch, close_batch, last_scope, note, open_batch, open_batches
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.process_lock import ProcessLock, is_released
-from canvas_sync_dagster.warehouse.state import JOB_LOGS, JobLog, close_lost_jobs, journal_silences
-from canvas_sync_dagster.warehouse.state_rows import OUR_JOBS, as_json
-from canvas_sync_dagster.warehouse.tables import prepare_schema
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.state.job_logs import JOB_LOGS, JobLog, close_lost_jobs, journal_silences
+from canvas_sync_dagster.warehouse.state.state_rows import OUR_JOBS, as_json
+from canvas_sync_dagster.warehouse.state.sync_batches import (
+    Batch,
+    close_batch,
+    last_scope,
+    note,
+    open_batch,
+    open_batches,
+)
 
 LOCKED_AT = "locked_at"
 """Detail of a batch: since when the process that works on it holds its lock; null where it cannot."""

@@ -25,10 +25,10 @@ from canvas_sync_dagster.sync.policy import Decision, decide
 from canvas_sync_dagster.sync.report_sync import Tell, limits, marks_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
 from canvas_sync_dagster.warehouse.reading.records import read_blocks, read_header
-from canvas_sync_dagster.warehouse.state import advance_watermark, lock_scopes, read_watermarks
-from canvas_sync_dagster.warehouse.tables import prepare_schema
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.state.ledger import ReportLedger, mark_loaded
+from canvas_sync_dagster.warehouse.state.watermarks import advance_watermark, lock_scopes, read_watermarks
 
 
 @dataclass(frozen=True, slots=True)

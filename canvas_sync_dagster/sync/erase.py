@@ -14,16 +14,8 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import ColumnType, Model
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.erasure import (
-    USERS,
-    Erased,
-    lock_key,
-    mentions,
-    names_erased,
-    owners,
-    read_erased,
-    remember_erased,
-)
+from canvas_sync_dagster.warehouse.erasure import USERS, mentions, names_erased, owners
+from canvas_sync_dagster.warehouse.state.erased_objects import Erased, lock_key, read_erased, remember_erased
 
 ERASED = "[erased]"
 SHORTEST_NAME = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.own import Insertion, InsertionContext, as_metadata
-from canvas_sync_dagster.warehouse.tables import prepare_schema
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 
 
 def run_insertion(insertion: Insertion, own: InsertionContext) -> object:

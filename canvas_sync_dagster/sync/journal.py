@@ -10,7 +10,7 @@ from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import transaction
-from canvas_sync_dagster.warehouse.state import JobLog
+from canvas_sync_dagster.warehouse.state.job_logs import JobLog
 
 
 @contextmanager

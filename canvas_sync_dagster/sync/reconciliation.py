@@ -11,7 +11,7 @@ from canvas_sync_dagster.sync.objects import Verdict, apply_answers, ask, can_as
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.absence import count_suspects, has_suspects
 from canvas_sync_dagster.warehouse.loading.row_statements import read_suspects
-from canvas_sync_dagster.warehouse.tables import prepare_schema
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 
 BATCH = 200
 """Suspects per transaction: some twenty seconds of requests, which is what a kill may cost."""

@@ -23,8 +23,8 @@ from canvas_sync_dagster.warehouse.loading.load import (
     load_csv,
     load_rows,
 )
-from canvas_sync_dagster.warehouse.rejects import OBJECT
-from canvas_sync_dagster.warehouse.state import lock_scopes, read_watermarks
+from canvas_sync_dagster.warehouse.state.rejected_rows import OBJECT
+from canvas_sync_dagster.warehouse.state.watermarks import lock_scopes, read_watermarks
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for the time of a row that tells none: anything is fresher."""

@@ -37,12 +37,13 @@ from canvas_sync_dagster.warehouse.absence import (
     no_keys,
 )
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.ledger import ReportLedger, mark_loaded
 from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
-from canvas_sync_dagster.warehouse.state import (
-    JobLog,
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.state.job_logs import JobLog
+from canvas_sync_dagster.warehouse.state.ledger import ReportLedger, mark_loaded
+from canvas_sync_dagster.warehouse.state.watermarks import (
     Watermark,
     advance_watermark,
     lock_scopes,
@@ -50,7 +51,6 @@ from canvas_sync_dagster.warehouse.state import (
     row_mark,
 )
 from canvas_sync_dagster.warehouse.table_counts import count_rows
-from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 Tell = Callable[[str], None]
 

@@ -31,9 +31,9 @@ from canvas_sync_dagster.warehouse.absence import (
 )
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
-from canvas_sync_dagster.warehouse.state import advance_watermark, lock_scopes, read_watermarks
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.state.watermarks import advance_watermark, lock_scopes, read_watermarks
 from canvas_sync_dagster.warehouse.table_counts import count_rows
-from canvas_sync_dagster.warehouse.tables import prepare_schema
 
 AT_ONCE = 8
 """Lists that are walked side by side. Canvas's bucket holds eleven requests in flight, and some is others' to use."""

@@ -8,7 +8,7 @@ from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import transaction
-from canvas_sync_dagster.warehouse.state import remember, remembered
+from canvas_sync_dagster.warehouse.state.remembered import remember, remembered
 
 LOG = logging.getLogger(__name__)
 ROOT_ACCOUNT_UUID = "root_account_uuid"

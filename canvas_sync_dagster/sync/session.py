@@ -16,7 +16,7 @@ from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.sync.own import as_metadata
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.tables import prepare_schema
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 
 EMBEDDED_DATABASE = "canvas_sync"
 """Database on the embedded server; Dagster's own storage stands beside it in another one."""

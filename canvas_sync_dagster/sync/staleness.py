@@ -10,7 +10,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.sync.batch_work import Batches
-from canvas_sync_dagster.warehouse.state import model_marked
+from canvas_sync_dagster.warehouse.state.watermarks import model_marked
 
 Marks = Mapping[tuple[str, str], datetime]
 """Model and scope → when it was last synced, on our own clock."""

@@ -18,8 +18,9 @@ from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.staleness import staleness_of
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.state import CANCELLED, JOB_LOGS, model_marked
-from canvas_sync_dagster.warehouse.state_rows import OUR_JOBS, as_json
+from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED, JOB_LOGS
+from canvas_sync_dagster.warehouse.state.state_rows import OUR_JOBS, as_json
+from canvas_sync_dagster.warehouse.state.watermarks import model_marked
 
 JUDGED_DAYS = 400
 """How far ahead a schedule is compared with its rhythm: a year and what a rhythm of some weeks needs beyond it."""

@@ -18,9 +18,9 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.digest_lookup import MARK, read_bigints
 from canvas_sync_dagster.warehouse.loading.system_columns import assignments, not_observed_after
 from canvas_sync_dagster.warehouse.loading.target import system_columns
-from canvas_sync_dagster.warehouse.out_of_scope_keys import read_out_of_scope_keys, write_out_of_scope_keys
 from canvas_sync_dagster.warehouse.reading.frames import frame_of, valid
 from canvas_sync_dagster.warehouse.reading.source import Source, described
+from canvas_sync_dagster.warehouse.state.out_of_scope_keys import read_out_of_scope_keys, write_out_of_scope_keys
 
 
 @dataclass(frozen=True, slots=True)

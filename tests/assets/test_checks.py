@@ -15,7 +15,7 @@ from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.plan import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from tests.truth import FULL
 
 KEY = dg.AssetCheckKey(dg.AssetKey(["canvas", "sections"]), "header_contract")

@@ -20,7 +20,7 @@ from canvas_sync_dagster.sync.batch_work import LOCKED_AT, Batches
 from canvas_sync_dagster.sync.batches import RunState
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.state import JobLog
+from canvas_sync_dagster.warehouse.state.job_logs import JobLog
 from tests.fix_canvas import Sessions
 from tests.machines import until
 
@@ -60,7 +60,7 @@ def die_at_work(session: Session, run_id: str) -> None:
     """Leaves what a killed process leaves."""
     script = (
         "import os, sys, psycopg\n"
-        "from canvas_sync_dagster.warehouse.state import JobLog\n"
+        "from canvas_sync_dagster.warehouse.state.job_logs import JobLog\n"
         "with psycopg.connect(sys.argv[1]) as connection:\n"
         "    JobLog.start(connection, 'canvas', 'users_csv', {}, sys.argv[2])\n"
         "os.kill(os.getpid(), 9)\n"

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.warehouse.state import CANCELLED
+from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED
 
 INSTANCE = "telemetry: {enabled: false}\n"
 

@@ -25,7 +25,7 @@ from canvas_sync_dagster.sync.objects import apply_answers, ask
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from tests.fix_canvas import Sessions
 from tests.truth import actual, assert_true, sync_everything, sync_structure
 

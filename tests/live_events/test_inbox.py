@@ -23,7 +23,7 @@ from canvas_sync_dagster.live_events.partitions import (
 )
 from canvas_sync_dagster.simulator.events import event
 from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 NOW = datetime.now(UTC)
 

@@ -9,7 +9,7 @@ from canvas_sync_dagster.catalogue import BUILT_IN, SYSTEM_COLUMNS, ColumnType, 
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.loading.row_statements import mark_deleted
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from tests.truth import COLUMNS, FULL, actual, expected, sync_list, sync_structure
 
 GEM_TYPES = {

@@ -14,7 +14,7 @@ from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.rest_sync import live_term_ids
 from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from tests.fix_canvas import session_of
 from tests.truth import sync_everything
 

@@ -14,7 +14,7 @@ from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.plan import plan_request, report_groups, requested
 from canvas_sync_dagster.sync.report_sync import limits, sync_report
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.ledger import ReportLedger
+from canvas_sync_dagster.warehouse.state.ledger import ReportLedger
 from tests.fix_canvas import Sessions
 
 GROUP = next(group for group in report_groups(BUILT_IN) if group.name == "provisioning")

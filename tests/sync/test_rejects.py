@@ -16,7 +16,7 @@ from canvas_sync_dagster.catalogue.model import Model
 from canvas_sync_dagster.sync.rejects import Replay, replay_rejects
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, enrich_csv, load_csv
-from canvas_sync_dagster.warehouse.state import advance_watermark
+from canvas_sync_dagster.warehouse.state.watermarks import advance_watermark
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SPANISH = courses.with_columns(

@@ -34,7 +34,7 @@ from canvas_sync_dagster.sync.plan import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from tests.fix_canvas import Sessions
 from tests.truth import COLUMNS, actual, assert_true, expected, sync_everything
 

@@ -26,7 +26,7 @@ from canvas_sync_dagster.warehouse.connection import (
     pooling,
     transaction,
 )
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from tests.fix_pgbouncer import needs_pgbouncer, pgbouncer
 
 MODES = ("direct", "session", "transaction")

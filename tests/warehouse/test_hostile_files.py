@@ -20,11 +20,11 @@ from canvas_sync_dagster.errors import HeaderContractError, ReportContentError
 from canvas_sync_dagster.warehouse.connection import Connection, connect
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, load_csv, load_rows
 from canvas_sync_dagster.warehouse.loading.merge import copy_frame
-from canvas_sync_dagster.warehouse.migrate import migrate
 from canvas_sync_dagster.warehouse.reading import records as records_module
 from canvas_sync_dagster.warehouse.reading.documents import document, is_document
 from canvas_sync_dagster.warehouse.reading.frames import ROW, Layout, frame_of, parse, valid
 from canvas_sync_dagster.warehouse.reading.records import read_blocks, read_header
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 NOTES = Model(
     "notes",

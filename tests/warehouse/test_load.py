@@ -21,8 +21,8 @@ from canvas_sync_dagster.errors import HeaderContractError, RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, transaction
 from canvas_sync_dagster.warehouse.loading import merge
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, load_csv, load_rows
-from canvas_sync_dagster.warehouse.migrate import migrate
 from canvas_sync_dagster.warehouse.reading.records import read_blocks
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 THINGS = Model(
     "things",

@@ -22,13 +22,13 @@ from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import DatabaseUnavailableError, MisconfiguredError, SchemaError, SettingError
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.warehouse.connection import connect, redacted
-from canvas_sync_dagster.warehouse.existing import STATE_TABLES, Fitness, fitness
-from canvas_sync_dagster.warehouse.ledger import ReportLedger
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
-from canvas_sync_dagster.warehouse.migrate import Migration, migrate, plan
-from canvas_sync_dagster.warehouse.schema import tables
-from canvas_sync_dagster.warehouse.state import advance_watermark, read_watermarks
-from canvas_sync_dagster.warehouse.tables import prepare_schema
+from canvas_sync_dagster.warehouse.schema.ddl import tables
+from canvas_sync_dagster.warehouse.schema.existing import STATE_TABLES, Fitness, fitness
+from canvas_sync_dagster.warehouse.schema.migrate import Migration, migrate, plan
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.state.ledger import ReportLedger
+from canvas_sync_dagster.warehouse.state.watermarks import advance_watermark, read_watermarks
 
 PSQL = shutil.which("psql")
 MOST = "sis_id text, course_code text, name text, workflow_state text, canvas_term_id bigint"

@@ -17,7 +17,7 @@ from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, transaction
 from canvas_sync_dagster.warehouse.loading import merge
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, load_csv, load_rows
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 THINGS = Model(
     "things",

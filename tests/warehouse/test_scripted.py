@@ -11,7 +11,7 @@ from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_csv
-from canvas_sync_dagster.warehouse.migrate import migrate
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 USERS = next(model for model in BUILT_IN if model.name == "users")
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,9 +14,9 @@ from canvas_sync_dagster.catalogue import Column, ColumnType, Model, ReportFeed
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.warehouse.connection import Connection, connect
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
-from canvas_sync_dagster.warehouse.migrate import migrate
 from canvas_sync_dagster.warehouse.moments import FAR_FUTURE, FAR_PAST
 from canvas_sync_dagster.warehouse.reading.frames import normal
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from tests.fix_postgres import fresh
 
 THINGS = Model(

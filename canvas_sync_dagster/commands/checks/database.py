@@ -11,9 +11,9 @@ from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, 
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.postgres_url import redacted
 from canvas_sync_dagster.warehouse.connection import Connection, Pooling, pooling, transaction
-from canvas_sync_dagster.warehouse.existing import STATE_TABLES
-from canvas_sync_dagster.warehouse.migrate import plan
-from canvas_sync_dagster.warehouse.rights import lacking_rights, may_create_temporary, may_use
+from canvas_sync_dagster.warehouse.schema.existing import STATE_TABLES
+from canvas_sync_dagster.warehouse.schema.migrate import plan
+from canvas_sync_dagster.warehouse.schema.rights import lacking_rights, may_create_temporary, may_use
 
 SHOWN = 10
 """Missing tables and columns that one line names."""

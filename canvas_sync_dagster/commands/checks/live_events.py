@@ -12,7 +12,7 @@ from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.warehouse.connection import transaction
-from canvas_sync_dagster.warehouse.existing import fitness
+from canvas_sync_dagster.warehouse.schema.existing import fitness
 
 
 def run(checked: Checked) -> Iterator[Finding]:

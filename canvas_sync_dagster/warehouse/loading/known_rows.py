@@ -20,9 +20,9 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Column, ColumnType, Model, match_header
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.existing import read_tables, required_elsewhere
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener
 from canvas_sync_dagster.warehouse.reading.source import Source, described
+from canvas_sync_dagster.warehouse.schema.existing import read_tables, required_elsewhere
 
 REASON = "the table requires a canvas_id, which this report does not have"
 

@@ -14,7 +14,6 @@ import polars as pl
 from canvas_sync_dagster.catalogue import Enrichment, Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.erasure import Erased, read_erased, remember_erased
 from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, Clock, LoadCounts, RejectLimits
 from canvas_sync_dagster.warehouse.loading.differ import Differ, KnownBlocks, skip_known
 from canvas_sync_dagster.warehouse.loading.digest_lookup import DigestLookup
@@ -27,6 +26,7 @@ from canvas_sync_dagster.warehouse.reading.keyed_blocks import Ahead
 from canvas_sync_dagster.warehouse.reading.parser import Parser
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener, ReportCsv
 from canvas_sync_dagster.warehouse.reading.source import Source, described
+from canvas_sync_dagster.warehouse.state.erased_objects import Erased, read_erased, remember_erased
 
 __all__ = ["LoadCounts", "Opener", "RejectLimits", "Source", "enrich_csv", "load_csv", "load_rows"]
 

@@ -14,7 +14,7 @@ from canvas_sync_dagster.warehouse.reading.keyed_blocks import LINE, RECORD
 from canvas_sync_dagster.warehouse.reading.parser import COLUMN, MESSAGE, REASON
 from canvas_sync_dagster.warehouse.reading.report_csv import ReportCsv
 from canvas_sync_dagster.warehouse.reading.source import Source
-from canvas_sync_dagster.warehouse.rejects import Rejected, write_rejects
+from canvas_sync_dagster.warehouse.state.rejected_rows import Rejected, write_rejects
 
 
 class RejectSpool:

@@ -11,13 +11,14 @@ from typing import Any
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.erasure import owners, read_erased
+from canvas_sync_dagster.warehouse.erasure import owners
 from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, LoadCounts
 from canvas_sync_dagster.warehouse.reading.frames import fields
 from canvas_sync_dagster.warehouse.reading.keyed_blocks import Ahead
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener, ReportCsv
 from canvas_sync_dagster.warehouse.reading.source import Source, described
-from canvas_sync_dagster.warehouse.rejects import Rejected, write_rejects
+from canvas_sync_dagster.warehouse.state.erased_objects import read_erased
+from canvas_sync_dagster.warehouse.state.rejected_rows import Rejected, write_rejects
 
 
 def load_row_by_row(

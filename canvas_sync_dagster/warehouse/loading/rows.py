@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from canvas_sync_dagster.catalogue import Column, Model
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.erasure import Erased, read_erased, remember_erased, without_erased
+from canvas_sync_dagster.warehouse.erasure import without_erased
 from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, LoadCounts, RejectLimits
 from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
 from canvas_sync_dagster.warehouse.loading.target import inspect_target
 from canvas_sync_dagster.warehouse.reading.column_limits import within_limits
 from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, frame_of, text_of, valid
 from canvas_sync_dagster.warehouse.reading.source import Source, described
-from canvas_sync_dagster.warehouse.rejects import write_object_rejects
+from canvas_sync_dagster.warehouse.state.erased_objects import Erased, read_erased, remember_erased
+from canvas_sync_dagster.warehouse.state.rejected_rows import write_object_rejects
 
 Row = Mapping[str, object]
 Unfit = tuple[Reject, Row]

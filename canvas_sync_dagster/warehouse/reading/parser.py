@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from canvas_sync_dagster.warehouse.erasure import Erased, without_erased
+from canvas_sync_dagster.warehouse.erasure import without_erased
 from canvas_sync_dagster.warehouse.reading.column_limits import within_limits
 from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, nothing, parse
 from canvas_sync_dagster.warehouse.reading.keyed_blocks import DIGEST, LINE, RECORD, KeyedBlock, winners
 from canvas_sync_dagster.warehouse.reading.report_csv import ReportCsv
 from canvas_sync_dagster.warehouse.reading.user_transforms import raw, through_functions
+from canvas_sync_dagster.warehouse.state.erased_objects import Erased
 
 COLUMN, REASON, MESSAGE = "_column", "_reason", "_message"
 """Columns of rejects in addition to line and record: the column that a record fails for, why, and why without any value."""

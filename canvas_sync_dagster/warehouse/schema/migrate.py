@@ -21,8 +21,8 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
-from canvas_sync_dagster.warehouse.existing import fitness
-from canvas_sync_dagster.warehouse.schema import INBOX, INBOX_DEFAULT, object_name, tables
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX, INBOX_DEFAULT, object_name, tables
+from canvas_sync_dagster.warehouse.schema.existing import fitness
 
 LOCK = "canvas_sync migrate"
 NO_SCHEMA_OF_OURS = "pg_catalog"

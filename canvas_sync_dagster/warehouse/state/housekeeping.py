@@ -7,7 +7,7 @@ from datetime import timedelta
 from psycopg import sql
 
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.state_rows import OUR_BATCHES, OUR_JOBS
+from canvas_sync_dagster.warehouse.state.state_rows import OUR_BATCHES, OUR_JOBS
 
 EVENTS_KEPT = timedelta(days=14)
 """How long settled live events are kept."""

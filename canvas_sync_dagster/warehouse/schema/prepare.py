@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import transaction
-from canvas_sync_dagster.warehouse.existing import Fitness, fitness
+from canvas_sync_dagster.warehouse.schema.existing import Fitness, fitness
 
 
 def prepare_schema(url: str, schema: str, models: Sequence[Model], needed: Collection[str] | None = None) -> Fitness:
@@ -32,7 +32,7 @@ def prepare_schema(url: str, schema: str, models: Sequence[Model], needed: Colle
         found = fitness(connection, schema, _needed(models, needed))
     if exists is None:
         # Only here, for alembic takes a third of a second to import.
-        from canvas_sync_dagster.warehouse.migrate import migrate  # noqa: PLC0415
+        from canvas_sync_dagster.warehouse.schema.migrate import migrate  # noqa: PLC0415
 
         migrate(url, schema, models)
         return Fitness()

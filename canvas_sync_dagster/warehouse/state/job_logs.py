@@ -1,18 +1,17 @@
-"""What the sync knows of itself: watermarks and journal, written in the transaction of the data they speak of."""
+"""SQL on `canvas_sync_job_logs`, the journal: what ran, when, and how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import sql
 
-from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.redaction import summary, trace
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.state_rows import NOW, OUR_JOBS, insert, is_row, update
+from canvas_sync_dagster.warehouse.state.state_rows import NOW, OUR_JOBS, insert, is_row, update
 
 JOB_LOGS = "canvas_sync_job_logs"
 TEXT_LIMIT = 20_000
@@ -21,97 +20,6 @@ TEXT_LIMIT = 20_000
 CANCELLED = "cancelled before it was done"
 """What the column `exception` of the journal holds for work that was ended by a person or a shutdown, and not by an error.
 Its status is `error`, because the gem's readers know no other word for work that is over and was not done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watermark:
-    """How fresh a model is in a scope.
-
-    Attributes:
-        observed_at: Freshness of the newest load.
-        full_observed_at: Freshness of the newest complete load.
-        parameters: Digest of the parameters of the newest load's report, other than its term and `updated_after`.
-        full_batch_at: Start of the batch of the newest complete load; None if it belonged to no batch.
-    """
-
-    observed_at: datetime | None
-    full_observed_at: datetime | None
-    parameters: str = ""
-    full_batch_at: datetime | None = None
-
-
-def read_watermarks(connection: Connection, schema: str, models: Iterable[str], scope: str) -> dict[str, Watermark]:
-    """Read the watermarks of the models that were ever loaded in a scope; a time in the future counts as none."""
-    query = sql.SQL(
-        "select model, case when observed_at <= %s then observed_at end, "
-        "case when full_observed_at <= %s then full_observed_at end, coalesce(parameters, ''), "
-        "case when full_batch_at <= %s then full_batch_at end "
-        "from {} where scope = %s and model = any(%s)"
-    ).format(sql.Identifier(schema, "canvas_sync_watermarks"))
-    latest = horizon()
-    rows = connection.execute(query, (latest, latest, latest, scope, list(models))).fetchall()
-    return {str(model): Watermark(*rest) for model, *rest in rows}
-
-
-ROW_MARK = "rows:"
-
-
-def row_mark(model: str) -> str:
-    """Names the watermark of a model whose rows go to the user's function in place of the table."""
-    return f"{ROW_MARK}{model}"
-
-
-def model_marked(mark: str) -> str:
-    """Names the model that a watermark speaks of, wherever its rows go."""
-    return mark.removeprefix(ROW_MARK)
-
-
-def lock_scopes(connection: Connection, schema: str, models: Iterable[str], scope: str) -> None:
-    """Makes loads of one scope wait for each other until the transaction ends, always in the same order."""
-    for model in sorted(models):
-        connection.execute(
-            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"canvas_sync load {schema} {model} {scope}",)
-        )
-
-
-def advance_watermark(
-    connection: Connection,
-    schema: str,
-    model: str,
-    scope: str,
-    *,
-    observed_at: datetime,
-    complete: bool,
-    report_id: int | None,
-    batch_at: datetime | None = None,
-    parameters: str = "",
-) -> None:
-    """Move a watermark forward, never back unless it lies in the future, in the caller's transaction."""
-    latest = sql.Literal(horizon())
-    query = sql.SQL(
-        "insert into {} as w (model, scope, observed_at, full_observed_at, full_batch_at, report_id, parameters) "
-        "values (%s, %s, %s, %s, %s, %s, %s) "
-        "on conflict (model, scope) do update set updated_at = now(), report_id = excluded.report_id, "
-        "parameters = case when w.observed_at > excluded.observed_at and w.observed_at <= {latest} "
-        "then w.parameters else excluded.parameters end, "
-        "observed_at = greatest(case when w.observed_at <= {latest} then w.observed_at end, excluded.observed_at), "
-        "full_batch_at = case when excluded.full_observed_at is null or (w.full_observed_at > excluded.full_observed_at "
-        "and w.full_observed_at <= {latest}) then w.full_batch_at else excluded.full_batch_at end, "
-        "full_observed_at = greatest(case when w.full_observed_at <= {latest} then w.full_observed_at end, "
-        "excluded.full_observed_at)"
-    ).format(sql.Identifier(schema, "canvas_sync_watermarks"), latest=latest)
-    connection.execute(
-        query,
-        (
-            model,
-            scope,
-            observed_at,
-            observed_at if complete else None,
-            batch_at if complete else None,
-            report_id,
-            parameters,
-        ),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,18 +113,3 @@ def close_lost_jobs(connection: Connection, schema: str, job_id: str, reason: st
         (job_id,),
     ).fetchone()
     return dict(zip(("id", "job_class", "status", "exception"), row, strict=True)) if row else None
-
-
-def remembered(connection: Connection, schema: str, name: str) -> str | None:
-    """Returns what Canvas told once."""
-    query = sql.SQL("select value from {} where name = %s").format(sql.Identifier(schema, "canvas_sync_remembered"))
-    row = connection.execute(query, (name,)).fetchone()
-    return str(row[0]) if row else None
-
-
-def remember(connection: Connection, schema: str, name: str, value: str) -> None:
-    """Keeps what Canvas told, in the caller's transaction."""
-    query = sql.SQL(
-        "insert into {} (name, value) values (%s, %s) on conflict (name) do update set value = excluded.value, updated_at = now()"
-    ).format(sql.Identifier(schema, "canvas_sync_remembered"))
-    connection.execute(query, (name, value))

@@ -10,7 +10,7 @@ from typing import Any
 from psycopg import sql
 
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.state_rows import NOW, OUR_BATCHES, as_json, insert, is_row, merged, update
+from canvas_sync_dagster.warehouse.state.state_rows import NOW, OUR_BATCHES, as_json, insert, is_row, merged, update
 
 TABLE = "canvas_sync_sync_batches"
 KEY = sql.SQL(f"({as_json('metadata', OUR_BATCHES)}->>'key')")

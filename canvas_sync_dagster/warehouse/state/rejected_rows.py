@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.erasure import names_erased, read_erased
+from canvas_sync_dagster.warehouse.erasure import names_erased
 from canvas_sync_dagster.warehouse.reading.frames import Reject
 from canvas_sync_dagster.warehouse.reading.source import Source
+from canvas_sync_dagster.warehouse.state.erased_objects import read_erased
 
 OBJECT = "{}"
 """Header of a reject whose raw text is a JSON object of column → value, as a REST list gave it."""

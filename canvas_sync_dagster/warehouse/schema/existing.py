@@ -49,7 +49,7 @@ STATE_TABLES: Mapping[str, tuple[str, ...]] = {
         "model", "scope", "observed_at", "full_observed_at", "full_batch_at", "report_id", "strays", "parameters", "updated_at",
     ),
 }  # fmt: skip
-"""The sync's own tables and their columns. `schema.py` declares them in full, for which SQLAlchemy is imported."""
+"""The sync's own tables and their columns. `ddl.py` declares them in full, for which SQLAlchemy is imported."""
 
 _TEXT = ("text", "character varying")
 _JSON = ("text", "character varying", "json", "jsonb")
