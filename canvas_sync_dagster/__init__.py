@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.component import CanvasSyncComponent
     from canvas_sync_dagster.errors import CanvasSyncError
     from canvas_sync_dagster.live_events.handlers import LiveEvent
-    from canvas_sync_dagster.project import CanvasSync
+    from canvas_sync_dagster.project.builder import CanvasSync
     from canvas_sync_dagster.settings import Settings
     from canvas_sync_dagster.sync.custom_report import DownloadedReport, ReportContext
     from canvas_sync_dagster.sync.fetching import fetch, find_or_fetch, load_objects
@@ -39,7 +39,7 @@ __all__ = [
 
 _HOMES = {
     "Canvas": "canvas.client",
-    "CanvasSync": "project",
+    "CanvasSync": "project.builder",
     "CanvasSyncComponent": "component",
     "CanvasSyncError": "errors",
     "DownloadedReport": "sync.custom_report",

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, create_model
 
-from canvas_sync_dagster.project import CanvasSync
+from canvas_sync_dagster.project.builder import CanvasSync
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.tenants import TenantSettings
 

@@ -24,7 +24,7 @@ from canvas_sync_dagster.instance_storage import DATABASE_URL as DAGSTER_DATABAS
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.live_events.serve import receiver, served
-from canvas_sync_dagster.project import CanvasSync
+from canvas_sync_dagster.project.builder import CanvasSync
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import deliver

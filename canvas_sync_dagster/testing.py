@@ -26,7 +26,7 @@ from canvas_sync_dagster.simulator import SimulatedCanvas
 if TYPE_CHECKING:
     import dagster as dg
 
-    from canvas_sync_dagster.project import CanvasSync
+    from canvas_sync_dagster.project.builder import CanvasSync
 
 HOME = Path(tempfile.gettempdir()) / "canvas_sync_testing"
 """One server for all tests of a machine; each test has a database of its own."""

@@ -21,7 +21,7 @@ from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.catalogue import Model
-    from canvas_sync_dagster.project import CanvasSync
+    from canvas_sync_dagster.project.builder import CanvasSync
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Location:
 
     def whole(self) -> CanvasSync:
         """Returns the `CanvasSync`, for which Dagster is imported."""
-        from canvas_sync_dagster.project import CanvasSync  # noqa: PLC0415
+        from canvas_sync_dagster.project.builder import CanvasSync  # noqa: PLC0415
 
         return self.project or CanvasSync(self.settings)
 
@@ -113,7 +113,7 @@ def find(module: str | None, file: Path | None, *, needs_tokens: bool = True) ->
     if module is None and file is None:
         settings = Settings.from_environment(needs_tokens=needs_tokens)
         return Location(settings, settings.models(), Extensions())
-    from canvas_sync_dagster.project import CanvasSync  # noqa: PLC0415
+    from canvas_sync_dagster.project.builder import CanvasSync  # noqa: PLC0415
 
     loaded = _loaded(module, file)
     found = {name: value for name, value in vars(loaded).items() if isinstance(value, CanvasSync)}

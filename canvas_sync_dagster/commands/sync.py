@@ -27,7 +27,7 @@ from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED
 if TYPE_CHECKING:
     import dagster as dg
 
-    from canvas_sync_dagster.project import CanvasSync
+    from canvas_sync_dagster.project.builder import CanvasSync
     from canvas_sync_dagster.sync.batch_work import Batches
     from canvas_sync_dagster.warehouse.process_lock import ProcessLock
     from canvas_sync_dagster.warehouse.state.sync_batches import Batch
