@@ -180,6 +180,24 @@ def test_blocks_that_are_known_list_their_keys(connection: Connection) -> None:
     assert table(connection, "count(*) filter (where missing_since is null)") == [(8,)]
 
 
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_file_that_leaves_the_order_late_is_loaded_once(connection: Connection, is_empty: bool) -> None:
+    if not is_empty:
+        load(connection, written([["1", "old", "", "", ""], ["50", "kept", "", "", ""]]))
+    rows = [[str(key), f"row {key}", "much" if key == 2 else "", "", ""] for key in range(1, 9)]
+    counts = load(
+        connection, written([*rows, ["3", "last", "", "", ""]]), at=T0 + timedelta(days=1), batch_rows=2, lists=True
+    )
+    assert (counts.rows_in_report, counts.rejected, counts.duplicates) == (9, 1, 1)
+    assert (counts.inserted, counts.updated) == ((7, 0) if is_empty else (6, 1))
+    assert counts.listed is not None
+    assert sorted(counts.listed.get_column("canvas_id")) == list(range(1, 9))
+    expected = {key: f"row {key}" for key in range(1, 9) if key != 2} | {3: "last"} | ({} if is_empty else {50: "kept"})
+    assert dict(table(connection, "canvas_id, name")) == expected
+    rejects = connection.execute("select line from canvas.canvas_sync_rejected_rows").fetchall()
+    assert rejects == [(3,)]
+
+
 def test_content_decides_over_digests(connection: Connection) -> None:
     content = written([["1", "a", "1.50", "2026-01-01T00:00:00-07:00", "true"], ["2", "b", "", "", ""]])
     load(connection, content)
