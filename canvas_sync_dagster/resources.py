@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,7 +76,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Args:
             run_id: Which run this is.
             batch_id: Which batch it belongs to.
-            batch_started_at: When that batch started.
+            batch_started_at: When that batch started; now if not given.
             genre: Whose settings it has; the tenant's own if not given.
             mode: What the run's tags ask for; what its config asks for counts more.
             updated_after: The same.
@@ -102,7 +102,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             reload=self.reload,
             genre=genre,
             batch_id=batch_id,
-            batch_started_at=batch_started_at,
+            started_at=batch_started_at or datetime.now(UTC),
             run_id=run_id,
         )
 

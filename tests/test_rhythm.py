@@ -48,7 +48,7 @@ def synced(
                 full[term].append(batch)
                 marks[term] = Mark(began, began, batch)
             elif known is not None:
-                marks[term] = Mark(began, known.full_observed_at, known.full_batch_at)
+                marks[term] = Mark(began, known.full_observed_at, known.full_started_at)
     return full
 
 
@@ -157,7 +157,7 @@ def test_reports_of_one_batch_are_decided_on_its_start_and_count_from_it(session
     group = next(group for group in report_groups(BUILT_IN) if group.name == "provisioning")
 
     def sync(batch: datetime) -> str:
-        options = SyncOptions(batch_id=str(batch), batch_started_at=batch)
+        options = SyncOptions(batch_id=str(batch), started_at=batch)
         weekly = replace(session, tenant=session.tenant.model_copy(update={"full_sync_every": "saturday"}))
         return sync_report(weekly, group, {"users"}, "", options, tell=lambda _: None).decision.mode
 
@@ -165,7 +165,7 @@ def test_reports_of_one_batch_are_decided_on_its_start_and_count_from_it(session
         "full", "incremental", "incremental", "incremental", "full", "incremental", "incremental", "full",
     ]  # fmt: skip
     with psycopg.connect(session.database_url) as connection:
-        rows = connection.execute("select full_batch_at from canvas.canvas_sync_watermarks").fetchall()
+        rows = connection.execute("select full_started_at from canvas.canvas_sync_watermarks").fetchall()
     assert rows == [(started + timedelta(days=14),)]
 
 

@@ -125,7 +125,7 @@ def sync_custom_report(
     with session.transaction("reading watermarks") as connection:
         known = read_watermarks(connection, schema, [mark_name], scope).get(mark_name)
     decision = decide(
-        now=options.batch_started_at or datetime.now(UTC),
+        now=options.started_at,
         marks=marks_of([known], digest(report.parameters)),
         takes_updated_after=report.takes_updated_after,
         mode=options.mode,
@@ -157,7 +157,7 @@ def sync_custom_report(
                 observed_at=file.observed_at,
                 complete=decision.updated_after is None,
                 report_id=file.status.id,
-                batch_at=options.batch_started_at,
+                started_at=options.started_at,
                 parameters=digest(report.parameters),
             )
             mark_loaded(connection, schema, file.entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from canvas_sync_dagster.sync.policy import Mode
@@ -27,7 +27,8 @@ class SyncOptions:
         reload: Whether rows are compared by value even where their digests are equal; the caller sets the mode to full.
         genre: Whose settings the run has; the tenant's own if None.
         batch_id: Which batch the run belongs to.
-        batch_started_at: When that batch started; None if the run belongs to none.
+        started_at: When that batch started, or this run if it belongs to no batch. On our own clock, never on Canvas's:
+            full syncs are counted from it.
         run_id: Which run this is, for the journal.
     """
 
@@ -42,7 +43,7 @@ class SyncOptions:
     reload: bool = False
     genre: str | None = None
     batch_id: str = ""
-    batch_started_at: datetime | None = None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     run_id: str = ""
 
     def over(self, tenant: TenantSettings) -> TenantSettings:

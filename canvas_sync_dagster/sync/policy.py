@@ -30,12 +30,13 @@ class Mark:
     Attributes:
         observed_at: Freshness of the newest load.
         full_observed_at: Freshness of the newest complete load.
-        full_batch_at: Start of the batch of that load; None if it belonged to no batch.
+        full_started_at: When the sync of that load started, on our own clock: its batch, or its run if it belonged to
+            no batch.
     """
 
     observed_at: datetime | None
     full_observed_at: datetime | None
-    full_batch_at: datetime | None = None
+    full_started_at: datetime | None = None
 
     def is_ahead(self, now: datetime) -> bool:
         """Return whether the mark lies in the future, because a clock was wrong."""
@@ -44,7 +45,7 @@ class Mark:
 
     def believed(self, now: datetime) -> Mark:
         """Return the mark without the times that lie in the future, as `read_watermarks` gives it."""
-        times = (self.observed_at, self.full_observed_at, self.full_batch_at)
+        times = (self.observed_at, self.full_observed_at, self.full_started_at)
         return Mark(*(None if at is not None and at > horizon(now) else at for at in times))
 
 
@@ -79,7 +80,8 @@ def decide(
     """Decides whether a report is asked in full or since a time.
 
     Args:
-        now: Start of the batch, aware, so that all its scopes are decided alike; else the moment of the decision.
+        now: Start of the batch, or of a run that belongs to no batch: all scopes of a batch are decided alike. On our own
+            clock, aware.
         marks: Marks of all the models that the report feeds in this scope; None for one that was never loaded.
         takes_updated_after: Whether the report can be limited at all.
         mode: What the run asks for.
@@ -92,7 +94,7 @@ def decide(
     known = list(marks)
     if reason := _reason_for_full(known, takes_updated_after, mode, updated_after):
         return Decision(None, reason)
-    last_full = min(mark.full_batch_at or mark.full_observed_at for mark in known if mark and mark.full_observed_at)
+    last_full = min(mark.full_started_at or mark.full_observed_at for mark in known if mark and mark.full_observed_at)
     due = full_sync_every is not None and full_sync_every.is_due(
         now=now, last_full=last_full, timezone=timezone or ZoneInfo("UTC"), batch_id=batch_id
     )

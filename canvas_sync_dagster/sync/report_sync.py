@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
@@ -163,7 +163,7 @@ def _decide(session: Session, tenant: TenantSettings, request: Request, scope: s
         known = read_watermarks(connection, session.schema, names, scope)
     marks = marks_of([known.get(name) for name in names], digest(request.fixed))
     return decide(
-        now=options.batch_started_at or datetime.now(UTC),
+        now=options.started_at,
         marks=marks,
         takes_updated_after=request.takes_updated_after,
         mode=options.mode,
@@ -177,7 +177,7 @@ def _decide(session: Session, tenant: TenantSettings, request: Request, scope: s
 def marks_of(known: Sequence[Watermark | None], parameters: str) -> list[Mark | None]:
     """Return the marks that count for a report: what was loaded with other parameters says nothing about these."""
     same = [mark if mark is not None and mark.parameters == parameters else None for mark in known]
-    return [Mark(mark.observed_at, mark.full_observed_at, mark.full_batch_at) if mark else None for mark in same]
+    return [Mark(mark.observed_at, mark.full_observed_at, mark.full_started_at) if mark else None for mark in same]
 
 
 def _mark_name(session: Session, model: Model, options: SyncOptions) -> str:
@@ -277,7 +277,7 @@ class _Publication:
             observed_at=source.observed_at,
             complete=source.complete,
             report_id=source.report_id,
-            batch_at=self.options.batch_started_at,
+            started_at=self.options.started_at,
             parameters=digest(self.request.fixed),
         )
 

@@ -175,7 +175,7 @@ def _decided(
 
 def _marks(connection: Connection, schema: str) -> dict[Place, Mark]:
     query = sql.SQL(
-        "select model, scope, observed_at, full_observed_at, full_batch_at from {} order by observed_at nulls first"
+        "select model, scope, observed_at, full_observed_at, full_started_at from {} order by observed_at nulls first"
     )
     rows = connection.execute(query.format(sql.Identifier(schema, "canvas_sync_watermarks"))).fetchall()
     return {(model_marked(name), scope): Mark(*rest) for name, scope, *rest in rows}

@@ -53,9 +53,7 @@ def test_models_with_parameters_of_their_own_are_a_report_of_their_own(
 def test_a_report_with_parameters_marks_nothing_as_missing_and_the_next_one_without_is_full(
     canvas: SimulatedCanvas, sessions: Sessions
 ) -> None:
-    # The simulated clock is far behind ours, so that any ordinary rhythm would make each sync a full one.
-    seldom = "36500 days"
-    plain, narrow = sessions(full_sync_every=seldom), sessions(full_sync_every=seldom, params=BY_SIS)
+    plain, narrow = sessions(), sessions(params=BY_SIS)
     (first,) = sync(plain)
     total = first.models[0].counts.rows_in_report
     canvas.advance(hours=1)

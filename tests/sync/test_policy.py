@@ -56,6 +56,18 @@ def test_a_full_sync_is_due_from_its_weekday_on_and_after_its_weeks() -> None:
     assert sunday.is_due(now=NOW - timedelta(days=1), last_full=NOW - timedelta(days=60), timezone=zone, batch_id="")
 
 
+@pytest.mark.parametrize("off", [timedelta(days=-90), timedelta(minutes=1)])
+def test_full_syncs_are_counted_on_our_own_clock_however_wrong_the_one_of_canvas_is(off: timedelta) -> None:
+    on_canvas, started = NOW + off, NOW - timedelta(minutes=5)
+    decision = decide(
+        now=NOW,
+        marks=[Mark(on_canvas, on_canvas, started)],
+        takes_updated_after=True,
+        full_sync_every=FullSyncEvery.parse("sunday"),
+    )
+    assert (decision.mode, decision.updated_after) == ("incremental", on_canvas - OVERLAP)
+
+
 def test_a_drift_of_hours_does_not_skip_a_week() -> None:
     last = datetime(2026, 11, 8, 12, 30, tzinfo=UTC)
     assert FullSyncEvery.parse("sunday/2").is_due(now=NOW, last_full=last, timezone=ZoneInfo("UTC"), batch_id="")

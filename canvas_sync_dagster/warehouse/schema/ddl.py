@@ -156,7 +156,7 @@ def _state_tables(metadata: sa.MetaData) -> None:
         sa.Column("scope", sa.Text(), primary_key=True, comment="Canvas term id, or empty."),
         _time("observed_at"),
         _time("full_observed_at"),
-        _time("full_batch_at"),
+        _time("full_started_at"),
         _number("report_id"),
         _text("parameters"),
         sa.Column("strays", sa.LargeBinary(), comment="Keys that were listed, and whose term the tables do not tell."),

@@ -46,7 +46,7 @@ STATE_TABLES: Mapping[str, tuple[str, ...]] = {
         "metadata", "created_at", "updated_at",
     ),
     "canvas_sync_watermarks": (
-        "model", "scope", "observed_at", "full_observed_at", "full_batch_at", "report_id", "strays", "parameters", "updated_at",
+        "model", "scope", "observed_at", "full_observed_at", "full_started_at", "report_id", "strays", "parameters", "updated_at",
     ),
 }  # fmt: skip
 """The sync's own tables and their columns. `ddl.py` declares them in full, for which SQLAlchemy is imported."""

@@ -20,13 +20,13 @@ class Watermark:
         observed_at: Freshness of the newest load.
         full_observed_at: Freshness of the newest complete load.
         parameters: Digest of the parameters of the newest load's report, other than its term and `updated_after`.
-        full_batch_at: Start of the batch of the newest complete load; None if it belonged to no batch.
+        full_started_at: When the sync of the newest complete load started, on our own clock.
     """
 
     observed_at: datetime | None
     full_observed_at: datetime | None
     parameters: str = ""
-    full_batch_at: datetime | None = None
+    full_started_at: datetime | None = None
 
 
 def read_watermarks(connection: Connection, schema: str, models: Iterable[str], scope: str) -> dict[str, Watermark]:
@@ -34,7 +34,7 @@ def read_watermarks(connection: Connection, schema: str, models: Iterable[str], 
     query = sql.SQL(
         "select model, case when observed_at <= %s then observed_at end, "
         "case when full_observed_at <= %s then full_observed_at end, coalesce(parameters, ''), "
-        "case when full_batch_at <= %s then full_batch_at end "
+        "case when full_started_at <= %s then full_started_at end "
         "from {} where scope = %s and model = any(%s)"
     ).format(sql.Identifier(schema, "canvas_sync_watermarks"))
     latest = horizon()
@@ -72,20 +72,20 @@ def advance_watermark(
     observed_at: datetime,
     complete: bool,
     report_id: int | None,
-    batch_at: datetime | None = None,
+    started_at: datetime | None = None,
     parameters: str = "",
 ) -> None:
     """Move a watermark forward, never back unless it lies in the future, in the caller's transaction."""
     latest = sql.Literal(horizon())
     query = sql.SQL(
-        "insert into {} as w (model, scope, observed_at, full_observed_at, full_batch_at, report_id, parameters) "
+        "insert into {} as w (model, scope, observed_at, full_observed_at, full_started_at, report_id, parameters) "
         "values (%s, %s, %s, %s, %s, %s, %s) "
         "on conflict (model, scope) do update set updated_at = now(), report_id = excluded.report_id, "
         "parameters = case when w.observed_at > excluded.observed_at and w.observed_at <= {latest} "
         "then w.parameters else excluded.parameters end, "
         "observed_at = greatest(case when w.observed_at <= {latest} then w.observed_at end, excluded.observed_at), "
-        "full_batch_at = case when excluded.full_observed_at is null or (w.full_observed_at > excluded.full_observed_at "
-        "and w.full_observed_at <= {latest}) then w.full_batch_at else excluded.full_batch_at end, "
+        "full_started_at = case when excluded.full_observed_at is null or (w.full_observed_at > excluded.full_observed_at "
+        "and w.full_observed_at <= {latest}) then w.full_started_at else excluded.full_started_at end, "
         "full_observed_at = greatest(case when w.full_observed_at <= {latest} then w.full_observed_at end, "
         "excluded.full_observed_at)"
     ).format(sql.Identifier(schema, "canvas_sync_watermarks"), latest=latest)
@@ -96,7 +96,7 @@ def advance_watermark(
             scope,
             observed_at,
             observed_at if complete else None,
-            batch_at if complete else None,
+            started_at if complete else None,
             report_id,
             parameters,
         ),
