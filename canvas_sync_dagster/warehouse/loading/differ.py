@@ -124,8 +124,8 @@ class Differ:
             # The next block comes before the loop forgets this one.
             del block
             if size >= GATHERED:
-                yield _gathered(held)
-                held, size = [], 0.0
+                gathered, held, size = [_gathered(held)], [], 0.0
+                yield gathered.pop()
         if held:
             yield _gathered(held)
 

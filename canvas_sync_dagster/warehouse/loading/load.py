@@ -232,6 +232,8 @@ def _taken(load: _Load, load_target: LoadTarget, rejects: RejectSpool, *, stream
                 skipped=parsed.skipped,
             )
         )
+        # The next block is read and compared before the loop forgets this one.
+        del difference, parsed
     return None if order.is_broken else _Taken(LoadCounts.total(parts), tuple(listed), tuple(erased))
 
 

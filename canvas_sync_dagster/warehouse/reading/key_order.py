@@ -88,8 +88,8 @@ class KeyOrder:
                 self.is_broken = True
                 return
             if held and begun < len(block):
-                yield concatenated([*held, block.slice(0, begun)] if begun else held)
-                held = []
+                ready, held = [concatenated([*held, block.slice(0, begun)] if begun else held)], []
+                yield ready.pop()
             held.append(block.slice(begun, len(block)) if begun < len(block) else block)
             self._last = readable[-1]
         if held:
