@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.embedded import embedded_database_url
-from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.errors import DemoFailedError
 from canvas_sync_dagster.instance_storage import DATABASE_URL as DAGSTER_DATABASE_URL
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.receiver import PATH
@@ -48,10 +48,6 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 COMPILE_SECONDS = 0.03
 """How long a report takes here; sixty of them are waited for."""
-
-
-class DemoFailedError(CanvasSyncError):
-    """A run of the demo did not succeed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,37 +1,41 @@
-"""Every exception of the package, sorted by what a caller can do about it.
+"""Every exception class of the package, sorted by what a caller can do about it.
 
 CanvasSyncError
-├── MisconfiguredError          a setting, a mapping or a schema must be changed by a person; exit code 2
+├── MisconfiguredError          a person must change a setting, a mapping or a schema; exit code 2
 │   ├── SettingError            one setting has a wrong value
 │   ├── SchemaError             the database lacks a table, a column or a right
 │   └── DatabaseLimitError      a time limit of the role, the database or a pooler ended a statement
-├── TransientError              trying again later may succeed without anybody doing anything
-│   ├── CanvasUnavailableError  Canvas is down, unreachable or overloaded
-│   ├── CanvasThrottledError    Canvas refuses more requests for now
-│   ├── SyncUnderWayError       another sync of the tenant and genre is under way
+├── TransientError              a later attempt may succeed without a change
+│   ├── CanvasUnavailableError  Canvas does not respond, or responds with a server error
+│   ├── CanvasThrottledError    Canvas rejects further requests of this token for now
+│   ├── SyncUnderWayError       another sync of the tenant and genre is running
 │   ├── DatabaseUnavailableError PostgreSQL cannot be reached, or the connection was lost
-│   └── LocalDiskError          a file cannot be written here
-├── PermanentError              trying again gives the same answer
-│   ├── CanvasUnauthorizedError the token is not accepted
-│   ├── CanvasForbiddenError    the token may not do this
-│   ├── CanvasNotFoundError     Canvas has no such thing, or hides it
-│   ├── CanvasRequestError      Canvas calls the request wrong
-│   ├── AddressRefusedError    a redirect or a file's address leads to this machine
-│   ├── NotCanvasError          what answers is not Canvas's API
-│   ├── ReportFailedError       a report failed as often as it may
-│   ├── RunFailedError          a run of Dagster's failed; on_failure gets it
-│   ├── FunctionError           a function of the user's raised, or returned what it may not
+│   └── LocalDiskError          a file cannot be written on this machine
+├── PermanentError              another attempt gives the same result
+│   ├── CanvasUnauthorizedError Canvas does not accept the token
+│   ├── CanvasForbiddenError    the token lacks a permission
+│   ├── CanvasNotFoundError     the object does not exist, or the token may not see it
+│   ├── CanvasRequestError      Canvas rejected the request as invalid
+│   ├── AddressRefusedError     a redirect or the address of a file leads to this machine
+│   ├── NotCanvasError          the server at the base URL is not Canvas's API
+│   ├── ReportFailedError       a report failed as often as the settings allow
+│   ├── RunFailedError          a Dagster run failed; `on_failure` receives this error
+│   ├── FunctionError           a function of the user raised, or returned an invalid value
+│   ├── DemoFailedError         a run of the demo failed
 │   └── EmbeddedPostgresError   the embedded PostgreSQL cannot run here
-├── DeliveryError               a delivery to the receiver that is not accepted
-│   ├── ProvenanceError         nobody knows that Canvas sent it
-│   └── EventError              it cannot be read
-└── DataRejectedError           what Canvas delivered cannot be loaded; nothing was published
-    ├── ReportContentError      the file is not what was asked for
+├── CanvasError                 a request to Canvas failed; the base of each Canvas… error above
+├── DeliveryError               the receiver does not accept a delivery
+│   ├── ProvenanceError         the event's origin could not be verified, or it belongs to another tenant
+│   ├── ComeAgainError          the event cannot be verified or stored right now
+│   └── EventError              the delivery is not a readable event
+└── DataRejectedError           a report cannot be loaded; nothing was published
+    ├── ReportContentError      the file is not the report that was requested
     ├── HeaderContractError     a key column is missing
     ├── RejectThresholdError    too many rows are unreadable
-    └── VolumeGateError         so many rows are missing that the source itself is in doubt
+    └── VolumeGateError         so many rows are missing that the report itself is in doubt
 
-Messages say what happened, where (tenant, model, term, report), and what to do next.
+A message states what happened, where (tenant, model, term, report), and what to do next. `tests/test_errors.py` checks
+that this tree is complete, and that no other module defines an exception class.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ class CanvasSyncError(Exception):
     """Base of every error that this package raises on purpose.
 
     Args:
-        message: For people; control characters in it are escaped, for it may repeat a text of Canvas.
+        message: Text for people. Control characters are escaped, because it may quote text from Canvas.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -51,11 +55,18 @@ class CanvasSyncError(Exception):
 
 
 class MisconfiguredError(CanvasSyncError):
-    """A setting, a mapping or a schema must be changed by a person."""
+    """A person must change a setting, a mapping or a schema."""
 
 
 class SettingError(MisconfiguredError):
-    """One setting has a wrong value."""
+    """One setting has a wrong value.
+
+    Args:
+        setting: Name as the user wrote it: a variable, an option, or a file with a path of keys.
+        problem: What is wrong with the value.
+        allowed: What is allowed.
+        value: The value, unless it may be a secret; None is not shown.
+    """
 
     def __init__(self, setting: str, problem: str, *, allowed: str, value: object = None) -> None:
         self.setting = setting
@@ -73,7 +84,7 @@ class DatabaseLimitError(MisconfiguredError):
 
 
 class TransientError(CanvasSyncError):
-    """Trying again later may succeed without anybody doing anything."""
+    """A later attempt may succeed without a change."""
 
 
 class DatabaseUnavailableError(TransientError):
@@ -81,7 +92,12 @@ class DatabaseUnavailableError(TransientError):
 
 
 class SyncUnderWayError(TransientError):
-    """Another sync of the tenant and genre is under way."""
+    """Another sync of the tenant and genre is running.
+
+    Args:
+        tenant: Slug of the tenant.
+        genre: Genre of the batch.
+    """
 
     def __init__(self, tenant: str, genre: str) -> None:
         super().__init__(
@@ -90,15 +106,22 @@ class SyncUnderWayError(TransientError):
 
 
 class LocalDiskError(TransientError):
-    """A file cannot be written here."""
+    """A file cannot be written on this machine."""
 
 
 class PermanentError(CanvasSyncError):
-    """Trying again gives the same answer."""
+    """Another attempt gives the same result."""
 
 
 class CanvasError(CanvasSyncError):
-    """Canvas answered, or failed to answer, one request."""
+    """A request to Canvas failed.
+
+    Args:
+        message: Text for people.
+        method: HTTP method of the request.
+        url: URL of the request, without secrets.
+        status: HTTP status of the response; None if there was no response.
+    """
 
     def __init__(self, message: str, *, method: str = "", url: str = "", status: int | None = None) -> None:
         self.method = method
@@ -108,11 +131,11 @@ class CanvasError(CanvasSyncError):
 
 
 class CanvasUnavailableError(CanvasError, TransientError):
-    """Canvas is down, unreachable or overloaded."""
+    """Canvas does not respond, or responds with a server error."""
 
 
 class CanvasThrottledError(CanvasError, TransientError):
-    """Canvas refuses more requests from this token for now."""
+    """Canvas rejects further requests of this token for now."""
 
 
 class CanvasUnauthorizedError(CanvasError, PermanentError):
@@ -120,23 +143,27 @@ class CanvasUnauthorizedError(CanvasError, PermanentError):
 
 
 class CanvasForbiddenError(CanvasError, PermanentError):
-    """Canvas accepts the token, but it may not do this."""
+    """Canvas accepts the token, but the token lacks a permission."""
 
 
 class CanvasNotFoundError(CanvasError, PermanentError):
-    """Canvas has no such thing, or hides it from this token."""
+    """The object does not exist in Canvas, or the token may not see it."""
 
 
 class CanvasRequestError(CanvasError, PermanentError):
-    """Canvas calls the request wrong."""
+    """Canvas rejected the request as invalid."""
 
 
 class NotCanvasError(CanvasError, PermanentError):
-    """What answers at the base URL is not Canvas's API."""
+    """The server at the base URL is not Canvas's API."""
 
 
 class AddressRefusedError(CanvasError, PermanentError):
-    """An address that Canvas named leads to this machine or its cloud, and not to a storage of files."""
+    """A redirect or the address of a file leads to this machine or its cloud's metadata service.
+
+    Args:
+        host: Name of the host in the address.
+    """
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -147,16 +174,16 @@ class AddressRefusedError(CanvasError, PermanentError):
 
 
 class ReportFailedError(PermanentError):
-    """A Canvas report failed as often as it may."""
+    """A Canvas report failed as often as the settings allow."""
 
 
 class RunFailedError(PermanentError):
-    """A run of Dagster's failed. `on_failure` gets it, as an instance of the class that the run raised, too.
+    """A Dagster run failed. `on_failure` receives it as an instance of the class that the run raised, too.
 
     Args:
-        message: What was raised.
+        message: Message of the original exception.
         step: Step that raised it; empty if the run ended without a failed step.
-        class_name: Class of what was raised, with its module.
+        class_name: Class of the original exception, with its module.
         stack: Stack trace, as text.
     """
 
@@ -167,15 +194,15 @@ class RunFailedError(PermanentError):
         Exception.__init__(self, message)
 
     def __str__(self) -> str:
-        # KeyError, which it may be as well, would quote it.
+        # An instance may also be a KeyError, whose `__str__` puts the message in quotes.
         return str(self.args[0])
 
 
 class FunctionError(PermanentError):
-    """A function of the user's raised, or returned what it may not.
+    """A function of the user raised, or returned an invalid value.
 
     Args:
-        registered: Where it was registered, as the user wrote it.
+        registered: Call that registered it, as the user wrote it.
         function: Its role and name.
         key: Key of the row that it was called for.
         problem: What it did.
@@ -188,20 +215,24 @@ class FunctionError(PermanentError):
         super().__init__(f"{registered}: {function} {problem}, for {key}. Correct the function, then run this again.")
 
 
+class DemoFailedError(PermanentError):
+    """A run of the demo failed."""
+
+
 class EmbeddedPostgresError(PermanentError):
     """The embedded PostgreSQL cannot run here."""
 
 
 class DataRejectedError(CanvasSyncError):
-    """What Canvas delivered cannot be loaded; nothing was published."""
+    """A report cannot be loaded; nothing was published."""
 
 
 class ReportContentError(DataRejectedError):
-    """The file is not what was asked for."""
+    """The file is not the report that was requested."""
 
 
 class HeaderContractError(DataRejectedError):
-    """A report lacks a column without which its rows cannot be told apart."""
+    """A report lacks a key column, without which its rows cannot be identified."""
 
 
 class RejectThresholdError(DataRejectedError):
@@ -209,20 +240,20 @@ class RejectThresholdError(DataRejectedError):
 
 
 class VolumeGateError(DataRejectedError):
-    """So many rows of a scope are missing that the source itself is in doubt."""
+    """So many rows of a scope are missing that the report itself is in doubt."""
 
 
 class DeliveryError(CanvasSyncError):
-    """A delivery to the receiver that is not accepted."""
+    """The receiver does not accept a delivery."""
 
 
 class ProvenanceError(DeliveryError):
-    """Nobody knows that Canvas sent it, or not for this tenant."""
+    """The event's origin could not be verified, or it belongs to another tenant."""
 
 
 class ComeAgainError(DeliveryError):
-    """It cannot be judged or stored at the moment; whoever sent it should send it again."""
+    """The event cannot be verified or stored right now; the sender should retry."""
 
 
 class EventError(DeliveryError):
-    """It cannot be read as an event."""
+    """The delivery is not a readable event."""

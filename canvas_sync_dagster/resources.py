@@ -197,14 +197,17 @@ class CodeLocation:
 
 
 @contextmanager
-def failures(*, retries: bool = False) -> Iterator[None]:
-    """Turn our errors into Dagster failures that show one sentence instead of a stack.
+def as_dagster_failure(*, retries: bool = False) -> Iterator[None]:
+    """Raise an exception of the body as a Dagster failure whose description is one sentence.
 
-    Dagster stores and prints what an op raises, with everything that led to it. An exception whose text may quote rows,
-    and cannot be changed, is replaced by a failure that has its class and its stack trace alone.
+    Dagster stores and prints what an op raises, with all of its causes. An exception whose text may quote rows is
+    replaced by a failure that has only its class and its stack trace.
 
     Args:
-        retries: Whether the op has a retry policy of the user's, which then counts for our errors, too.
+        retries: Whether the op has a retry policy of the user, which then applies to our errors, too.
+
+    Raises:
+        dagster.Failure: The body raised a `CanvasSyncError`, or an exception whose text may quote rows.
     """
     try:
         yield

@@ -18,7 +18,7 @@ from canvas_sync_dagster.catalogue.headers import match_header
 from canvas_sync_dagster.errors import CanvasSyncError, HeaderContractError
 from canvas_sync_dagster.printable import LONGEST_MESSAGE, printable
 from canvas_sync_dagster.redaction import message, redact, summary, trace
-from canvas_sync_dagster.resources import failures
+from canvas_sync_dagster.resources import as_dagster_failure
 from canvas_sync_dagster.warehouse.connection import connect, explained
 
 PLANTED = "Zoë Plantedsson"
@@ -106,7 +106,7 @@ def test_what_a_library_quotes_reaches_no_stack_trace_and_no_event_of_dagster(qu
             raise RuntimeError("the step failed") from error
 
     for function in (quoting, caused):
-        with pytest.raises(Exception) as caught, failures():
+        with pytest.raises(Exception) as caught, as_dagster_failure():
             function()
         shown = "".join(_printed(caught.value))
         assert "Planted" not in shown
@@ -124,7 +124,7 @@ def _printed(error: BaseException) -> Iterator[str]:
 
 
 def test_a_users_own_words_stay() -> None:
-    with pytest.raises(ValueError, match="no such department") as caught, failures():
+    with pytest.raises(ValueError, match="no such department") as caught, as_dagster_failure():
         raise ValueError("no such department")
     assert summary(caught.value) == "ValueError: no such department"
     assert redact(caught.value)

@@ -7,7 +7,7 @@ from canvas_sync_dagster.assets.metadata import event_materializations
 from canvas_sync_dagster.assets.pruning import prune_runs
 from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.resources import CodeLocation, failures
+from canvas_sync_dagster.resources import CodeLocation, as_dagster_failure
 from canvas_sync_dagster.tenants import TenantSettings
 
 
@@ -30,7 +30,7 @@ def live_events_job(tenant: TenantSettings) -> dg.JobDefinition:
     def drain_inbox(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
         from canvas_sync_dagster.live_events.drain import drain  # noqa: PLC0415 (as in reports.py)
 
-        with failures(), code_location.session(tenant.slug) as session:
+        with as_dagster_failure(), code_location.session(tenant.slug) as session:
             done = drain(session, run_id=context.run.run_id)
         for each in event_materializations(tenant.slug, done):
             context.log_event(each)
@@ -53,7 +53,7 @@ def reconcile_job(tenant: TenantSettings, models: tuple[Model, ...]) -> dg.JobDe
     ) -> None:
         from canvas_sync_dagster.sync.reconciliation import reconcile  # noqa: PLC0415 (as in reports.py)
 
-        with failures(), code_location.session(tenant.slug) as session:
+        with as_dagster_failure(), code_location.session(tenant.slug) as session:
             for model in models:
                 if config.models and model.name not in config.models:
                     continue
@@ -84,9 +84,9 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
 
         ours = code_location.batches(tenant.slug)
         # Without Canvas, whose absence is no reason for the disk to fill.
-        with failures():
+        with as_dagster_failure():
             prepare_schema(ours.url, tenant.schema_in_database, ours.models, ())
-        with failures(), ours.connected("housekeeping") as connection:
+        with as_dagster_failure(), ours.connected("housekeeping") as connection:
             sweep(connection, tenant.schema_in_database, ours.models)
             dropped = drop_old_rows(connection, tenant.schema_in_database)
             ensure_partitions(connection, tenant.schema_in_database)

@@ -8,7 +8,7 @@ import dagster as dg
 from canvas_sync_dagster.assets.batch import run_options
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.assets.specs import BATCH_TAG, OUTCOME, TENANT_TAG, asset_key
-from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
+from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
 from canvas_sync_dagster.sync.own import CustomReport, Insertion, InsertionContext, as_metadata
 from canvas_sync_dagster.tenants import TenantSettings
 
@@ -34,7 +34,7 @@ def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         from canvas_sync_dagster.sync.custom_report import sync_custom_report  # noqa: PLC0415 (as in reports.py)
 
-        with failures(), code_location.session(tenant.slug) as session:
+        with as_dagster_failure(), code_location.session(tenant.slug) as session:
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if report.per_term else ""
             done = sync_custom_report(session, report, scope, options, tell=context.log.info)
@@ -79,7 +79,7 @@ def insertion_asset(
         from canvas_sync_dagster.sync.insertion import run_insertion  # noqa: PLC0415 (as in reports.py)
 
         scope = context.partition_key if per_term else ""
-        with failures(retries=policy is not None), code_location.session(tenant.slug) as session:
+        with as_dagster_failure(retries=policy is not None), code_location.session(tenant.slug) as session:
             key = context.run.tags.get(BATCH_TAG)
             batch = _ended_batch(code_location, tenant.slug, key) if insertion.at == "end" and key else None
             own = InsertionContext(tenant.slug, scope, session, context.run.run_id, context.log.info, batch)

@@ -9,7 +9,7 @@ from canvas_sync_dagster.assets.checks import check_results, check_specs, skippe
 from canvas_sync_dagster.assets.metadata import materialization
 from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
+from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
 from canvas_sync_dagster.sync.plan import ReportGroup, requested
 from canvas_sync_dagster.tenants import TenantSettings
 
@@ -56,7 +56,7 @@ def report_asset(
         from canvas_sync_dagster.sync.report_sync import sync_report  # noqa: PLC0415
 
         selected = {key.path[-1] for key in context.selected_asset_keys}
-        with failures(), code_location.session(tenant.slug) as session:
+        with as_dagster_failure(), code_location.session(tenant.slug) as session:
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if group.term_scoped else ""
             in_run = set(context.job_def.asset_layer.executable_asset_keys)

@@ -10,7 +10,7 @@ from canvas_sync_dagster.assets.metadata import materialization
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model, RestFeed
-from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, failures
+from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
 from canvas_sync_dagster.tenants import TenantSettings
 
 
@@ -41,7 +41,7 @@ def rest_asset(
         # As in reports.py: not by the definitions.
         from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list  # noqa: PLC0415
 
-        with failures(), code_location.session(tenant.slug) as session:
+        with as_dagster_failure(), code_location.session(tenant.slug) as session:
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if model.term_scoped else ""
             outcome = sync_list(session, model, options, scope=scope)

@@ -26,10 +26,6 @@ LARGEST = 50 * 1024**3
 """Bytes; a report of ten million rows has one and a half billion."""
 
 
-class _UnusableError(Exception):
-    """An attempt that did not bring the file; another may."""
-
-
 def download(
     canvas: Canvas,
     attachment: Attachment,
@@ -54,14 +50,14 @@ def download(
         LocalDiskError: The disk is full.
     """
     part = path.with_name(f"{path.name}.part")
-    last: Exception = _UnusableError("")
+    last: Exception = ReportContentError("no attempt was made")
     for attempt in range(ATTEMPTS):
         if attempt:
             sleep(PAUSES[attempt])
             attachment = fresh()
         try:
             size = _stream(canvas.http, attachment, part)
-        except (_UnusableError, httpx.HTTPError, httpx.InvalidURL) as error:
+        except (ReportContentError, httpx.HTTPError, httpx.InvalidURL) as error:
             last = error
             continue
         except OSError as error:
@@ -71,7 +67,7 @@ def download(
         return size
     part.unlink(missing_ok=True)
     where = address(httpx.URL(attachment.url))
-    if isinstance(last, _UnusableError):
+    if isinstance(last, ReportContentError):
         raise ReportContentError(
             f"the report's file at {where} cannot be used: {last}. Run it again; if it stays so, ask Instructure."
         )
@@ -83,20 +79,20 @@ def download(
 def _stream(http: httpx.Client, attachment: Attachment, part: Path) -> int:
     url = httpx.URL(attachment.url)
     if url.scheme not in {"http", "https"}:
-        raise _UnusableError(f"its address has the scheme {url.scheme!r}")
+        raise ReportContentError(f"its address has the scheme {url.scheme!r}")
     with http.stream("GET", url, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as response:
         _check_head(response)
         size, most = 0, LARGEST if attachment.size is None else min(attachment.size, LARGEST)
         with part.open("wb") as file:
             for chunk in response.iter_bytes(CHUNK):
                 if size == 0 and looks_like_html(chunk):
-                    raise _UnusableError("a web page came instead, probably a login page")
+                    raise ReportContentError("a web page came instead, probably a login page")
                 size += len(chunk)
                 if size > most:
-                    raise _UnusableError(f"it is larger than {_spelled(most, attachment)}")
+                    raise ReportContentError(f"it is larger than {_spelled(most, attachment)}")
                 file.write(chunk)
     if attachment.size is not None and size != attachment.size:
-        raise _UnusableError(f"{size} bytes came, and Canvas says that it has {attachment.size}")
+        raise ReportContentError(f"{size} bytes came, and Canvas says that it has {attachment.size}")
     return size
 
 
@@ -108,9 +104,9 @@ def _check_head(response: httpx.Response) -> None:
     if response.status_code >= 500:
         raise httpx.TransportError(f"status {response.status_code}")
     if response.status_code != 200:
-        raise _UnusableError(f"its address is refused with status {response.status_code}")
+        raise ReportContentError(f"its address is refused with status {response.status_code}")
     if "html" in response.headers.get("Content-Type", ""):
-        raise _UnusableError("a web page came instead, probably a login page")
+        raise ReportContentError("a web page came instead, probably a login page")
 
 
 def looks_like_html(start: bytes) -> bool:

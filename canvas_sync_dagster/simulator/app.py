@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import polars as pl
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
@@ -27,10 +28,10 @@ from canvas_sync_dagster.simulator import derived, objects
 from canvas_sync_dagster.simulator.answers import LOGIN_PAGE, REFUSALS, bad_token, no_token, not_found, throttled
 from canvas_sync_dagster.simulator.events import LazySigner
 from canvas_sync_dagster.simulator.faults import DOWNLOAD_FAULTS, REQUEST_FAULTS, Faults
-from canvas_sync_dagster.simulator.paging import BadBookmarkError, page
-from canvas_sync_dagster.simulator.parameters import BadBodyError, read_parameters
+from canvas_sync_dagster.simulator.paging import page
+from canvas_sync_dagster.simulator.parameters import read_parameters
 from canvas_sync_dagster.simulator.report import Report, as_json, attachment, verifier
-from canvas_sync_dagster.simulator.reports import BadTermError, ReportQueue
+from canvas_sync_dagster.simulator.reports import ReportQueue, asked_term
 from canvas_sync_dagster.simulator.throttle import Bucket
 from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT
 
@@ -152,10 +153,10 @@ class CanvasApp:
         try:
             account = self._account_id(request.path_params.get("account", "self"))
             response = await handler(request, account) if account is not None else not_found()
-        except BadBookmarkError:
-            response = not_found()
-        except BadBodyError as error:
-            response = JSONResponse({"errors": [{"message": "The request could not be parsed."}]}, error.status)
+        except HTTPException as error:
+            # The routes' 404 has more fields than a message.
+            body = {"errors": [{"message": error.detail}]}
+            response = not_found() if error.status_code == 404 else JSONResponse(body, error.status_code)
         finally:
             self._bucket.leave()
         response.headers["X-Request-Cost"] = str(self._bucket.cost)
@@ -296,10 +297,9 @@ class CanvasApp:
         parameters = await read_parameters(request)
         if name not in self.queue.available or self.faults.take("unknown_report"):
             return not_found()
-        try:
-            report = self.queue.start(name, parameters, account)
-        except BadTermError as error:
-            return JSONResponse({"error": f"invalid enrollment_term_id '{error}'"}, 400)
+        report = self.queue.start(name, parameters, account)
+        if report is None:
+            return JSONResponse({"error": f"invalid enrollment_term_id '{asked_term(parameters)}'"}, 400)
         if self.faults.take("lost_answer"):
             return HTMLResponse("<html>Gateway Time-out</html>", 504)
         return JSONResponse(as_json(report, self.base_url))

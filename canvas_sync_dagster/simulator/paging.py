@@ -1,4 +1,4 @@
-"""Cuts lists into pages as Canvas does: bookmarks whose shape is nobody's business, told in a `Link` header."""
+"""Cuts lists into pages as Canvas does: opaque bookmarks in a `Link` header."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 PER_PAGE, MOST_PER_PAGE = 10, 100
 """Canvas's default, and what it clamps to in silence."""
 
 
-class BadBookmarkError(Exception):
-    """Nobody gave out such a bookmark; Canvas answers 404."""
-
-
 def page(request: Request, rows: Sequence[dict[str, Any]], base_url: str) -> tuple[list[dict[str, Any]], str]:
     """Returns a page and its `Link` header, which tells no last page.
 
     Raises:
-        BadBookmarkError: The page is no number and no bookmark.
+        HTTPException: `page` is neither a number nor a bookmark; Canvas responds with 404.
     """
     asked = request.query_params.get("per_page", "")
     size = min(MOST_PER_PAGE, int(asked)) if asked.isdecimal() and int(asked) else PER_PAGE
@@ -48,7 +45,7 @@ def _number(asked: str) -> int:
     try:
         (number,) = json.loads(base64.urlsafe_b64decode(asked.removeprefix("bookmark:")))
     except (ValueError, TypeError):
-        raise BadBookmarkError from None
+        raise HTTPException(404) from None
     if not asked.startswith("bookmark:") or not isinstance(number, int) or number < 0:
-        raise BadBookmarkError
+        raise HTTPException(404)
     return number

@@ -9,31 +9,25 @@ from email.policy import HTTP
 from typing import Any
 from urllib.parse import parse_qsl
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+UNREADABLE = "The request could not be parsed."
 LARGEST_BODY = 1 << 20
-"""Bytes; nobody has that much to ask."""
-
-
-class BadBodyError(Exception):
-    """The body is not what its content type says, or too large; carries the status."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+"""Bytes; the parameters of a report have a few hundred."""
 
 
 async def read_parameters(request: Request) -> dict[str, Any]:
     """Returns the parameters; what came as a form is text, what came as JSON keeps its type.
 
     Raises:
-        BadBodyError: The body cannot be read.
+        HTTPException: The body does not fit its content type (400), or is too large (413).
     """
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > LARGEST_BODY:
-            raise BadBodyError(413)
+            raise HTTPException(413, UNREADABLE)
     kind = request.headers.get("content-type", "")
     try:
         if "json" in kind:
@@ -43,7 +37,7 @@ async def read_parameters(request: Request) -> dict[str, Any]:
         )
         return _of_form(pairs)
     except ValueError:
-        raise BadBodyError(400) from None
+        raise HTTPException(400, UNREADABLE) from None
 
 
 def _of_form(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -40,8 +40,9 @@ ENDS = {
 """Fault → state in which it ends a report half way."""
 
 
-class BadTermError(Exception):
-    """The term does not exist; Canvas refuses the report with 400."""
+def asked_term(parameters: Mapping[str, Any]) -> str:
+    """Return the term that a request names, by id or `sis_term_id:…`; empty for all terms."""
+    return str(parameters.get("enrollment_term_id") or parameters.get("enrollment_term") or "")
 
 
 class ReportQueue:
@@ -95,17 +96,19 @@ class ReportQueue:
         with self._lock:
             advance(self.university, duration)
 
-    def start(self, name: str, parameters: dict[str, Any], account: int = ROOT_ACCOUNT) -> Report:
-        """Queues a report.
+    def start(self, name: str, parameters: dict[str, Any], account: int = ROOT_ACCOUNT) -> Report | None:
+        """Queue a report.
 
-        Raises:
-            BadTermError: The term does not exist.
+        Returns:
+            The report; None if its term does not exist, for which Canvas responds with 400.
         """
         with self._lock:
-            _, term_name = self._term(parameters)
+            term = self._term(parameters)
+            if term is None:
+                return None
             alike = [each for each in self.of(name, account) if each.parameters == parameters]
             self._tick()
-            report = Report(next(self._ids), name, parameters, self.university.now, account, term_name)
+            report = Report(next(self._ids), name, parameters, self.university.now, account, term[1])
             report.faults = {fault for fault in STATUS_FAULTS if self._faults.take(fault)}
             report.twins = sum(each.state in {"created", "running"} for each in alike)
             self.reports[report.id] = report
@@ -176,8 +179,9 @@ class ReportQueue:
             report.file = report.writing.result()
             report.state, report.ended_at = "complete" if report.file else "error", self.university.now
 
-    def _term(self, parameters: Mapping[str, Any]) -> tuple[int | None, str]:
-        asked = str(parameters.get("enrollment_term_id") or parameters.get("enrollment_term") or "")
+    def _term(self, parameters: Mapping[str, Any]) -> tuple[int | None, str] | None:
+        """Return id and name of the term that is asked for; None if there is no such term."""
+        asked = asked_term(parameters)
         if not asked:
             return None, "All Terms"
         # Canvas looks the term up among all of the root account's, the deleted ones included.
@@ -186,20 +190,23 @@ class ReportQueue:
         key, value = ("sis_id", asked.removeprefix("sis_term_id:")) if by_sis else ("id", asked)
         found = terms.filter(pl.col(key).cast(pl.String) == value)
         if found.is_empty():
-            raise BadTermError(asked)
+            return None
         return int(found.get_column("id")[0]), str(found.get_column("name")[0])
 
     def tables(self, report: Report, university: University) -> dict[str, pl.DataFrame]:
         """Answers a report: table → rows.
 
         Raises:
-            ValueError: `updated_after` is no time.
+            ValueError: `updated_after` is not a time, or the term does not exist any more.
         """
         if report.name in self._own:
             return {report.name: _frame(self._own[report.name], report.parameters)}
         since = report.parameters.get("updated_after") if report.name != "provisioning_csv" else None
+        term = self._term(report.parameters)
+        if term is None:
+            raise ValueError("unknown term")
         question = Question(
-            self._term(report.parameters)[0],
+            term[0],
             deleted=truthy(report.parameters.get("include_deleted")),
             updated_after=_moment(str(since)) if since else None,
             account=report.account,
@@ -221,7 +228,7 @@ class ReportQueue:
             if report.name == "rubrics_csv" and report.account != ROOT_ACCOUNT:
                 # As Canvas: "This report can only be run on the root account."
                 return None
-        except (ValueError, BadTermError, pl.exceptions.PolarsError):
+        except (ValueError, pl.exceptions.PolarsError):
             return None
         files: dict[str, Path] = {}
         for name, frame in tables.items():

@@ -13,7 +13,7 @@ from dagster._core.test_utils import create_run_for_test
 from canvas_sync_dagster.assets.lost import WILL_RETRY_TAG
 from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.errors import CanvasForbiddenError, RunFailedError
-from canvas_sync_dagster.resources import failures
+from canvas_sync_dagster.resources import as_dagster_failure
 from canvas_sync_dagster.sensors.failures import failure_sensor
 from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.journal import journaled
@@ -98,7 +98,7 @@ def test_the_error_is_what_the_step_raised_and_a_session_of_the_tenant_comes_wit
 
     @dg.op
     def breaking() -> None:
-        with failures():
+        with as_dagster_failure():
             raise error
 
     @dg.job(tags={TENANT_TAG: "canvas"})
