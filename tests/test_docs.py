@@ -65,7 +65,7 @@ def test_the_translations_of_the_gems_examples_do_what_the_page_says(location: L
     canvas.add_report("my_really_cool_report_csv", lambda asked: f"term,flag\n{asked['enrollment_term_id']},1\n")
     canvas.add_report("some_report_csv", "course id,score\n2001,7.5\n")
     root = location.run()
-    assert root.keys() >= {"after_terms", "beside_users", "course_audits", "users", "terms"}
+    assert root.keys() >= {"after_terms", "parallel_to_users", "course_audits", "users", "terms"}
     with psycopg.connect(location.database_url) as connection:
         connection.execute("create table my_sections (canvas_id bigint, name text)")
     term = location.run(term=118)
