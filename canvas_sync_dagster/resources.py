@@ -22,7 +22,7 @@ from canvas_sync_dagster.sync.options import SyncOptions, parse_legacy_support
 from canvas_sync_dagster.tenants import TenantSettings, parse_duration, parse_updated_after
 
 if TYPE_CHECKING:
-    from canvas_sync_dagster.sync.batch_work import Batches
+    from canvas_sync_dagster.orchestration.batch_service import BatchService
     from canvas_sync_dagster.sync.extensions import Extensions
     from canvas_sync_dagster.sync.scope import TermScope
     from canvas_sync_dagster.sync.session import Session
@@ -175,7 +175,7 @@ class CodeLocation:
         settings = self._settings.tenant(tenant)
         return open_session(self._settings, settings, self._models_of(settings), self._extensions)
 
-    def batches(self, tenant: str, genre: str | None = None, scope: TermScope | None = None) -> Batches:
+    def batches(self, tenant: str, genre: str | None = None, scope: TermScope | None = None) -> BatchService:
         """Returns a tenant's batches; starts the embedded PostgreSQL where no address is given.
 
         Args:
@@ -183,7 +183,7 @@ class CodeLocation:
             genre: Of the batches; the tenant's own if not given.
             scope: In place of the user's function and the setting.
         """
-        from canvas_sync_dagster.sync.batch_work import Batches  # noqa: PLC0415 (as above)
+        from canvas_sync_dagster.orchestration.batch_service import BatchService  # noqa: PLC0415 (as above)
         from canvas_sync_dagster.sync.session import database_url  # noqa: PLC0415
 
         whole = self._settings.tenant(tenant)
@@ -193,7 +193,9 @@ class CodeLocation:
         named = declared is not None and "term_scope" in declared.model_fields_set
         own = self._extensions.term_scope if self._extensions and not named else None
         url = database_url(self._settings, settings)
-        return Batches(settings, url, self._models_of(whole), scope or own, functools.partial(self.session, tenant))
+        return BatchService(
+            settings, url, self._models_of(whole), scope or own, functools.partial(self.session, tenant)
+        )
 
 
 @contextmanager

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.callbacks import OnSync
-from canvas_sync_dagster.assets.lost import begin_batch
-from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.orchestration.callbacks import OnSync
+from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, GENRE_TAG, TENANT_TAG
+from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
-    from canvas_sync_dagster.sync.batch_work import Batches
+    from canvas_sync_dagster.orchestration.batch_service import BatchService
 
 
 def sync_schedule(
     tenant: TenantSettings,
-    batches: Callable[[str], Batches],
+    batches: Callable[[str], BatchService],
     callbacks: Sequence[OnSync] = (),
     *,
     genre: str | None = None,

@@ -44,11 +44,13 @@ ALLOWED: dict[str, set[str]] = {
     "live_events": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
     "simulator": {"errors"},
     "instance_storage": {"errors", "embedded", "settings", "postgres_url"},
-    "resources": {"sync", "catalogue", "canvas", "warehouse"} | LEAVES,
-    "assets": {"live_events", "resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
-    "sensors": {"assets", "resources", "sync", "live_events", "catalogue", "warehouse"} | LEAVES,
-    "schedules": {"assets", "sensors", "resources", "sync", "catalogue"} | LEAVES,
-    "project": {"live_events", "assets", "sensors", "schedules", "resources", "sync", "catalogue"} | LEAVES,
+    "orchestration": {"sync", "catalogue", "warehouse"} | LEAVES,
+    "resources": {"orchestration", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
+    "assets": {"orchestration", "live_events", "resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
+    "sensors": {"orchestration", "assets", "resources", "sync", "live_events", "catalogue", "warehouse"} | LEAVES,
+    "schedules": {"orchestration", "resources", "catalogue"} | LEAVES,
+    "project": {"orchestration", "live_events", "assets", "sensors", "schedules", "resources", "sync", "catalogue"}
+    | LEAVES,
     "definitions": {"project", "errors"},
     "component": {"project", "settings", "tenants"},
     "demo": {
@@ -63,13 +65,25 @@ ALLOWED: dict[str, set[str]] = {
         "warehouse",
     }
     | LEAVES,
-    "commands": {"live_events", "project", "assets", "sensors", "resources", "sync", "canvas", "catalogue", "warehouse"}
+    "commands": {
+        "orchestration",
+        "live_events",
+        "project",
+        "assets",
+        "sensors",
+        "resources",
+        "sync",
+        "canvas",
+        "catalogue",
+        "warehouse",
+    }
     | LEAVES,
     "cli": {"commands", "live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
     "testing": {"commands", "embedded", "live_events", "project", "simulator", "sync"},
     "__init__": {"canvas", "catalogue", "component", "errors", "live_events", "project", "settings", "sync", "tenants"},
 }
 DAGSTER = {
+    "orchestration",
     "commands",
     "resources",
     "assets",

@@ -25,12 +25,12 @@ from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
 from canvas_sync_dagster.live_events.inbox import store
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
+from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.available import REPORTS
 from canvas_sync_dagster.simulator.derived import group_membership_with_ids
 from canvas_sync_dagster.simulator.tables import Question
-from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.rejects import replay_rejects
@@ -150,7 +150,7 @@ def _sync_twice(application: Application) -> None:
     for days in (0, 1):
         application.canvas.advance(days=days)
         with application.session() as session:
-            batches = Batches(session.tenant, session.database_url, session.models)
+            batches = BatchService(session.tenant, session.database_url, session.models)
             # The gem's own batch of this genre is still `processing`, and does not matter.
             batch = batches.open(f"school:default:{days}")
             assert batch is not None
@@ -227,7 +227,7 @@ def test_the_journal_is_written_whatever_its_columns_are(postgres: EmbeddedPostg
         tenant = settings.tenant()
         with psycopg.connect(url) as connection:
             connection.execute(rails.STATE.format(json="json").encode())
-        batches = Batches(tenant, url, tenant.chosen(settings.models()))
+        batches = BatchService(tenant, url, tenant.chosen(settings.models()))
         with pytest.raises(SchemaError, match=r"canvas_sync_sync_batches\.heartbeat_at.*canvas-sync migrate"):
             batches.open("one")
         migrate(url, "public", batches.models)

@@ -4,9 +4,9 @@ import dagster as dg
 from pydantic import Field
 
 from canvas_sync_dagster.assets.metadata import event_materializations
-from canvas_sync_dagster.assets.pruning import prune_runs
-from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
+from canvas_sync_dagster.orchestration.pruning import prune_runs
 from canvas_sync_dagster.resources import CodeLocation, as_dagster_failure
 from canvas_sync_dagster.tenants import TenantSettings
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.batch import run_options
 from canvas_sync_dagster.assets.partitions import term_partitions
-from canvas_sync_dagster.assets.specs import BATCH_TAG, OUTCOME, TENANT_TAG, asset_key
+from canvas_sync_dagster.assets.run_options import run_options
+from canvas_sync_dagster.assets.specs import asset_key
+from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
 from canvas_sync_dagster.sync.own import CustomReport, Insertion, InsertionContext, as_metadata
 from canvas_sync_dagster.tenants import TenantSettings
@@ -81,21 +82,12 @@ def insertion_asset(
         scope = context.partition_key if per_term else ""
         with as_dagster_failure(retries=policy is not None), code_location.session(tenant.slug) as session:
             key = context.run.tags.get(BATCH_TAG)
-            batch = _ended_batch(code_location, tenant.slug, key) if insertion.at == "end" and key else None
+            batch = code_location.batches(tenant.slug).outcome(key) if insertion.at == "end" and key else None
             own = InsertionContext(tenant.slug, scope, session, context.run.run_id, context.log.info, batch)
             returned = run_insertion(insertion, own)
         yield dg.MaterializeResult(asset_key=spec.key, metadata=_metadata(returned))
 
     return inserted
-
-
-def _ended_batch(code_location: CodeLocation, slug: str, key: str) -> dict[str, Any] | None:
-    """Return how a batch went of which only the steps at the end are left."""
-    for batch in code_location.batches(slug).under_way():
-        if batch.key == key:
-            outcome = batch.details.get(OUTCOME) or {}
-            return {"key": key, "genre": batch.genre, "started_at": batch.started_at, **outcome}
-    return None
 
 
 def _metadata(returned: object) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
+from canvas_sync_dagster.orchestration.identifiers import term_partition_set
+
 
 def term_partitions(tenant: str) -> dg.DynamicPartitionsDefinition:
     """Returns the terms of a tenant; the name is unique in the Dagster instance, not only in the code location."""
-    return dg.DynamicPartitionsDefinition(name=f"canvas_terms__{tenant}")
+    return dg.DynamicPartitionsDefinition(name=term_partition_set(tenant))

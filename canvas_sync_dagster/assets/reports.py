@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.batch import run_options
 from canvas_sync_dagster.assets.checks import check_results, check_specs, skipped_checks, skipped_observation
 from canvas_sync_dagster.assets.metadata import materialization
+from canvas_sync_dagster.assets.run_options import run_options
 from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure

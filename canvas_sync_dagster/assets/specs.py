@@ -8,17 +8,8 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Column, Model, ProvisioningFeed, ReportFeed
+from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.tenants import TenantSettings
-
-BATCH_TAG = "canvas_sync/batch_id"
-GENRE_TAG = "canvas_sync/genre"
-TENANT_TAG = "canvas_sync/tenant"
-TERM_TAG = "canvas_sync/term"
-"""Name of the term, beside its id in `dagster/partition`."""
-OUTCOME = "outcome"
-"""Detail of a batch: its status and reason when all but the steps at its end was over."""
-MODE_TAG = "canvas_sync/mode"
-UPDATED_AFTER_TAG = "canvas_sync/updated_after"
 
 
 def asset_key(tenant: str, model: str) -> dg.AssetKey:
@@ -40,7 +31,7 @@ def asset_spec(tenant: TenantSettings, model: Model, *, parents: Collection[str]
         description=f"{model.comment} {feed_sentence(model)}",
         group_name=tenant.slug,
         kinds={"canvas", "postgres"},
-        tags={"canvas_sync/tenant": tenant.slug, "canvas_sync/feed": feed_name(model)},
+        tags={TENANT_TAG: tenant.slug, "canvas_sync/feed": feed_name(model)},
         partitions_def=term_partitions(tenant.slug) if model.term_scoped else None,
         skippable=not _is_rest(model),
         metadata={

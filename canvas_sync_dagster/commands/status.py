@@ -19,7 +19,7 @@ from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console, write
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.silence import read_rhythm
-from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.sync.standing import Standing, standings, unmet_rhythms
 from canvas_sync_dagster.tenants import TenantSettings
@@ -59,7 +59,7 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
         lacking = fitness(connection, schema, location.models_of(tenant)).lacking
     if lacking:
         return {"tenant": tenant.slug, "lacking": lacking}
-    found = standings(Batches(tenant, url, location.models_of(tenant), location.extensions.term_scope))
+    found = standings(CoveredTerms(tenant, url, location.models_of(tenant), location.extensions.term_scope))
     with transaction(url, "reading the status") as connection:
         latest = latest_batches(connection, schema)
         return {

@@ -17,7 +17,7 @@ from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.commands.progress import Teller, teller
 from canvas_sync_dagster.commands.watch import Watch
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, SettingError, SyncUnderWayError
-from canvas_sync_dagster.sync.batch_work import LOCKED_AT
+from canvas_sync_dagster.orchestration.batch_service import LOCKED_AT, last_sync_of
 from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.options import parse_legacy_support
 from canvas_sync_dagster.sync.session import connect_canvas
@@ -27,8 +27,8 @@ from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED
 if TYPE_CHECKING:
     import dagster as dg
 
+    from canvas_sync_dagster.orchestration.batch_service import BatchService
     from canvas_sync_dagster.project.builder import CanvasSync
-    from canvas_sync_dagster.sync.batch_work import Batches
     from canvas_sync_dagster.warehouse.process_lock import ProcessLock
     from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
@@ -171,8 +171,8 @@ class _Sync:
             CanvasSyncError: Canvas does not accept the token, or the database is away.
         """
         # Only here, for Dagster takes over a second.
-        from canvas_sync_dagster.assets.lost import begin_batch  # noqa: PLC0415
         from canvas_sync_dagster.commands.instance import dagster_instance  # noqa: PLC0415
+        from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch  # noqa: PLC0415
 
         slug, genre = self._tenant.slug, self._tenant.batch_genre
         if genre in self._tenant.genres and not (self._keys(per_term=False) or self._keys(per_term=True)):
@@ -206,7 +206,7 @@ class _Sync:
             console(stderr=True).print(told, soft_wrap=True)
         return failed
 
-    def _checked(self, connect: Callable[[], Batches]) -> Batches:
+    def _checked(self, connect: Callable[[], BatchService]) -> BatchService:
         """Check settings, database and token before anything begins: otherwise each run would report the same fault."""
         with connect_canvas(self._tenant, self._project.extensions) as canvas:
             batches = connect()
@@ -215,13 +215,12 @@ class _Sync:
         return batches
 
     def _work(
-        self, instance: dg.DagsterInstance, batches: Batches, batch: Batch, tell: Teller, failed: list[str]
+        self, instance: dg.DagsterInstance, batches: BatchService, batch: Batch, tell: Teller, failed: list[str]
     ) -> None:
-        from canvas_sync_dagster.assets.specs import (  # noqa: PLC0415
+        from canvas_sync_dagster.orchestration.identifiers import (  # noqa: PLC0415
             BATCH_TAG,
             GENRE_TAG,
             MODE_TAG,
-            OUTCOME,
             TENANT_TAG,
             TERM_TAG,
         )
@@ -234,11 +233,11 @@ class _Sync:
         per_term = self._keys(per_term=True)
         if per_term and not failed:
             # Only the root run tells which terms there are.
-            batches.refuse_unknown_terms()
-        terms = batches.terms(batch.key) if per_term else []
-        last = batches.note_terms(batch, terms)
+            batches.terms.refuse_unknown()
+        terms = batches.terms.of_batch(batch.key) if per_term else []
+        last = last_sync_of(batches.note_terms(batch, terms))
         tell.expect(len(per_term) * len(terms))
-        names = batches.term_names() if terms else {}
+        names = batches.terms.names() if terms else {}
         known = set(instance.get_dynamic_partitions(f"canvas_terms__{slug}"))
         for term in () if self._stopped else terms:
             if failed and self._tenant.on_failed_term == "stop":
@@ -248,13 +247,14 @@ class _Sync:
             mode = {MODE_TAG: "full"} if term in last else {}
             failed += self._job(instance, term_job, term, {**tags, TERM_TAG: names.get(term) or term, **mode}, tell)
         if self._project.chain.at("end"):
-            outcome = {"status": "failed" if failed else "completed", "reason": _reason(failed)}
-            batches.note(batch, {OUTCOME: outcome})
+            batches.note_outcome(batch, "failed" if failed else "completed", _reason(failed))
             failed += self._job(instance, f"{slug}__sync_end", None, tags, tell, at_end=True)
 
-    def _close(self, instance: dg.DagsterInstance, batches: Batches, batch: Batch, status: str, reason: str) -> None:
-        from canvas_sync_dagster.assets.callbacks import tell_of_batch  # noqa: PLC0415
-        from canvas_sync_dagster.assets.lost import batch_runs  # noqa: PLC0415
+    def _close(
+        self, instance: dg.DagsterInstance, batches: BatchService, batch: Batch, status: str, reason: str
+    ) -> None:
+        from canvas_sync_dagster.orchestration.callbacks import tell_of_batch  # noqa: PLC0415
+        from canvas_sync_dagster.orchestration.orphaned_runs import batch_runs  # noqa: PLC0415
 
         _, _, runs = batch_runs(instance, self._tenant.slug, batch.key)
         for run in filter(None, map(instance.get_run_by_id, runs)):
@@ -323,8 +323,8 @@ class _Sync:
 
     def _tell_of_failure(self, instance: dg.DagsterInstance, run_id: str, watch: Watch) -> None:
         """Calls what on_failure asked for: the sensor hears only of runs that Dagster's daemon launched."""
-        from canvas_sync_dagster.assets.callbacks import tell_of_failure  # noqa: PLC0415
-        from canvas_sync_dagster.assets.run_errors import raised  # noqa: PLC0415
+        from canvas_sync_dagster.orchestration.callbacks import tell_of_failure  # noqa: PLC0415
+        from canvas_sync_dagster.orchestration.run_errors import raised  # noqa: PLC0415
 
         own, run = self._project.extensions, instance.get_run_by_id(run_id)
         if run is None or not own.on_failure:

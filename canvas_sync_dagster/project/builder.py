@@ -18,13 +18,14 @@ from canvas_sync_dagster.assets.merging import merged
 from canvas_sync_dagster.assets.own import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
-from canvas_sync_dagster.assets.specs import GENRE_TAG, TENANT_TAG, asset_key
+from canvas_sync_dagster.assets.specs import asset_key
 from canvas_sync_dagster.catalogue import BUILT_IN, Model, RestFeed, with_carriers
 from canvas_sync_dagster.catalogue.declared import Declared, declared_table, report_parameters
 from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shared_tables
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events.handlers import EventHandlers, Handler, ModelHandler
 from canvas_sync_dagster.live_events.names import refuse_typing_errors
+from canvas_sync_dagster.orchestration.identifiers import GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
 from canvas_sync_dagster.schedules import nightly_schedules, sync_schedule
 from canvas_sync_dagster.sensors.batches import batch_sensor

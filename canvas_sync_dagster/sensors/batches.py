@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.callbacks import OnSync, tell_of_batch
-from canvas_sync_dagster.assets.lost import (
+from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.orchestration.callbacks import OnSync, tell_of_batch
+from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, GENRE_TAG, MODE_TAG, TENANT_TAG, TERM_TAG
+from canvas_sync_dagster.orchestration.orphaned_runs import (
     batch_runs,
     close_abandoned,
     end_run,
-    fail_lost_runs,
+    fail_orphaned_runs,
     failed_at_start,
     is_abandoned,
 )
-from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, MODE_TAG, OUTCOME, TENANT_TAG, TERM_TAG
-from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-    from canvas_sync_dagster.sync.batch_work import Batches
+    from canvas_sync_dagster.orchestration.batch_service import BatchService
     from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
 SECONDS = 15
@@ -31,7 +31,7 @@ SECONDS = 15
 
 def batch_sensor(
     tenant: TenantSettings,
-    batches: Callable[[str], Batches],
+    batches: Callable[[str], BatchService],
     callbacks: Sequence[OnSync] = (),
     *,
     per_term: bool = True,
@@ -64,7 +64,7 @@ def batch_sensor(
         try:
             ours = batches(tenant.batch_genre)
             requests = []
-            said = [f"run {run_id} is dead" for run_id in fail_lost_runs(context.instance, ours)]
+            said = [f"run {run_id} is dead" for run_id in fail_orphaned_runs(context.instance, ours)]
             for batch in ours.under_way():
                 assets = (term_assets or {}).get(batch.genre)
                 has_terms = per_term if assets is None else bool(assets)
@@ -97,7 +97,7 @@ def _job_name(slug: str, *, per_term: bool) -> str:
 
 def _go_on(
     context: dg.SensorEvaluationContext,
-    ours: Batches,
+    ours: BatchService,
     batch: Batch,
     callbacks: Sequence[OnSync],
     *,
@@ -106,7 +106,8 @@ def _go_on(
     first: Sequence[str],
     has_end: bool,
 ) -> tuple[list[dg.RunRequest], str]:
-    from canvas_sync_dagster.sync.batches import RunState, next_step  # noqa: PLC0415 (the definitions stay light)
+    from canvas_sync_dagster.orchestration.batch_service import last_sync_of  # noqa: PLC0415
+    from canvas_sync_dagster.orchestration.next_step import RunState, next_step  # noqa: PLC0415 (the definitions stay light)
 
     if batch.details.get("trigger") == "command":
         # The command launches its runs itself, with options of its own; only a dead one needs somebody else.
@@ -123,20 +124,19 @@ def _go_on(
         root=root,
         terms=batch.terms,
         runs=runs,
-        scope=ours.terms(batch.key) if has_terms and batch.terms is None and root is not None else (),
+        scope=ours.terms.of_batch(batch.key) if has_terms and batch.terms is None and root is not None else (),
         concurrency=tenant.term_concurrency,
         go_on=tenant.on_failed_term == "continue" and not stopped,
         has_end=has_end,
         end=end,
     )
-    last = [term for term in batch.terms or () if term not in batch.details.get("scope", batch.terms)]
     if step.terms is not None:
-        last = list(ours.note_terms(batch, step.terms))
+        batch = ours.note_terms(batch, step.terms)
     elif root is not None:
         # Another Dagster instance on this warehouse knows none of its runs, and must not answer for it.
         ours.note(batch, {})
     if step.end:
-        ours.note(batch, {OUTCOME: {"status": step.outcome, "reason": step.reason}})
+        ours.note_outcome(batch, step.outcome or "", step.reason)
     if step.close and ours.close(batch, step.close, step.reason, ids):
         tell_of_batch(callbacks, ours, batch, step.close, step.reason, context.log)
     partitions = f"canvas_terms__{tenant.slug}"
@@ -146,12 +146,13 @@ def _go_on(
     tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: tenant.slug}
     asked = batch.details.get("options")
     config = {"resources": {"sync_options": {"config": asked}}} if asked else {}
-    names = ours.term_names() if step.launch else {}
+    names = ours.terms.names() if step.launch else {}
     requests = [
         dg.RunRequest(
             run_key=f"{batch.key}:{term}",
             partition_key=term,
-            tags={**tags, TERM_TAG: names.get(term) or term} | ({MODE_TAG: "full"} if term in last else {}),
+            tags={**tags, TERM_TAG: names.get(term) or term}
+            | ({MODE_TAG: "full"} if term in last_sync_of(batch) else {}),
             run_config=config,
             asset_selection=assets,
             job_name=_job_name(tenant.slug, per_term=True) if has_end else None,

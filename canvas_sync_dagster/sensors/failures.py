@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.callbacks import OnFailure, tell_of_failure
-from canvas_sync_dagster.assets.lost import WILL_RETRY_TAG
-from canvas_sync_dagster.assets.run_errors import raised
-from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.orchestration.callbacks import OnFailure, tell_of_failure
+from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG, WILL_RETRY_TAG
+from canvas_sync_dagster.orchestration.run_errors import raised
 
 if TYPE_CHECKING:
-    from canvas_sync_dagster.sync.batch_work import Batches
+    from canvas_sync_dagster.orchestration.batch_service import BatchService
 
 
-def failure_sensor(batches: Mapping[str, Callable[[], Batches]], callbacks: Sequence[OnFailure]) -> dg.SensorDefinition:
+def failure_sensor(
+    batches: Mapping[str, Callable[[], BatchService]], callbacks: Sequence[OnFailure]
+) -> dg.SensorDefinition:
     """Builds the sensor that hears of every failed run.
 
     Args:
@@ -34,7 +35,7 @@ def failure_sensor(batches: Mapping[str, Callable[[], Batches]], callbacks: Sequ
     def failures(context: dg.RunFailureSensorContext) -> None:
         run, slug = context.dagster_run, context.dagster_run.tags.get(TENANT_TAG, "")
         job_log: dict[str, object] | None = None
-        ours: Batches | None = None
+        ours: BatchService | None = None
         if slug in batches:
             why = f"the process ended: {context.failure_event.message or ''}"
             try:

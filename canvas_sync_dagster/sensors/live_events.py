@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from canvas_sync_dagster.assets.metadata import event_materializations
-from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
-    from canvas_sync_dagster.sync.batch_work import Batches
+    from canvas_sync_dagster.orchestration.batch_service import BatchService
 
 SECONDS = 3600
 
 
-def staleness_sensor(tenant: TenantSettings, batches: Callable[[], Batches]) -> dg.SensorDefinition:
+def staleness_sensor(tenant: TenantSettings, batches: Callable[[], BatchService]) -> dg.SensorDefinition:
     """Builds the sensor that evaluates a tenant's `staleness` checks.
 
     Args:
@@ -38,7 +38,7 @@ def staleness_sensor(tenant: TenantSettings, batches: Callable[[], Batches]) -> 
         if tenant.base_url is None and tenant.database_url is None:
             return dg.SkipReason(f"{slug} is not configured: CANVAS_SYNC_BASE_URL is not set")
         try:
-            found = staleness_of(batches())
+            found = staleness_of(batches().terms)
         except CanvasSyncError as error:
             return dg.SkipReason(str(error))
         if not found:

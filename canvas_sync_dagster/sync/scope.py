@@ -82,6 +82,15 @@ def is_active(term: Term, now: datetime) -> bool:
     return not ended and not far
 
 
+def leaving(previous: Sequence[str], scope: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return the terms that have left the scope since the last batch: they get a last sync.
+
+    >>> leaving(["1", "2"], ["2", "3"], ["1", "2", "3"])
+    ['1']
+    """
+    return [term for term in previous if term not in scope and term in known]
+
+
 def ordered(terms: Sequence[str], order: str, batch: str) -> list[str]:
     """Puts terms in the order in which they are synced.
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.warehouse.state.watermarks import model_marked
 
 Marks = Mapping[tuple[str, str], datetime]
@@ -55,14 +55,14 @@ def staleness(
     return found
 
 
-def staleness_of(batches: Batches) -> list[Staleness]:
+def staleness_of(covered: CoveredTerms) -> list[Staleness]:
     """Judges a tenant's models now.
 
     Raises:
         CanvasSyncError: The database is away.
     """
-    schema = batches.tenant.schema_in_database
-    with batches.connected("reading watermarks") as connection:
+    schema = covered.tenant.schema_in_database
+    with covered.connected("reading watermarks") as connection:
         exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_watermarks',)).fetchone()
         if exists is None or exists[0] is None:
             return []
@@ -71,4 +71,4 @@ def staleness_of(batches: Batches) -> list[Staleness]:
         )
         marks = {(model_marked(mark), scope): at for mark, scope, at in connection.execute(query).fetchall()}
     now = datetime.now(UTC)
-    return staleness(batches.models, marks, batches.terms_in_scope(now), now, batches.tenant.stale_after)
+    return staleness(covered.models, marks, covered.in_scope(now), now, covered.tenant.stale_after)

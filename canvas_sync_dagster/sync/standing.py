@@ -12,7 +12,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import Model, ReportFeed
 from canvas_sync_dagster.cron import Cron
 from canvas_sync_dagster.rhythm import unmet
-from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK, ReportGroup, carries, report_groups, rest_models
 from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.staleness import staleness_of
@@ -76,19 +76,19 @@ class Standing:
     coming: Decision | None
 
 
-def standings(batches: Batches) -> list[Standing]:
+def standings(covered: CoveredTerms) -> list[Standing]:
     """Reads how a tenant's models stand, in the order of the catalogue.
 
     Raises:
         CanvasSyncError: The database is away.
     """
-    tenant, now = batches.tenant, datetime.now(UTC)
-    with batches.connected("reading the journal") as connection:
+    tenant, now = covered.tenant, datetime.now(UTC)
+    with covered.connected("reading the journal") as connection:
         marks = _marks(connection, tenant.schema_in_database)
         results = _results(connection, tenant.schema_in_database)
-    terms = batches.terms_in_scope(now)
-    behind = {(each.model, scope) for each in staleness_of(batches) for scope in each.scopes}
-    chosen = tenant.chosen(batches.models)
+    terms = covered.in_scope(now)
+    behind = {(each.model, scope) for each in staleness_of(covered) for scope in each.scopes}
+    chosen = tenant.chosen(covered.models)
     coming = dict(_coming(tenant, chosen, marks, results, terms, now))
     return [
         Standing(

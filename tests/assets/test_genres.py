@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from canvas_sync_dagster import CanvasSync
-from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, GENRE_TAG
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.tenants import Genre

@@ -10,12 +10,11 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from canvas_sync_dagster.assets.lost import WILL_RETRY_TAG
-from canvas_sync_dagster.assets.specs import TENANT_TAG
 from canvas_sync_dagster.errors import CanvasForbiddenError, RunFailedError
+from canvas_sync_dagster.orchestration.batch_service import BatchService
+from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG, WILL_RETRY_TAG
 from canvas_sync_dagster.resources import as_dagster_failure
 from canvas_sync_dagster.sensors.failures import failure_sensor
-from canvas_sync_dagster.sync.batch_work import Batches
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.session import Session
 
@@ -35,7 +34,7 @@ def fail(instance: dg.DagsterInstance, session: Session, told: list[Any], **tags
     def failed(error: RunFailedError, *, tenant: str, job_log: Any, run: dg.DagsterRun) -> None:
         told.append((str(error), tenant, job_log and job_log["job_class"], run.run_id))
 
-    ours = Batches(session.tenant, session.database_url, session.models)
+    ours = BatchService(session.tenant, session.database_url, session.models)
     assert ours.open("one")
     run = create_run_for_test(instance, job_name="canvas__sync_root", tags={TENANT_TAG: "canvas"} | tags)
     with pytest.raises(RuntimeError), journaled(session, "users_csv", {}, run.run_id):
@@ -47,7 +46,7 @@ def fail(instance: dg.DagsterInstance, session: Session, told: list[Any], **tags
     return run
 
 
-def tick(instance: dg.DagsterInstance, run_id: str, ours: Batches, *functions: Any) -> None:
+def tick(instance: dg.DagsterInstance, run_id: str, ours: BatchService, *functions: Any) -> None:
     """Evaluates the sensor for a run that failed."""
     logs = [entry.dagster_event for entry in instance.all_logs(run_id)]
     (event,) = [each for each in logs if each is not None and each.is_failure and not each.is_step_failure]
@@ -105,7 +104,7 @@ def test_the_error_is_what_the_step_raised_and_a_session_of_the_tenant_comes_wit
     def breaks() -> None:
         breaking()
 
-    ours = Batches(session.tenant, session.database_url, session.models, connect=lambda: nullcontext(session))
+    ours = BatchService(session.tenant, session.database_url, session.models, connect=lambda: nullcontext(session))
     tick(instance, breaks.execute_in_process(instance=instance, raise_on_error=False).run_id, ours, failed)
     ((kinds, *rest),) = told
     assert {RunFailedError, type(error)} <= set(kinds)

@@ -15,7 +15,7 @@ from canvas_sync_dagster.live_events.inbox import store
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import event, global_id
-from canvas_sync_dagster.sync.batch_work import Batches
+from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.rejects import Replay, replay_rejects
 from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list
@@ -44,9 +44,9 @@ def test_odd_terms_are_kept_or_rejected_alone_and_are_no_trouble_to_read(
     assert held[118] == "10000-01-01 06:59:59+00"
     assert held[117] == "0001-01-01 00:00:00+00 BC"
     assert sorted(live_term_ids(session)) == ["1", "117", "118"]
-    batches = Batches(session.tenant, session.database_url, session.models)
-    assert batches.terms_in_scope(canvas.now) == ["1", "118"]
-    assert standings(batches)
+    covered = CoveredTerms(session.tenant, session.database_url, session.models)
+    assert covered.in_scope(canvas.now) == ["1", "118"]
+    assert standings(covered)
 
     assert replay_rejects(session.database_url, session.schema, terms) == Replay(1, 0, 1)
     with psycopg.connect(session.database_url) as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.redaction import summary, trace
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.state.state_rows import NOW, OUR_JOBS, insert, is_row, update
+from canvas_sync_dagster.warehouse.state.state_rows import NOW, OUR_JOBS, as_json, insert, is_row, update
 
 JOB_LOGS = "canvas_sync_job_logs"
 TEXT_LIMIT = 20_000
@@ -113,3 +113,19 @@ def close_lost_jobs(connection: Connection, schema: str, job_id: str, reason: st
         (job_id,),
     ).fetchone()
     return dict(zip(("id", "job_class", "status", "exception"), row, strict=True)) if row else None
+
+
+def were_all_full(connection: Connection, schema: str, runs: Sequence[str]) -> bool | None:
+    """Return whether all reports of these runs were full; None if they read no report.
+
+    Args:
+        connection: In a transaction.
+        schema: The tenant's.
+        runs: Ids of the runs.
+    """
+    query = sql.SQL(
+        "select bool_and({metadata}->>'mode' = 'full') from {table} where job_id = any(%s) "
+        "and {metadata}->>'report_id' is not null"
+    ).format(table=sql.Identifier(schema, JOB_LOGS), metadata=sql.SQL(as_json("metadata", OUR_JOBS)))
+    row = connection.execute(query, (list(runs),)).fetchone()
+    return row[0] if row else None

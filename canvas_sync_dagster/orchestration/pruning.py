@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.specs import TENANT_TAG
+from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 
 RUNS_KEPT = timedelta(days=90)
 """How long runs are kept; as long as the journal."""

@@ -12,8 +12,8 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from canvas_sync_dagster import CanvasSync
-from canvas_sync_dagster.assets.pruning import AD_HOC_JOB, PARTITION_TAG, prune_runs
-from canvas_sync_dagster.assets.specs import TENANT_TAG
+from canvas_sync_dagster.orchestration.identifiers import PARTITION_TAG, TENANT_TAG
+from canvas_sync_dagster.orchestration.pruning import AD_HOC_JOB, prune_runs
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from tests.fix_canvas import tenant_of

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from canvas_sync_dagster.errors import RunFailedError
-    from canvas_sync_dagster.sync.batch_work import Batches
+    from canvas_sync_dagster.orchestration.batch_service import BatchService
     from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
 OnSync = tuple[str, Callable[..., object]]
@@ -24,13 +24,13 @@ LOG = logging.getLogger(__name__)
 
 
 def tell_of_batch(
-    callbacks: Sequence[OnSync], ours: Batches, batch: Batch, status: str, reason: str, log: logging.Logger = LOG
+    callbacks: Sequence[OnSync], ours: BatchService, batch: Batch, status: str, reason: str, log: logging.Logger = LOG
 ) -> None:
     """Call the `on_sync` functions of a batch that was closed.
 
     Args:
         callbacks: Each with `success`, which is called for completed batches only, or `complete`.
-        ours: Batches of the tenant.
+        ours: BatchService of the tenant.
         batch: The batch.
         status: `completed` or `failed`.
         reason: One sentence for people.
@@ -57,7 +57,7 @@ def tell_of_failure(
     tenant: str,
     job_log: dict[str, Any] | None,
     run: dg.DagsterRun,
-    ours: Batches | None,
+    ours: BatchService | None,
     log: logging.Logger = LOG,
 ) -> None:
     """Call the `on_failure` functions of a run that failed and is not retried."""
@@ -70,7 +70,7 @@ def _call(
     function: Callable[..., object],
     first: object,
     offered: dict[str, object],
-    ours: Batches | None,
+    ours: BatchService | None,
     log: logging.Logger,
 ) -> None:
     """Call a function with those of the keywords that it takes; a session is opened only for one that takes it."""
@@ -85,7 +85,7 @@ def _call(
         log.error(f"{event} callback {getattr(function, '__name__', function)} failed:\n{trace(error)}")  # noqa: TRY400
 
 
-def _session(stack: ExitStack, ours: Batches | None, log: logging.Logger) -> object:
+def _session(stack: ExitStack, ours: BatchService | None, log: logging.Logger) -> object:
     if ours is None or ours.connect is None:
         return None
     try:

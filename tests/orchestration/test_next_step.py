@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from canvas_sync_dagster.sync.batches import RunState, Step, next_step
+from canvas_sync_dagster.orchestration.next_step import RunState, Step, next_step
 
 ACTIVE, SUCCESS, FAILURE = RunState.ACTIVE, RunState.SUCCESS, RunState.FAILURE
 OVER: dict[str, Any] = {

@@ -14,10 +14,10 @@ import psycopg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from canvas_sync_dagster.assets.lost import LOOKED_AFTER, batch_runs, begin_batch, fail_lost_runs
-from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG
-from canvas_sync_dagster.sync.batch_work import LOCKED_AT, Batches
-from canvas_sync_dagster.sync.batches import RunState
+from canvas_sync_dagster.orchestration.batch_service import LOCKED_AT, BatchService
+from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
+from canvas_sync_dagster.orchestration.next_step import RunState
+from canvas_sync_dagster.orchestration.orphaned_runs import LOOKED_AFTER, batch_runs, begin_batch, fail_orphaned_runs
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.state.job_logs import JobLog
@@ -40,8 +40,8 @@ def session(sessions: Sessions) -> Session:
 
 
 @pytest.fixture
-def ours(session: Session) -> Batches:
-    batches = Batches(session.tenant, session.database_url, session.models)
+def ours(session: Session) -> BatchService:
+    batches = BatchService(session.tenant, session.database_url, session.models)
     assert batches.open("zero", {"trigger": "command"})
     return batches
 
@@ -69,41 +69,41 @@ def die_at_work(session: Session, run_id: str) -> None:
 
 
 def test_a_run_that_is_at_work_is_not_lost_however_long_it_takes(
-    instance: dg.DagsterInstance, ours: Batches, session: Session
+    instance: dg.DagsterInstance, ours: BatchService, session: Session
 ) -> None:
     run = started(instance)
     with journaled(session, "users_csv", {}, run.run_id) as job:
         time.sleep(2)
-        assert fail_lost_runs(instance, ours) == []
+        assert fail_orphaned_runs(instance, ours) == []
         with session.transaction("writing the journal") as connection:
             job.succeed(connection, {})
     assert journal(session, run.run_id) == [("success", None)]
 
 
 def test_a_run_whose_process_is_gone_fails_with_its_journal(
-    instance: dg.DagsterInstance, ours: Batches, session: Session
+    instance: dg.DagsterInstance, ours: BatchService, session: Session
 ) -> None:
     run = started(instance)
     die_at_work(session, run.run_id)
-    assert fail_lost_runs(instance, ours) == []
+    assert fail_orphaned_runs(instance, ours) == []
     time.sleep(1.5)
-    assert fail_lost_runs(instance, ours) == [run.run_id]
+    assert fail_orphaned_runs(instance, ours) == [run.run_id]
     assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
     assert journal(session, run.run_id) == [("error", "its process is gone: no heartbeat for 0:00:01")]
-    assert fail_lost_runs(instance, ours) == []
+    assert fail_orphaned_runs(instance, ours) == []
 
 
 def test_a_job_of_a_run_that_dagster_does_not_know_is_closed_in_the_journal(
-    instance: dg.DagsterInstance, ours: Batches, session: Session
+    instance: dg.DagsterInstance, ours: BatchService, session: Session
 ) -> None:
     die_at_work(session, "of another instance")
     time.sleep(1.5)
-    assert fail_lost_runs(instance, ours) == ["of another instance"]
+    assert fail_orphaned_runs(instance, ours) == ["of another instance"]
     assert [status for status, _ in journal(session, "of another instance")] == ["error"]
 
 
 def test_a_batch_whose_command_died_does_not_keep_the_next_one_from_starting(
-    instance: dg.DagsterInstance, ours: Batches, session: Session
+    instance: dg.DagsterInstance, ours: BatchService, session: Session
 ) -> None:
     assert begin_batch(instance, ours, "one", {"trigger": "command"}) is None
     run = started(instance)
@@ -143,7 +143,7 @@ def test_a_command_that_was_killed_is_seen_at_once_and_its_runs_end(
     instance: dg.DagsterInstance, sessions: Sessions
 ) -> None:
     session = sessions(lost_after="1 hour")
-    ours = Batches(session.tenant, session.database_url, session.models)
+    ours = BatchService(session.tenant, session.database_url, session.models)
     run = started(instance)
     with holding(session.database_url, "one") as (process, since):
         (batch,) = filter(None, [ours.open("one", {"trigger": "command", LOCKED_AT: since})])
@@ -160,7 +160,7 @@ def test_a_command_that_was_killed_is_seen_at_once_and_its_runs_end(
 
 
 def test_a_batch_between_its_root_run_and_its_term_runs_is_not_abandoned(
-    instance: dg.DagsterInstance, ours: Batches, session: Session
+    instance: dg.DagsterInstance, ours: BatchService, session: Session
 ) -> None:
     with psycopg.connect(session.database_url) as connection:
         connection.execute(
@@ -192,6 +192,6 @@ def test_a_failed_run_that_dagster_retries_is_still_under_way(instance: dg.Dagst
     assert batch_runs(instance, "canvas", "one")[0] is RunState.FAILURE
 
 
-def test_silence_is_measured_by_the_database_clock(ours: Batches) -> None:
+def test_silence_is_measured_by_the_database_clock(ours: BatchService) -> None:
     (batch,) = ours.under_way()
     assert timedelta(0) <= batch.silence < timedelta(seconds=30)

@@ -117,12 +117,3 @@ def _end(root: RunState, runs: Mapping[str, RunState], waiting: Sequence[str]) -
     if parts and waiting:
         parts.append(f"{len(waiting)} were not begun")
     return "; ".join(parts) or f"{len(runs)} terms done"
-
-
-def leaving(previous: Sequence[str], scope: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Returns the terms that have left the scope since the last batch; they get a last sync.
-
-    >>> leaving(["1", "2"], ["2", "3"], ["1", "2", "3"])
-    ['1']
-    """
-    return [term for term in previous if term not in scope and term in known]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.callbacks import OnSync, tell_of_batch
-from canvas_sync_dagster.assets.specs import BATCH_TAG, TENANT_TAG
+from canvas_sync_dagster.orchestration.callbacks import OnSync, tell_of_batch
+from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
 
 if TYPE_CHECKING:
-    from canvas_sync_dagster.sync.batch_work import Batches
-    from canvas_sync_dagster.sync.batches import RunState
+    from canvas_sync_dagster.orchestration.batch_service import BatchService
+    from canvas_sync_dagster.orchestration.next_step import RunState
     from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
 WILL_RETRY_TAG = "dagster/will_retry"
@@ -29,22 +29,22 @@ RETRIED_WITHIN = timedelta(minutes=5)
 
 def begin_batch(
     instance: dg.DagsterInstance,
-    ours: Batches,
+    ours: BatchService,
     key: str,
     details: Mapping[str, Any],
     callbacks: Sequence[OnSync] = (),
 ) -> Batch | None:
     """Opens a batch, after closing those of its genre that nobody works on any more; None if one is under way."""
-    fail_lost_runs(instance, ours)
+    fail_orphaned_runs(instance, ours)
     for batch in ours.under_way():
         if batch.genre == ours.tenant.batch_genre and batch.key != key and is_abandoned(instance, ours, batch):
             close_abandoned(instance, ours, batch, callbacks)
     return ours.open(key, details)
 
 
-def is_abandoned(instance: dg.DagsterInstance, ours: Batches, batch: Batch) -> bool:
+def is_abandoned(instance: dg.DagsterInstance, ours: BatchService, batch: Batch) -> bool:
     """Return whether a batch has no run under way, and no process that would launch one."""
-    from canvas_sync_dagster.sync.batches import RunState  # noqa: PLC0415 (the definitions stay light)
+    from canvas_sync_dagster.orchestration.next_step import RunState  # noqa: PLC0415 (the definitions stay light)
 
     root, terms, _ = batch_runs(instance, ours.tenant.slug, batch.key)
     alone = batch.details.get("trigger") == "command"
@@ -55,7 +55,7 @@ def is_abandoned(instance: dg.DagsterInstance, ours: Batches, batch: Batch) -> b
 
 
 def close_abandoned(
-    instance: dg.DagsterInstance, ours: Batches, batch: Batch, callbacks: Sequence[OnSync] = ()
+    instance: dg.DagsterInstance, ours: BatchService, batch: Batch, callbacks: Sequence[OnSync] = ()
 ) -> None:
     """Closes such a batch as failed, unless somebody else has."""
     _, _, ids = batch_runs(instance, ours.tenant.slug, batch.key)
@@ -65,7 +65,7 @@ def close_abandoned(
         tell_of_batch(callbacks, ours, batch, "failed", reason)
 
 
-def fail_lost_runs(instance: dg.DagsterInstance, ours: Batches) -> list[str]:
+def fail_orphaned_runs(instance: dg.DagsterInstance, ours: BatchService) -> list[str]:
     """Fail the runs whose process died unnoticed, and their entries in the journal; return the ids of the runs.
 
     Dagster's default launcher notices the death of a run's process only while the code server lives that started it.
@@ -82,7 +82,7 @@ def fail_lost_runs(instance: dg.DagsterInstance, ours: Batches) -> list[str]:
     return sorted(reasons)
 
 
-def _of_lost_processes(instance: dg.DagsterInstance, ours: Batches) -> Iterator[str]:
+def _of_lost_processes(instance: dg.DagsterInstance, ours: BatchService) -> Iterator[str]:
     """Yield the unfinished runs of batches whose process is gone: a command executes its runs itself."""
     for batch in ours.under_way():
         if ours.has_lost_its_process(batch):
@@ -91,7 +91,7 @@ def _of_lost_processes(instance: dg.DagsterInstance, ours: Batches) -> Iterator[
                     yield record.dagster_run.run_id
 
 
-def _end(instance: dg.DagsterInstance, ours: Batches, run_id: str, why: str) -> None:
+def _end(instance: dg.DagsterInstance, ours: BatchService, run_id: str, why: str) -> None:
     from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED  # noqa: PLC0415 (the definitions stay light)
 
     run = instance.get_run_by_id(run_id)
@@ -156,7 +156,7 @@ def failed_at_start(instance: dg.DagsterInstance, slug: str, key: str, steps: Se
 
 
 def _state(record: dg.RunRecord) -> RunState:
-    from canvas_sync_dagster.sync.batches import RunState  # noqa: PLC0415 (the definitions stay light)
+    from canvas_sync_dagster.orchestration.next_step import RunState  # noqa: PLC0415 (the definitions stay light)
 
     run = record.dagster_run
     if not run.is_finished:

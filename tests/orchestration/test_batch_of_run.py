@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from canvas_sync_dagster import CanvasSync
-from canvas_sync_dagster.assets.batch import RETRY_NUMBER_TAG, batch_key
-from canvas_sync_dagster.assets.lost import batch_runs
-from canvas_sync_dagster.assets.specs import BATCH_TAG, GENRE_TAG, MODE_TAG, TENANT_TAG
 from canvas_sync_dagster.errors import SettingError, SyncUnderWayError
+from canvas_sync_dagster.orchestration.batch_of_run import batch_key
+from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, GENRE_TAG, MODE_TAG, RETRY_NUMBER_TAG, TENANT_TAG
+from canvas_sync_dagster.orchestration.next_step import RunState
+from canvas_sync_dagster.orchestration.orphaned_runs import batch_runs
 from canvas_sync_dagster.resources import CodeLocation, SyncMode, SyncOptionsResource
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.sync.batches import RunState
 from tests.fix_canvas import tenant_of
 
 ROOT_JOB = "canvas__sync_root"
@@ -56,7 +57,13 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def key_of(instance: dg.DagsterInstance, sync: CanvasSync, location: CodeLocation) -> Key:
     definitions = sync.definitions()
-    return lambda run: batch_key(instance, run, lambda: definitions.resolve_job_def(ROOT_JOB), location, "canvas")
+    return lambda run: batch_key(
+        instance,
+        run,
+        "canvas",
+        whole_job=lambda: definitions.resolve_job_def(ROOT_JOB),
+        batches=functools.partial(location.batches, "canvas"),
+    )
 
 
 def launched(instance: dg.DagsterInstance, **given: Any) -> dg.DagsterRun:
