@@ -10,6 +10,7 @@ CanvasSyncError
 │   ├── CanvasThrottledError    Canvas rejects further requests of this token for now
 │   ├── SyncUnderWayError       another sync of the tenant and genre is running
 │   ├── DatabaseUnavailableError PostgreSQL cannot be reached, or the connection was lost
+│   ├── EventPostponedError     a live event cannot be applied now; it stays in the inbox
 │   └── LocalDiskError          a file cannot be written on this machine
 ├── PermanentError              another attempt gives the same result
 │   ├── CanvasUnauthorizedError Canvas does not accept the token
@@ -103,6 +104,18 @@ class SyncUnderWayError(TransientError):
         super().__init__(
             f"a sync of {tenant} ({genre}) is under way already, so this one was not started; `canvas-sync status` shows it"
         )
+
+
+class EventPostponedError(TransientError):
+    """A live event cannot be applied now. It stays in the inbox, and the attempt does not count.
+
+    Args:
+        reason: Error of a Canvas or a database that does not answer; None if there is no time left.
+    """
+
+    def __init__(self, reason: Exception | None = None) -> None:
+        self.reason = reason
+        super().__init__("the event cannot be applied now; the next drain tries again")
 
 
 class LocalDiskError(TransientError):

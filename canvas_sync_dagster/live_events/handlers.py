@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.live_events.inbox import InboxEvent
+from canvas_sync_dagster.sync.mapping import event_row, shard_of
 from canvas_sync_dagster.sync.session import Session
 
 
@@ -124,6 +126,29 @@ class EventHandlers:
     def _applying(self, model: Model, default: Handler) -> Handler:
         own = self.models.get(model.name)
         return default if own is None else lambda event: own(event, default)
+
+
+def live_event(session: Session, event: InboxEvent, model: Model | None) -> LiveEvent:
+    """Return an event as the user's functions get it.
+
+    Args:
+        session: The tenant's Canvas and database.
+        event: The event.
+        model: Model that it belongs to; None if to none.
+    """
+    shard = shard_of(event.metadata.get("root_account_id"), session.shard)
+    values = event_row(model, event.body, shard) if model else {}
+    return LiveEvent(
+        id=event.id,
+        name=event.name,
+        time=event.time,
+        body=event.body,
+        metadata=event.metadata,
+        tenant=session.tenant.slug,
+        model=model.name if model else None,
+        row=values,
+        session=session,
+    )
 
 
 def named(functions: Iterable[Handler]) -> list[tuple[str, Handler]]:

@@ -1,4 +1,7 @@
-"""The inbox: every acknowledged event is a row here, until it is applied, ignored, or dead and aged."""
+"""The inbox: each acknowledged event is a row of `canvas_sync_live_events`. All SQL on its events is here.
+
+A row is kept for as long as its partition (see `partitions`), whether the event was applied, ignored, or has failed.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,13 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
 
 WINDOW = timedelta(hours=26)
-"""How long the same event is known to be the same; Canvas delivers late copies within the hour, a broken queue in a day."""
+"""How long copies of an event are recognized. Canvas delivers late copies within the hour, a broken queue in a day."""
 MOST_ATTEMPTS = 8
+"""Attempts after which an event is dead: with the backoff below, after about forty minutes."""
 BACKOFF = timedelta(seconds=20)
 LONGEST_BACKOFF = timedelta(hours=1)
+
+DUE = sql.SQL("where state in ('pending', 'failed') and next_attempt_at <= now() order by id")
 
 INSERT = """
 insert into {table} (event_name, event_time, content_hash, payload)
@@ -29,13 +35,17 @@ on conflict (content_hash, received_on) do nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """An event in the inbox.
+class InboxEvent:
+    """An event that waits in the inbox.
 
     Attributes:
-        id: Grows with each event.
-        attempts: How often it was tried.
-        done: Names of the user's functions that have had it.
+        id: Number of its row; grows with each event.
+        name: As Canvas spells it (`course_updated`).
+        time: When it happened, on Canvas's clock.
+        received_at: When it was stored, on the database's clock.
+        attempts: How often applying it has failed.
+        done: Steps of the user's functions that have succeeded.
+        payload: `metadata` and `body`, as Canvas sent them, without secrets.
     """
 
     id: int
@@ -45,6 +55,18 @@ class Row:
     attempts: int
     done: tuple[str, ...]
     payload: Mapping[str, Any]
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Return the metadata as Canvas sent it."""
+        found: Mapping[str, Any] = self.payload["metadata"]
+        return found
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """Return the body as Canvas sent it; its ids are mostly global ones."""
+        found: Mapping[str, Any] = self.payload["body"]
+        return found
 
 
 def insert_statement(schema: str) -> sql.Composed:
@@ -71,51 +93,88 @@ def store(connection: Connection, schema: str, events: Sequence[Event]) -> None:
     connection.execute(insert_statement(schema), insert_values(events, datetime.now(UTC)))
 
 
-def claim(connection: Connection, schema: str, limit: int) -> list[Row]:
-    """Reads events that wait, the oldest first. Whoever calls holds the tenant's drain lock."""
+def claim(connection: Connection, schema: str, limit: int) -> list[InboxEvent]:
+    """Read events that are due, the oldest first. The caller holds the tenant's drain lock.
+
+    Args:
+        connection: In a transaction.
+        schema: Schema of the tenant.
+        limit: Largest number of events.
+    """
     query = sql.SQL(
-        "select id, event_name, event_time, received_at, attempts, done, payload from {} "
-        "where state in ('pending', 'failed') and next_attempt_at <= now() order by id limit %s"
-    ).format(sql.Identifier(schema, TABLE))
+        "select id, event_name, event_time, received_at, attempts, done, payload from {} {} limit %s"
+    ).format(sql.Identifier(schema, TABLE), DUE)
     rows = connection.execute(query, (limit,)).fetchall()
     return [
-        Row(int(id_), str(name), time, received, int(attempts), tuple(done or ()), payload)
+        InboxEvent(int(id_), str(name), time, received, int(attempts), tuple(done or ()), payload)
         for id_, name, time, received, attempts, done, payload in rows
     ]
 
 
-def settle(connection: Connection, schema: str, states: Mapping[str, Iterable[int]]) -> None:
-    """Writes how events ended, in the transaction of what they did."""
+def backlog(connection: Connection, schema: str) -> tuple[int, int | None]:
+    """Count the events that are due, up to 100,000.
+
+    Returns:
+        The number of events, and the id of the oldest; 0 and None without an inbox.
+    """
+    exists = connection.execute("select to_regclass(%s)", (f'"{schema}".{TABLE}',)).fetchone()
+    if exists is None or exists[0] is None:
+        return 0, None
+    query = sql.SQL("select count(*), min(id) from (select id from {} {} limit 100000) e").format(
+        sql.Identifier(schema, TABLE), DUE
+    )
+    row = connection.execute(query).fetchone()
+    return (int(row[0]), row[1]) if row else (0, None)
+
+
+def settle(connection: Connection, schema: str, states: Mapping[str, Iterable[InboxEvent]]) -> None:
+    """Store how events ended, in the transaction of what they changed.
+
+    Args:
+        connection: In that transaction.
+        schema: Schema of the tenant.
+        states: `applied` or `ignored` → events.
+    """
     statement = sql.SQL("update {} set state = %s, applied_at = now(), error = null where id = any(%s)").format(
         sql.Identifier(schema, TABLE)
     )
-    for state, ids in states.items():
-        if numbers := list(ids):
-            connection.execute(statement, (state, numbers))
+    for state, events in states.items():
+        if ids := [event.id for event in events]:
+            connection.execute(statement, (state, ids))
 
 
-def fail(connection: Connection, schema: str, row: Row, error: str, done: Sequence[str] = ()) -> str:
-    """Writes that an event failed; it is tried again later, or dead.
+def fail(
+    connection: Connection, schema: str, event: InboxEvent, problem: str, done: Sequence[str] | None = None
+) -> str:
+    """Store that an event failed. It is due again later, or `dead` after `MOST_ATTEMPTS`.
+
+    Args:
+        connection: In a transaction.
+        schema: Schema of the tenant.
+        event: The event.
+        problem: Reason, without row content.
+        done: Steps of the user's functions that have succeeded; those of the event if None.
 
     Returns:
         Its state: `failed` or `dead`.
     """
-    attempts = row.attempts + 1
+    attempts = event.attempts + 1
     state = "dead" if attempts >= MOST_ATTEMPTS else "failed"
     wait = min(LONGEST_BACKOFF, BACKOFF * 2 ** (attempts - 1))
+    finished = list(event.done if done is None else done)
     connection.execute(
         sql.SQL(
             "update {} set state = %s, attempts = %s, next_attempt_at = now() + %s, error = %s, done = %s where id = %s"
         ).format(sql.Identifier(schema, TABLE)),
-        (state, attempts, wait, error[:2000].replace("\0", ""), list(done), row.id),
+        (state, attempts, wait, problem[:2000].replace("\0", ""), finished, event.id),
     )
     return state
 
 
-def postpone(connection: Connection, schema: str, row: Row, done: Sequence[str]) -> None:
-    """Writes which of the user's functions have had an event that waits on."""
+def postpone(connection: Connection, schema: str, event: InboxEvent, done: Sequence[str]) -> None:
+    """Store which steps of the user's functions have succeeded for an event that stays due."""
     statement = sql.SQL("update {} set done = %s where id = %s").format(sql.Identifier(schema, TABLE))
-    connection.execute(statement, (list(done), row.id))
+    connection.execute(statement, (list(done), event.id))
 
 
 def replay(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:

@@ -16,7 +16,7 @@ import pytest
 
 from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.errors import CanvasUnavailableError
-from canvas_sync_dagster.live_events import plan
+from canvas_sync_dagster.live_events import canvas_reads
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.handlers import EventHandlers
 from canvas_sync_dagster.simulator import SimulatedCanvas
@@ -71,8 +71,8 @@ def test_events_that_nobody_can_read_fail_alone(canvas: SimulatedCanvas, session
     with psycopg.connect(session.database_url) as connection:
         errors = connection.execute("select distinct error from canvas.canvas_sync_live_events where error is not null")
         assert {str(error) for (error,) in errors} == {
-            "its body tells no number for canvas_id",
-            "its body tells no number for canvas_assignment_id",
+            "the event's body contains no integer for canvas_id",
+            "the event's body contains no integer for canvas_assignment_id",
         }
 
 
@@ -129,7 +129,7 @@ def test_a_drain_ends_in_time_though_canvas_does_not_answer(canvas: SimulatedCan
 def test_more_objects_than_canvas_is_asked_for_at_once_take_several_turns(
     canvas: SimulatedCanvas, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "QUESTIONS_AT_ONCE", 3)
+    monkeypatch.setattr(canvas_reads, "READS_AT_ONCE", 3)
     sync_structure(session)
     later = canvas.now + timedelta(hours=1)
     courses = canvas.university.courses.get_column("id").to_list()[:10]

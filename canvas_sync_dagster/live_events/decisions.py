@@ -1,0 +1,338 @@
+"""Decide what becomes of live events, from values alone: no database, no HTTP, no clock.
+
+The drain calls these functions in this order. `group_by_object` collapses the events of a batch into one entry per
+object. `decide` chooses for each object between the body of its latest event and a read from Canvas. `conclude` sorts
+the objects by what Canvas answered, and `without_unread_parents` postpones rows whose parents are not read yet.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from canvas_sync_dagster.catalogue import Model, Suffices
+from canvas_sync_dagster.live_events.inbox import InboxEvent
+from canvas_sync_dagster.sync.mapping import event_row, local_id, no_number, shard_of
+from canvas_sync_dagster.sync.objects import Answer, Verdict, path_columns
+
+HIDDEN_MODELS = frozenset({"users"})
+"""Models whose objects may be hidden from any token: Canvas shows a new user without a login to nobody."""
+
+Key = tuple[Any, ...]
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An event that is tried again later, and the reason."""
+
+    event: InboxEvent
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEvents:
+    """The events about one object.
+
+    Attributes:
+        model: Model of the object.
+        events: All events about the object.
+        latest: The one with the latest time.
+        values: Column → value, from the body of `latest`.
+    """
+
+    model: Model
+    events: tuple[InboxEvent, ...]
+    latest: InboxEvent
+    values: Values
+
+    @property
+    def key(self) -> Key:
+        """Return the values of the model's key columns."""
+        return key_of(self.model, self.values)
+
+
+@dataclass(slots=True)
+class Grouped:
+    """A batch of events, sorted by what they are about.
+
+    Attributes:
+        objects: Objects with their events.
+        ignored: Events that belong to no model.
+        failed: Events that do not identify an object, or whose table cannot be written to.
+    """
+
+    objects: list[ObjectEvents] = field(default_factory=list)
+    ignored: list[InboxEvent] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TableFacts:
+    """What one table contains about the objects of a batch.
+
+    Attributes:
+        rows: Key → column → value, of the rows that exist.
+        watermark: Up to when the latest sync of the model has observed Canvas; None without a sync.
+    """
+
+    rows: Mapping[Key, Values] = field(default_factory=dict)
+    watermark: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the tables contain about the objects of a batch.
+
+    Attributes:
+        tables: Model → facts of its table.
+        courses: Id of an assignment → id of its course.
+    """
+
+    tables: Mapping[str, TableFacts] = field(default_factory=dict)
+    courses: Mapping[object, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An object that is to be read from Canvas.
+
+    Attributes:
+        object: The object and its events.
+        row: Column → value, with what the path of the object needs.
+    """
+
+    object: ObjectEvents
+    row: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done about a batch of events.
+
+    Attributes:
+        apply: Objects whose rows are written from the body of their latest event.
+        read: Objects that are to be read from Canvas.
+        ignored: Events that are settled without a change.
+        failed: Events that are tried again later.
+    """
+
+    apply: Sequence[ObjectEvents]
+    read: Sequence[Read]
+    ignored: Sequence[InboxEvent] = ()
+    failed: Sequence[Failure] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An object whose row is written.
+
+    Attributes:
+        object: The object and its events.
+        answer: Canvas's answer; None to write the body of the latest event.
+    """
+
+    object: ObjectEvents
+    answer: Answer | None = None
+
+    @property
+    def values(self) -> Values:
+        """Return column → value of the row; empty for an object that Canvas has deleted."""
+        return self.object.values if self.answer is None else self.answer.content
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is to be written about a batch of events; events that it does not contain stay in the inbox as they are.
+
+    Attributes:
+        changes: Objects whose rows are written; their events are applied.
+        ignored: Events that are settled without a change.
+        failed: Events that are tried again later.
+    """
+
+    changes: Sequence[Change] = ()
+    ignored: Sequence[InboxEvent] = ()
+    failed: Sequence[Failure] = ()
+
+    @property
+    def applied(self) -> list[InboxEvent]:
+        """Return the events of all changes."""
+        return [event for change in self.changes for event in change.object.events]
+
+    def by_model(self) -> dict[str, list[Change]]:
+        """Return model → changes of its objects."""
+        found: dict[str, list[Change]] = defaultdict(list)
+        for change in self.changes:
+            found[change.object.model.name].append(change)
+        return found
+
+
+def key_of(model: Model, row: Values) -> Key:
+    """Return the values of the model's key columns in a row; None for absent ones."""
+    return tuple(row.get(name) for name in model.key)
+
+
+def group_by_object(
+    events: Iterable[InboxEvent],
+    models: Mapping[str, Model],
+    unwritable: Mapping[str, str],
+    shard: int | None = None,
+) -> Grouped:
+    """Collapse events into one entry per object.
+
+    Args:
+        events: Events of a batch, in any order.
+        models: Name of an event → model that it belongs to.
+        unwritable: Model → reason why its table cannot be written to. Its events fail; those of other tables do not wait.
+        shard: Number of the tenant's shard in global ids, for events that do not contain it.
+    """
+    grouped = Grouped()
+    found: dict[tuple[str, Key], list[tuple[InboxEvent, Values]]] = defaultdict(list)
+    for event in events:
+        model = models.get(event.name)
+        if model is None:
+            grouped.ignored.append(event)
+        elif model.name in unwritable:
+            grouped.failed.append(Failure(event, unwritable[model.name]))
+        else:
+            values = event_row(model, event.body, shard_of(event.metadata.get("root_account_id"), shard))
+            if problem := _unidentified(model, values):
+                grouped.failed.append(Failure(event, problem))
+            else:
+                found[model.name, key_of(model, values)].append((event, values))
+    grouped.objects = [_object(models, each) for each in found.values()]
+    return grouped
+
+
+def _object(models: Mapping[str, Model], found: Sequence[tuple[InboxEvent, Values]]) -> ObjectEvents:
+    latest, values = max(found, key=lambda each: (each[0].time, each[0].id))
+    return ObjectEvents(models[latest.name], tuple(event for event, _ in found), latest, values)
+
+
+def _unidentified(model: Model, values: Values) -> str | None:
+    """Return why the body of an event does not identify an object; None if it does."""
+    if (column := no_number(model, values)) is not None:
+        return f"the event's body contains no integer for {column}"
+    if any(value is None for value in key_of(model, values)):
+        return f"the event's body does not contain {', '.join(model.key)}"
+    return None
+
+
+def decide(grouped: Grouped, facts: Facts, can_read: Callable[[Model, Values], bool], shard: int | None = None) -> Plan:
+    """Choose for each object between the body of its latest event and a read from Canvas.
+
+    Args:
+        grouped: Objects and their events.
+        facts: What the tables contain about them.
+        can_read: Whether Canvas shows the object of a row by itself.
+        shard: Number of the tenant's shard in global ids, for events that do not contain it.
+    """
+    apply, read = [], []
+    for each in grouped.objects:
+        table = facts.tables.get(each.model.name, TableFacts())
+        row = table.rows.get(each.key)
+        question = _path_values(each, row, facts.courses, shard)
+        is_later = table.watermark is None or each.latest.time > table.watermark
+        if (is_later and _suffices(each, row)) or not can_read(each.model, question):
+            apply.append(each)
+        else:
+            read.append(Read(each, question))
+    return Plan(apply, read, grouped.ignored, grouped.failed)
+
+
+def _suffices(each: ObjectEvents, row: Values | None) -> bool:
+    """Return whether the body of the latest event is enough.
+
+    Canvas omits nulls from its events. A column that has a value in the table and is absent from the body may have
+    become null or not have changed; only Canvas knows.
+    """
+    suffices = each.model.events.suffices if each.model.events else Suffices.NEVER
+    if row is None:
+        return suffices is Suffices.ALWAYS
+    is_complete = all(
+        column.name in each.values or row.get(column.name) is None for column in each.model.event_columns()
+    )
+    return is_complete and suffices is not Suffices.NEVER
+
+
+def _path_values(
+    each: ObjectEvents, row: Values | None, courses: Mapping[object, object], shard: int | None
+) -> dict[str, Any]:
+    """Collect what the object's path needs: from the body, the table, the assignment, or the context of the event."""
+    path = path_columns(each.model)
+    held = {name: row[name] for name in path if row is not None and row[name] is not None}
+    given = {name: value for name, value in each.values.items() if value is not None}
+    course = courses.get(each.values.get("canvas_assignment_id"))
+    metadata = each.latest.metadata
+    if course is None and metadata.get("context_type") == "Course":
+        course = local_id(metadata.get("context_id"), shard_of(metadata.get("root_account_id"), shard))
+    guessed = {name: course for name in path & {"canvas_course_id", "canvas_context_id"} if isinstance(course, int)}
+    return {**guessed, **held, **given}
+
+
+def conclude(plan: Plan, answers: Sequence[Answer]) -> Outcome:
+    """Sort the objects of a plan by what Canvas answered.
+
+    Args:
+        plan: The plan.
+        answers: Canvas's answers to `plan.read`, in its order. Events of a postponed answer stay in the inbox.
+    """
+    changes = [Change(each) for each in plan.apply]
+    ignored, failed = list(plan.ignored), list(plan.failed)
+    for read, answer in zip(plan.read, answers, strict=True):
+        if answer.verdict in {Verdict.FOUND, Verdict.GONE}:
+            changes.append(Change(read.object, _not_before(answer, read.object.events)))
+        elif answer.verdict is Verdict.FORBIDDEN and read.object.model.name in HIDDEN_MODELS:
+            ignored += read.object.events
+        elif answer.verdict is not Verdict.POSTPONED:
+            failed += [Failure(event, _problem(read.object.model, answer)) for event in read.object.events]
+    return Outcome(changes, ignored, failed)
+
+
+def _problem(model: Model, answer: Answer) -> str:
+    if answer.verdict is Verdict.FAILED:
+        return answer.problem
+    return f"the token may not see this object of {model.name}"
+
+
+def _not_before(answer: Answer, events: Sequence[InboxEvent]) -> Answer:
+    """Return the answer as no older than the events that caused the read, whatever was measured of Canvas's clock."""
+    if answer.observed_at is None:
+        return answer
+    return replace(answer, observed_at=max(answer.observed_at, *(event.time for event in events)))
+
+
+def parent_ids(model: Model, rows: Iterable[Values], models: Mapping[str, Model]) -> dict[str, set[int]]:
+    """Return parent model → ids of the parents that the rows refer to.
+
+    Args:
+        model: Model of the rows.
+        rows: Column → value.
+        models: Name → model, of all models that have a table.
+    """
+    given, found = list(rows), defaultdict[str, set[int]](set)
+    for column, parent in model.references(models):
+        found[parent.name] |= {int(str(row[column])) for row in given if row.get(column) is not None}
+    return {name: ids for name, ids in found.items() if ids}
+
+
+def without_unread_parents(outcome: Outcome, unread: Mapping[str, set[int]], models: Mapping[str, Model]) -> Outcome:
+    """Postpone the changes whose parents the tables lack and Canvas was not asked for yet.
+
+    Args:
+        outcome: What is to be written.
+        unread: Parent model → ids that were not read.
+        models: Name → model, of all models that have a table.
+    """
+    if not unread:
+        return outcome
+
+    def waits(change: Change) -> bool:
+        wanted = parent_ids(change.object.model, [change.values], models)
+        return any(ids & unread.get(name, set()) for name, ids in wanted.items())
+
+    return replace(outcome, changes=[change for change in outcome.changes if not waits(change)])

@@ -1,0 +1,137 @@
+"""Apply one batch of live events: decide, read from Canvas what the decisions need, and write in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from canvas_sync_dagster.live_events.canvas_reads import CanvasReads, Parents
+from canvas_sync_dagster.live_events.decisions import (
+    Outcome,
+    conclude,
+    decide,
+    group_by_object,
+    without_unread_parents,
+)
+from canvas_sync_dagster.live_events.event_steps import DefaultStep, is_caused_by_events, run_steps
+from canvas_sync_dagster.live_events.event_writes import write_rows, write_states
+from canvas_sync_dagster.live_events.handlers import EventHandlers, live_event
+from canvas_sync_dagster.live_events.inbox import InboxEvent, fail, postpone, settle
+from canvas_sync_dagster.live_events.table_facts import read_facts
+from canvas_sync_dagster.redaction import summary
+from canvas_sync_dagster.sync.objects import can_ask_about
+from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.schema.existing import fitness
+
+
+class EventBatch:
+    """Events that are applied together as far as they can be.
+
+    Attributes:
+        ended: State → number of events that have ended in it.
+        written: Model → rows that were written.
+
+    Args:
+        session: The tenant's Canvas and database.
+        until: Moment of `time.monotonic()` after which Canvas is not waited for.
+    """
+
+    def __init__(self, session: Session, until: float) -> None:
+        self.ended: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
+        self._session, self._until = session, until
+        self._functions: EventHandlers = session.extensions.events or EventHandlers()
+        self._models = {name: model for model in session.models if model.events for name in model.events.names}
+        self._reads = CanvasReads(session, until)
+        with session.transaction("looking at the tables") as connection:
+            self._unwritable = fitness(connection, session.schema, session.models).held
+
+    def apply(self, events: Sequence[InboxEvent]) -> None:
+        """Apply events as far as there is time; the others stay in the inbox as they are.
+
+        Raises:
+            CanvasSyncError: Canvas or the database does not answer.
+        """
+        concerned = {each.id for each in events if self._functions.concerns(each.name, self._models.get(each.name))}
+        self._apply_in_parts([each for each in events if each.id not in concerned])
+        for each in sorted((each for each in events if each.id in concerned), key=lambda each: (each.time, each.id)):
+            if time.monotonic() > self._until:
+                return
+            self._call_functions(each)
+
+    def _apply_in_parts(self, events: Sequence[InboxEvent]) -> None:
+        """Apply events together; where one makes that fail, apply each half, until that event fails alone."""
+        parts = [events] if events else []
+        while parts:
+            part = parts.pop()
+            try:
+                self._apply_together(part)
+            except Exception as error:
+                if not is_caused_by_events(error):
+                    raise
+                if len(part) == 1:
+                    self._fail(part[0], summary(error), part[0].done)
+                else:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+
+    def _apply_together(self, events: Sequence[InboxEvent]) -> None:
+        """Apply events and store how they ended, in one transaction."""
+        outcome, parents = self._prepare(events)
+        with self._session.transaction("applying live events") as connection:
+            written = write_rows(connection, self._session, outcome, parents)
+            ended = write_states(connection, self._session.schema, outcome)
+        self.written += written
+        self.ended += ended
+
+    def _prepare(self, events: Sequence[InboxEvent]) -> tuple[Outcome, Parents]:
+        """Decide what is to be written, and read from Canvas what that needs; writes nothing."""
+        session, models = self._session, self._session.by_name
+        grouped = group_by_object(events, self._models, self._unwritable, session.shard)
+        facts = read_facts(session, grouped.objects)
+        plan = decide(grouped, facts, lambda model, row: can_ask_about(session, model, row), session.shard)
+        outcome = conclude(plan, self._reads.objects(plan.read))
+        parents = self._reads.missing_parents(outcome)
+        return without_unread_parents(outcome, parents.unread, models), parents
+
+    def _call_functions(self, event: InboxEvent) -> None:
+        """Call the user's functions for an event, and store how it ended."""
+        model = self._models.get(event.name)
+        default = DefaultStep(lambda: self._apply_alone(event))
+        steps = self._functions.steps(event.name, model, default)
+        try:
+            given = live_event(self._session, event, model)
+        except Exception as error:
+            self._fail(event, summary(error), event.done)
+            return
+        results = run_steps(steps, given, event.done, default)
+        if default.postponed is not None:
+            self._postpone(event, results.finished)
+            if default.postponed.reason is not None:
+                raise default.postponed.reason
+        elif results.problems:
+            self._fail(event, "; ".join(results.problems), results.finished)
+        else:
+            self._settle(event, "applied" if steps else "ignored")
+
+    def _apply_alone(self, event: InboxEvent) -> Outcome:
+        """Apply an event to the tables; its state is stored after the steps that follow."""
+        outcome, parents = self._prepare([event])
+        with self._session.transaction("applying a live event") as connection:
+            written = write_rows(connection, self._session, outcome, parents)
+        self.written += written
+        return outcome
+
+    def _settle(self, event: InboxEvent, state: str) -> None:
+        with self._session.transaction("settling a live event") as connection:
+            settle(connection, self._session.schema, {state: [event]})
+        self.ended[state] += 1
+
+    def _fail(self, event: InboxEvent, problem: str, finished: Sequence[str]) -> None:
+        with self._session.transaction("settling a live event") as connection:
+            self.ended[fail(connection, self._session.schema, event, problem, finished)] += 1
+
+    def _postpone(self, event: InboxEvent, finished: Sequence[str]) -> None:
+        with self._session.transaction("postponing a live event") as connection:
+            postpone(connection, self._session.schema, event, finished)
