@@ -1,7 +1,7 @@
 """Dagster's own storage on the embedded PostgreSQL, so that a checkout needs no server and no DAGSTER_HOME.
 
-Named in `dagster.yaml`. The address is found when the storage is made, in each of Dagster's processes, and never
-stands in the configuration, which Dagster hands to its children on their command lines.
+`dagster.yaml` names it. Each of Dagster's processes finds the address when it opens the storage: an address in the
+configuration would be visible, with its password, in the command lines of Dagster's child processes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
+
+# Private: the type of an argument that Dagster passes to each storage class. Its public API has no name for it.
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy.dialects import plugins
+from sqlalchemy.engine import CreateEnginePlugin
 
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import SettingError
@@ -21,12 +25,39 @@ from canvas_sync_dagster.settings import home_directory
 
 DATABASE_URL = DAGSTER_DATABASE_URL
 DATABASE = "dagster"
+PLUGIN = "canvas_sync_kept_connections"
 IDLE_SECONDS = 300
-"""How long a connection is kept: longer than a run's pauses, shorter than what firewalls cut."""
+"""Age at which a kept connection is replaced: longer than a run's pauses, shorter than the timeout of common firewalls."""
+OVERFLOW = 50
+"""Connections above the one that each of the three storages keeps, which are closed after use: Dagster's threads."""
+
+
+class KeptConnections(CreateEnginePlugin):
+    """SQLAlchemy plugin: engines keep a connection and test it before each use, so that a server may restart.
+
+    dagster-postgres passes `NullPool`, which opens a connection per call: 5,200 for the five runs of the demo, each with
+    a cold cache in the server. It has no setting for that. SQLAlchemy applies a plugin that the URL names to the
+    arguments of `create_engine`, and removes its name from the URL.
+    """
+
+    def __init__(self, url: sa.URL, kwargs: dict[str, Any]) -> None:
+        super().__init__(url, kwargs)
+        kwargs["pool_pre_ping"] = True
+        # Dagster's webserver asks for a pool itself.
+        if kwargs.get("poolclass") is sa.NullPool:
+            del kwargs["poolclass"]
+            kwargs |= {"pool_size": 1, "pool_recycle": IDLE_SECONDS, "max_overflow": OVERFLOW}
+
+    def update_url(self, url: sa.URL) -> sa.URL:
+        """Return the URL, which holds no parameters of this plugin."""
+        return url
+
+
+plugins.register(PLUGIN, __name__, KeptConnections.__name__)
 
 
 def storage_url() -> str:
-    """Return where Dagster keeps its own tables: a server of the user's, or the embedded one.
+    """Return the URL of the database of Dagster's own tables: a server of the user, or the embedded one.
 
     Raises:
         SettingError: The address cannot be read.
@@ -38,10 +69,10 @@ def storage_url() -> str:
 
 
 def sqlalchemy_url(url: str) -> str:
-    """Spell an address, as libpq reads it, for SQLAlchemy, which reads fewer forms.
+    """Return a URL for SQLAlchemy, which reads fewer forms than libpq.
 
     Args:
-        url: Without a problem; several hosts, sockets and service files are allowed.
+        url: As libpq reads it, without a problem; several hosts, sockets and service files are allowed.
     """
     parts = parts_of(url) | {"client_encoding": ENCODING}
     user, password, database = (parts.pop(name, None) for name in ("user", "password", "dbname"))
@@ -51,19 +82,7 @@ def sqlalchemy_url(url: str) -> str:
 
 
 class CanvasSyncStorage(DagsterPostgresStorage):
-    """Dagster's Postgres storage that finds its server by itself, takes no configuration, and keeps its connections.
-
-    Dagster's own opens one per call, 5,200 for the demo's five runs, each with a cold cache in the server. Kept ones
-    are tried before they are used, so that a restart of the server costs nobody a run.
-    """
-
-    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(postgres_url, inst_data=inst_data)
-        engine = sa.create_engine(
-            postgres_url, isolation_level="AUTOCOMMIT", pool_pre_ping=True, pool_recycle=IDLE_SECONDS, max_overflow=50
-        )
-        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
-            part._engine = engine
+    """Dagster's Postgres storage without configuration: it finds its server, and keeps its connections."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -71,4 +90,5 @@ class CanvasSyncStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
-        return cls(storage_url(), inst_data=inst_data)
+        url = sa.make_url(storage_url()).update_query_dict({"plugin": PLUGIN})
+        return cls(url.render_as_string(hide_password=False), inst_data=inst_data)
