@@ -12,7 +12,7 @@ from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.tenants import TenantSettings
 
 Value = str | int | float | bool | list[str] | dict[str, dict[str, Any]] | None
-"""What YAML may say; `TenantSettings` judges it, so that a wrong value gets the same message everywhere."""
+"""Types of values in YAML. `TenantSettings` validates them, so that a wrong value gets the same message everywhere."""
 
 
 class _Attributes(dg.Model, dg.Resolvable):
@@ -28,19 +28,19 @@ TenantAttributes = create_model("TenantAttributes", __base__=_Attributes, **_FIE
 
 
 class CanvasSyncComponent(dg.Component, dg.Model, dg.Resolvable):
-    """Keeps copies of Canvas in Postgres: assets, checks, schedules and sensors of all tenants.
+    """Sync Canvas to PostgreSQL: assets, checks, schedules and sensors of all tenants.
 
-    Without `tenants` the environment and `canvas_sync.yaml` say what there is, as everywhere.
+    Without `tenants`, the environment and `canvas_sync.yaml` define the tenants, as in the built-in location.
     """
 
     tenants: dict[str, TenantAttributes] | None = Field(
-        None, description="slug → settings of the tenant; secrets as ${NAME} or {{ env.NAME }}"
+        None, description="slug → settings of the tenant; write secrets as ${NAME} or {{ env.NAME }}"
     )
     mappings: dict[str, dict[str, Any]] | None = Field(None, description="model → mapping, as in canvas_sync.yaml")
-    legacy_ids: bool = Field(False, description="whether keys are named as in the gem's old mappings")
+    legacy_ids: bool = Field(False, description="true names keys as in the gem's oldest tables")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Makes the definitions; touches neither network nor database.
+        """Build the definitions, without access to network or database.
 
         Raises:
             SettingError: A value is wrong.
@@ -48,7 +48,7 @@ class CanvasSyncComponent(dg.Component, dg.Model, dg.Resolvable):
         return self.canvas_sync(context).definitions()
 
     def canvas_sync(self, context: dg.ComponentLoadContext) -> CanvasSync:
-        """Returns what the definitions are made from; a component of one's own may add to it.
+        """Return the `CanvasSync` of the component; a subclass may register functions with it.
 
         Raises:
             SettingError: A value is wrong.

@@ -1,7 +1,7 @@
-"""Tenants, connections and policies: read from the environment, `.env` and `canvas_sync.yaml`, and validated.
+"""Read and validate tenants, connections and policies from the environment, `.env` and `canvas_sync.yaml`.
 
-A wrong value is one `SettingError` that names the setting as the user wrote it, its value and what is allowed.
-Values of secrets never appear in it, nor in any repr. Order: environment, `.env`, file, default.
+A wrong value raises one `SettingError`, which names the setting as the user wrote it, its value, and what is allowed.
+Secrets appear neither in errors nor in any `repr`. Precedence: environment, `.env`, file, default.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ PREFIX = "CANVAS_SYNC_"
 JWK_URL = "https://8axpcl50e4.execute-api.us-east-1.amazonaws.com/main/jwks"
 """Instructure's key set for production and beta."""
 HARMLESS_URL = re.compile(r"[A-Za-z0-9.:/_-]*")
-"""A base URL that may be shown: no user, no query, and no `~`, which each token of Canvas has."""
+"""A base URL that may be printed: no user, no query, and no `~`, which every Canvas token contains."""
 GEM_FILE = "canvas_sync_provisioning_mapping.yml"
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 CONNECTION = {"base_url", "token", "account_id", "root_account_uuid", "shard", "database_url", "schema"}
-"""Settings of one Canvas. With several tenants in a file the environment gives them only to the one it names, so that
-no token reaches another school's Canvas."""
+"""Settings of one Canvas. With several tenants in the file, the environment sets them only for the tenant that
+`CANVAS_SYNC_TENANT` names, so that a token is never sent to another school's Canvas."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenTenant:
-    """A tenant that is left out, so that a wrong value of its keeps nobody else from loading.
+    """A tenant that is left out because of a wrong value, so that the other tenants load.
 
     Attributes:
-        slug: As the file names it; it may be what is wrong.
-        error: What a person must change.
+        slug: Slug as the file spells it; it may itself be the wrong value.
+        error: The wrong value, and what is allowed.
     """
 
     slug: str
@@ -59,7 +59,7 @@ class BrokenTenant:
 
 
 class Settings(BaseModel):
-    """All tenants of a code location, and what they share."""
+    """All tenants of a code location, and the settings that they share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
 
@@ -84,26 +84,26 @@ class Settings(BaseModel):
     def from_environment(
         cls, environ: Mapping[str, str] | None = None, *, directory: Path | None = None, needs_tokens: bool = True
     ) -> Settings:
-        """Reads the environment, `.env` and, where there is one, the file.
+        """Read the environment, `.env` and, if it exists, the file.
 
-        Of several tenants one with a wrong value is left out and stands in `broken`.
+        If one of several tenants has a wrong value, it is left out and listed in `broken`.
 
         Args:
-            environ: Variables; the process's own if not given.
-            directory: Where `.env` and `canvas_sync.yaml` are looked for; the working directory if not given.
-            needs_tokens: Whether a variable that a file names for a token must be set. The receiver works without
-                tokens, so they need not be known where it runs.
+            environ: Environment variables; `os.environ` by default.
+            directory: Directory of `.env` and `canvas_sync.yaml`; the working directory by default.
+            needs_tokens: Whether the variables of tokens in the file must be set. The receiver works without tokens.
+
+        Returns:
+            The validated settings.
 
         Raises:
-            SettingError: A value is wrong that no tenant can do without.
+            SettingError: A shared setting is wrong, or no tenant is valid.
         """
         directory = directory or Path.cwd()
         variables = _variables(environ, directory)
         path = variables.get(f"{PREFIX}CONFIG")
         if path and not (directory / path).is_file():
-            raise SettingError(
-                f"{PREFIX}CONFIG", "there is no such file", allowed="the path of a YAML file", value=path
-            )
+            raise SettingError(f"{PREFIX}CONFIG", "file not found", allowed="the path of a YAML file", value=path)
         file = directory / (path or "canvas_sync.yaml")
         content = _content_of_file(file) if file.is_file() else {}
         if not needs_tokens:
@@ -114,12 +114,15 @@ class Settings(BaseModel):
     def from_content(
         cls, content: Mapping[str, Any], environ: Mapping[str, str] | None = None, *, source: Path
     ) -> Settings:
-        """Reads what stands in a file's place, such as a component's attributes, with the environment over it.
+        """Read content that replaces the file, such as a component's attributes; the environment takes precedence.
 
         Args:
-            content: `tenants`, `mappings` and `legacy_ids`, as `canvas_sync.yaml` has them.
-            environ: Variables; the process's own if not given.
-            source: The file that messages name; `.env` is looked for in the working directory.
+            content: `tenants`, `mappings` and `legacy_ids`, in the form of `canvas_sync.yaml`.
+            environ: Environment variables; `os.environ` by default.
+            source: File that messages name. `.env` is read from the working directory.
+
+        Returns:
+            The validated settings.
 
         Raises:
             SettingError: A value is wrong.
@@ -128,15 +131,23 @@ class Settings(BaseModel):
 
     @classmethod
     def of_tenants(cls, tenants: Iterable[TenantSettings | Mapping[str, Any]]) -> Settings:
-        """Makes settings of tenants that are given in Python; what they share comes from the environment.
+        """Build settings from tenants given in Python; shared settings come from the environment.
+
+        Args:
+            tenants: Validated settings, or mappings with the same names.
+
+        Returns:
+            The validated settings.
 
         Raises:
-            SettingError: A value is wrong, or two tenants have one slug.
+            SettingError: A value is wrong, or two tenants have the same slug.
         """
         made = tuple(each if isinstance(each, TenantSettings) else _given_tenant(each) for each in tenants)
         slugs = [each.slug for each in made]
         if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
-            raise SettingError("tenants", "there are two of this slug", allowed="a slug for each", value=twice[0])
+            raise SettingError(
+                "tenants", "two tenants have this slug", allowed="a different slug for each tenant", value=twice[0]
+            )
         fields = {f"{PREFIX}{name.upper()}" for name in TenantSettings.model_fields}
         shared = {name: value for name, value in _variables(None, Path.cwd()).items() if name not in fields}
         whole = cls._of({}, shared, Path.cwd(), Path("tenants"))
@@ -174,7 +185,14 @@ class Settings(BaseModel):
 
     @classmethod
     def from_file(cls, path: Path, environ: Mapping[str, str] | None = None) -> Settings:
-        """Reads a file, with the environment over it; `.env` stands beside the file.
+        """Read a file; the environment takes precedence, and `.env` is read from the directory of the file.
+
+        Args:
+            path: The YAML file.
+            environ: Environment variables; `os.environ` by default.
+
+        Returns:
+            The validated settings.
 
         Raises:
             SettingError: A value is wrong.
@@ -185,10 +203,10 @@ class Settings(BaseModel):
         )
 
     def models(self) -> tuple[Model, ...]:
-        """Returns the built-in models with the mappings of the files.
+        """Return the built-in models with the mappings of the files applied.
 
         Raises:
-            SettingError: A mapping names something that is not there.
+            SettingError: A mapping names an unknown column or model.
         """
         found = [with_legacy_ids(model) if self.legacy_ids else model for model in BUILT_IN]
         for mapping in self.mappings:
@@ -197,10 +215,13 @@ class Settings(BaseModel):
         return tuple(found)
 
     def tenant(self, slug: str | None = None) -> TenantSettings:
-        """Returns one tenant; the only one if no slug is given.
+        """Return the settings of one tenant.
+
+        Args:
+            slug: Slug of the tenant; may be omitted if there is only one.
 
         Raises:
-            SettingError: There is no such tenant, or a value of its is wrong, or there are several.
+            SettingError: The slug is unknown or missing, or a setting of the tenant is wrong.
         """
         for each in self.broken:
             if each.slug == slug:
@@ -208,7 +229,7 @@ class Settings(BaseModel):
         known = ", ".join(tenant.slug for tenant in self.tenants)
         found = [tenant for tenant in self.tenants if slug in {None, tenant.slug}]
         if len(found) != 1:
-            problem = "which of the tenants is meant must be said" if slug is None else "there is no such tenant"
+            problem = "several tenants are configured; specify one" if slug is None else "unknown tenant"
             raise SettingError("--tenant", problem, allowed=known, value=slug)
         return found[0]
 
@@ -219,7 +240,7 @@ def _variables(environ: Mapping[str, str] | None, directory: Path) -> dict[str, 
 
 
 def home_directory(variables: Mapping[str, str], directory: Path) -> Path:
-    """Returns the absolute `CANVAS_SYNC_HOME`; a relative one is below the given directory."""
+    """Return the absolute `CANVAS_SYNC_HOME`; a relative path is resolved against the given directory."""
     return (directory / Path(variables.get(f"{PREFIX}HOME") or ".canvas_sync").expanduser()).resolve()
 
 
@@ -257,12 +278,12 @@ def _health_port(variables: Mapping[str, str]) -> int | None:
 def _jwk_url(variables: Mapping[str, str]) -> str:
     url = variables.get("DATASERVICES_JWK_URL", "").strip() or JWK_URL
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-        raise SettingError("DATASERVICES_JWK_URL", "this is not the address of a key set", allowed="a URL", value=url)
+        raise SettingError("DATASERVICES_JWK_URL", "not a URL of a key set", allowed="a URL", value=url)
     return url
 
 
 def _secret(variables: Mapping[str, str], name: str, sizes: set[int]) -> bytes | None:
-    """Reads a key in hex or base64; its value appears in no message."""
+    """Read a key in hex or base64; messages do not contain its value."""
     text = variables.get(name, "").strip()
     if not text:
         return None
@@ -271,16 +292,16 @@ def _secret(variables: Mapping[str, str], name: str, sizes: set[int]) -> bytes |
         hexadecimal = re.fullmatch(r"(?:[0-9a-fA-F]{2})+", text) and len(text) // 2 in sizes
         found = bytes.fromhex(text) if hexadecimal else base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise SettingError(name, "this is neither hex nor base64", allowed=allowed) from None
+        raise SettingError(name, "neither hex nor base64", allowed=allowed) from None
     if len(found) not in sizes:
-        raise SettingError(name, "this is not of the right size", allowed=allowed)
+        raise SettingError(name, "wrong number of bytes", allowed=allowed)
     return found
 
 
 def _overrides(variables: Mapping[str, str], *, connection: bool) -> dict[str, str]:
     names = [name for name in TenantSettings.model_fields if name not in {"slug", "schema_name", "genres", "params"}]
     wanted = [name for name in names if connection or name not in CONNECTION]
-    # An empty variable is an unset one: compose files and CI systems write them so.
+    # An empty variable counts as unset, because compose files and CI systems pass unset variables as empty.
     return {name: variables[key] for name in wanted if variables.get(key := PREFIX + name.upper(), "").strip()}
 
 
@@ -290,19 +311,19 @@ def _tenant(slug: str, values: Mapping[str, Any], overrides: Mapping[str, str], 
         return TenantSettings.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        # What is below a setting, such as the number of a list's item, is no name that a person has written.
+        # Levels below a setting, such as the index of a list item, were not written by the user.
         place = tuple(map(str, first["loc"][: 3 if first["loc"][0] == "genres" else 1]))
         variable = PREFIX + ("TENANT" if place == ("slug",) else place[0].upper())
         in_environment = place[0] in overrides or (place == ("slug",) and not file.is_file())
         setting = variable if in_environment else f"{file.name}: tenants.{slug}.{'.'.join(place)}"
-        # The message of pydantic repeats the input, which may be a secret; ours shows it only where it is none.
+        # pydantic's message repeats the input, which may be a secret; ours shows only values that are not secret.
         raise _wrong(setting, place, given, str(first["msg"])) from None
 
 
 def _given_tenant(given: object) -> TenantSettings:
     if not isinstance(given, Mapping):
-        allowed = "TenantSettings, or a mapping of the same names"
-        raise SettingError("tenants", "this is no tenant", allowed=allowed, value=type(given).__name__)
+        allowed = "TenantSettings, or a mapping with the same names"
+        raise SettingError("tenants", "not a tenant", allowed=allowed, value=type(given).__name__)
     return _tenant(str(given.get("slug", "canvas")), given, {}, Path("CanvasSync"))
 
 
@@ -315,7 +336,7 @@ def _wrong(setting: str, place: Sequence[str], given: object, message: str) -> S
         field = fields.get("schema_name" if name == "schema" else name)
         known = ("schema" if key == "schema_name" else key for key in fields)
     if field is None:
-        return SettingError(setting, "there is no such setting", allowed=", ".join(known))
+        return SettingError(setting, "unknown setting", allowed=", ".join(known))
     shown = None if name in {"token", "database_url", "genres"} else _value(given, place)
     if name == "base_url" and not HARMLESS_URL.fullmatch(str(shown)):
         shown = None
@@ -335,9 +356,9 @@ def _content_of_file(file: Path) -> dict[str, Any]:
         raise SettingError(file.name, f"cannot be read: {error}", allowed="a YAML file") from error
     allowed = {"tenants", "mappings", "legacy_ids"}
     if not isinstance(content, dict):
-        raise SettingError(file.name, "is no mapping", allowed=f"the keys {', '.join(sorted(allowed))}")
+        raise SettingError(file.name, "expected a mapping", allowed=f"the keys {', '.join(sorted(allowed))}")
     if unknown := sorted(set(map(str, content)) - allowed):
-        raise SettingError(f"{file.name}: {unknown[0]}", "there is no such setting", allowed=", ".join(sorted(allowed)))
+        raise SettingError(f"{file.name}: {unknown[0]}", "unknown setting", allowed=", ".join(sorted(allowed)))
     return content
 
 
@@ -346,34 +367,34 @@ def _tenants_of_file(content: Mapping[str, Any], file: Path) -> dict[str, object
     if tenants is None and (not file.is_file() or content):
         return {}
     if not isinstance(tenants, dict) or not tenants:
-        raise SettingError(file.name, "names no tenants", allowed="tenants: {slug: {base_url: …, token: …}}")
+        raise SettingError(file.name, "no tenants are configured", allowed="tenants: {slug: {base_url: …, token: …}}")
     return {str(slug): values for slug, values in tenants.items()}
 
 
 def _expanded(slug: str, values: object, variables: Mapping[str, str], file: Path) -> dict[str, Any]:
     where = f"{file.name}: tenants.{slug}"
     if not isinstance(values, dict):
-        raise SettingError(where, "is no mapping", allowed="base_url, token and other settings, each with its value")
+        raise SettingError(where, "expected a mapping", allowed="base_url, token and other settings, with their values")
     return cast("dict[str, Any]", _expand(values, variables, where))
 
 
 def _refuse_shared_tables(tenant: TenantSettings, others: Sequence[TenantSettings], where: str) -> None:
-    """Refuses a tenant whose tables are another's: each would take the other's rows for gone."""
+    """Refuse a tenant that shares tables with another one: each would regard the other's rows as missing."""
     for other in others:
         if tenant.slug == other.slug:
-            raise SettingError(where, "there are two tenants of this name", allowed="a name of its own")
+            raise SettingError(where, "two tenants have this slug", allowed="a different slug for each tenant")
         if (_server(tenant), tenant.schema_in_database) == (_server(other), other.schema_in_database):
-            problem = f"tenant {other.slug} has this schema in the same database"
+            problem = f"tenant {other.slug} uses this schema in the same database"
             raise SettingError(
                 f"{where}.schema",
                 problem,
-                allowed="a schema or a database of its own",
+                allowed="a different schema or a different database",
                 value=tenant.schema_in_database,
             )
 
 
 def _server(tenant: TenantSettings) -> str | None:
-    """Returns the database of a tenant without the user who logs in; None is the embedded one."""
+    """Return host, port and database of a tenant, without the user; None for the embedded PostgreSQL."""
     if tenant.database_url is None:
         return None
     return " ".join(place_of(tenant.database_url.get_secret_value()))
@@ -382,12 +403,12 @@ def _server(tenant: TenantSettings) -> str | None:
 def _mappings(content: Mapping[str, Any], where: str) -> list[MappingOverride]:
     given = content.get("mappings") or {}
     if not isinstance(given, dict):
-        raise SettingError(f"{where}: mappings", "is no mapping", allowed="mappings: {model: {columns: {…}}}")
+        raise SettingError(f"{where}: mappings", "expected a mapping", allowed="mappings: {model: {columns: {…}}}")
     return [mapping_from_file(_model(name, where), each, f"{where}: mappings.{name}") for name, each in given.items()]
 
 
 def _gem_mappings(directory: Path) -> list[MappingOverride]:
-    """Reads the gem's own file, where the working directory or its `config/` has one."""
+    """Read the gem's mapping file, if the working directory or its `config/` contains one."""
     for file in (directory / GEM_FILE, directory / "config" / GEM_FILE):
         if file.is_file():
             try:
@@ -395,7 +416,9 @@ def _gem_mappings(directory: Path) -> list[MappingOverride]:
             except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
                 raise SettingError(file.name, f"cannot be read: {error}", allowed="a YAML file") from error
             if not isinstance(content, dict):
-                raise SettingError(file.name, "is no mapping", allowed="{model: {conflict_target, report_columns}}")
+                raise SettingError(
+                    file.name, "expected a mapping", allowed="{model: {conflict_target, report_columns}}"
+                )
             return [
                 xlist_from_gem(each, f"{file.name}: {name}")
                 if name == "xlist"
@@ -408,7 +431,7 @@ def _gem_mappings(directory: Path) -> list[MappingOverride]:
 def _model(name: object, where: str) -> str:
     known = [model.name for model in BUILT_IN]
     if name not in known:
-        raise SettingError(f"{where}: {name}", "there is no such model", allowed=", ".join(known))
+        raise SettingError(f"{where}: {name}", "unknown model", allowed=", ".join(known))
     return str(name)
 
 
@@ -420,7 +443,7 @@ def _legacy_ids(content: Mapping[str, Any], where: str) -> bool:
 
 
 def _expand(value: object, variables: Mapping[str, str], where: str) -> object:
-    """Puts the environment's values in place of `${NAME}`."""
+    """Replace `${NAME}` by values of the environment."""
     if isinstance(value, dict):
         return {key: _expand(each, variables, f"{where}.{key}") for key, each in value.items()}
     if isinstance(value, list):
@@ -430,7 +453,9 @@ def _expand(value: object, variables: Mapping[str, str], where: str) -> object:
 
     def variable(match: re.Match[str]) -> str:
         if match[1] not in variables:
-            raise SettingError(where, f"the environment has no {match[1]}", allowed="a variable that is set")
+            raise SettingError(
+                where, f"the environment variable {match[1]} is not set", allowed="a variable that is set"
+            )
         return variables[match[1]]
 
     return VARIABLE.sub(variable, value)

@@ -1,4 +1,4 @@
-"""A tenant: one Canvas, where its copy lives, and how it is synced. Values are validated; reading them is elsewhere."""
+"""Settings of a tenant: its Canvas, the place of its copy, and its policy. `settings.py` reads the values."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from canvas_sync_dagster.postgres_url import ALLOWED, problem_of
 from canvas_sync_dagster.rhythm import FullSyncEvery
 
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
-SLUG_RULE = "a letter, then up to 30 small letters, digits or underscores"
+SLUG_RULE = "a lowercase letter, then up to 30 lowercase letters, digits or underscores"
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 UNIT_NAMES = "seconds, minutes, hours, days or weeks"
 
 
 def parse_duration(value: object) -> timedelta:
-    """Reads `1 day`, `90 minutes`, `30 seconds`; a number alone is refused, for the gem means days.
+    """Parse a duration such as `1 day`, `90 minutes` or `30 seconds`.
+
+    A number without a unit is refused, because it means days in the gem.
 
     >>> parse_duration("1 hour")
     datetime.timedelta(seconds=3600)
@@ -36,20 +38,20 @@ def parse_duration(value: object) -> timedelta:
     text = str(value).strip().lower()
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+?)s?", text)
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        raise ValueError(f"a duration needs its unit: {UNIT_NAMES}, as in `{text} days`, which the gem means")
+        raise ValueError(f"a duration needs a unit ({UNIT_NAMES}); write `{text} days` for the gem's meaning")
     if not match or match[2] not in UNITS or float(match[1]) <= 0:
-        raise ValueError(f"this is not a duration: a number and a unit ({UNIT_NAMES})")
+        raise ValueError(f"not a duration: expected a number and a unit ({UNIT_NAMES})")
     try:
         return timedelta(seconds=float(match[1]) * UNITS[match[2]])
     except OverflowError:
-        raise ValueError("this is longer than time itself") from None
+        raise ValueError("duration is too large") from None
 
 
 def parse_updated_after(value: object) -> datetime | bool:
-    """Reads `true`, `false` or an ISO-8601 date; a date without a zone is UTC.
+    """Parse `true`, `false` or an ISO-8601 date; a date without a time zone is UTC.
 
     Raises:
-        ValueError: The value is none of them.
+        ValueError: The value is neither a boolean nor a date.
     """
     if isinstance(value, bool):
         return value
@@ -61,7 +63,7 @@ def parse_updated_after(value: object) -> datetime | bool:
     try:
         moment = datetime.fromisoformat(str(value).strip())
     except ValueError:
-        raise ValueError("this is no date") from None
+        raise ValueError("not an ISO-8601 date") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -74,7 +76,10 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class Policy(BaseModel):
-    """When a sync runs, which terms it covers, and how much it asks for. Descriptions say what is allowed."""
+    """When a sync runs, which terms it covers, and how much it requests.
+
+    The description of each field states what is allowed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -84,22 +89,27 @@ class Policy(BaseModel):
         True, description="true, false, or an ISO-8601 date"
     )
     full_sync_every: str = Field(
-        "sunday/2", description="15%, 10 days, sunday, or saturday/4: the first sync on or after that day"
+        "sunday/2",
+        description="15%, 10 days, sunday, or saturday/4; a weekday means the first sync on or after that day",
     )
-    schedule: str = Field("0 */3 * * *", description="a cron line of five fields")
-    timezone: str = Field("UTC", description="a name such as America/Denver")
-    report_timeout: Duration = Field(timedelta(days=1), description="a duration such as 1 day")
-    report_compilation_timeout: Duration = Field(timedelta(hours=1), description="a duration such as 1 hour")
-    report_max_tries: int = Field(3, ge=1, le=100, description="1 to 100")
+    schedule: str = Field("0 */3 * * *", description="a cron expression with five fields")
+    timezone: str = Field("UTC", description="an IANA time zone such as America/Denver")
+    report_timeout: Duration = Field(timedelta(days=1), description="how long a report may take in all, such as 1 day")
+    report_compilation_timeout: Duration = Field(
+        timedelta(hours=1), description="how long Canvas may compile a report, such as 1 hour"
+    )
+    report_max_tries: int = Field(3, ge=1, le=100, description="1 to 100 tries per report")
     term_order: Literal["fifo", "lifo", "random", "priority"] = Field(
-        "fifo", description="fifo, lifo, random, or priority (the newest first)"
+        "fifo", description="fifo, lifo, random, or priority (newest term first)"
     )
-    term_concurrency: int = Field(4, ge=1, le=100, description="1 to 100 term runs at once")
-    reports_ahead: int = Field(2, ge=0, le=20, description="0 to 20 reports that a run orders before it needs them")
-    on_failed_term: Literal["continue", "stop"] = Field("continue", description="continue, or stop")
+    term_concurrency: int = Field(4, ge=1, le=100, description="1 to 100 term runs at the same time")
+    reports_ahead: int = Field(2, ge=0, le=20, description="0 to 20 reports that a run requests in advance")
+    on_failed_term: Literal["continue", "stop"] = Field(
+        "continue", description="continue or stop: whether further terms are synced after one has failed"
+    )
 
     def wants(self, model: str) -> bool:
-        """Says whether a model belongs to the sync."""
+        """Return whether the sync includes a model."""
         return "all" in self.models or model in self.models
 
     @field_validator("models")
@@ -108,9 +118,9 @@ class Policy(BaseModel):
         known = {model.name for model in BUILT_IN}
         value = with_carriers(value)
         if unknown := [name for name in value if name != "all" and name not in known]:
-            raise ValueError(f"there is no model {', '.join(unknown)}")
+            raise ValueError(f"unknown model {', '.join(unknown)}")
         if not value:
-            raise ValueError("no model is named")
+            raise ValueError("the list of models is empty")
         return value
 
     @field_validator("full_sync_every")
@@ -123,7 +133,7 @@ class Policy(BaseModel):
     @classmethod
     def _schedule(cls, value: str) -> str:
         if not re.fullmatch(r"(@(hourly|daily|weekly|monthly|yearly))|([\w*/,\-]+\s+){4}[\w*/,\-]+", value.strip()):
-            raise ValueError("this is not a cron line")
+            raise ValueError("not a cron expression")
         return value.strip()
 
     @field_validator("timezone")
@@ -132,30 +142,34 @@ class Policy(BaseModel):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            raise ValueError("there is no such time zone") from None
+            raise ValueError("unknown time zone") from None
         return value
 
 
 class Genre(Policy):
-    """A further kind of sync of a tenant, with a schedule of its own; what it leaves out is as the tenant has it."""
+    """A further kind of sync of a tenant, with its own schedule; other settings default to those of the tenant."""
 
-    schedule: str = Field(description="a cron line of five fields")
+    schedule: str = Field(description="a cron expression with five fields")
     steps: Names = Field((), description="a list of your own reports, tables and steps")
 
 
 class TenantSettings(Policy):
-    """One Canvas, where its copy lives, and how it is synced."""
+    """Settings of one tenant: its Canvas, the place of its copy, and its policy."""
 
     slug: str = Field("canvas", description=SLUG_RULE)
     base_url: str | None = Field(None, description="a URL such as https://school.instructure.com")
     token: SecretStr | None = Field(None, description="a Canvas access token")
     account_id: str = Field("self", description="self, digits, or sis_account_id:…")
     root_account_uuid: str | None = Field(None, description="the UUID that Canvas gives its root account")
-    shard: int | None = Field(None, ge=1, description="number of the shard in global ids; learned from live events")
+    shard: int | None = Field(
+        None, ge=1, description="number of the Canvas shard in global ids; by default, read from live events"
+    )
     database_url: SecretStr | None = Field(None, description=ALLOWED)
     schema_name: str | None = Field(None, alias="schema", description="a name of at most 63 characters")
-    batch_genre: str = Field("default", description="any name")
-    genres: Mapping[str, Genre] = Field({}, description="genre → what its syncs do differently, and their schedule")
+    batch_genre: str = Field("default", description="name of the usual sync's genre")
+    genres: Mapping[str, Genre] = Field(
+        {}, description="genre → its schedule, and the settings that differ from the tenant's"
+    )
     params: Mapping[str, Mapping[str, Any]] = Field(
         {}, description="model → parameters of its report; those that the sync sets itself are refused"
     )
@@ -163,19 +177,19 @@ class TenantSettings(Policy):
         "auto", description="proservices_provisioning_csv, provisioning_csv, or auto"
     )
     stale_after: Duration = Field(
-        timedelta(days=1), description="a duration such as 1 day, from which a table is behind"
+        timedelta(days=1), description="time without a sync after which a table is stale, such as 1 day"
     )
     lost_after: Duration = Field(
-        timedelta(minutes=2), description="a duration such as 2 minutes of silence, after which a run counts as dead"
+        timedelta(minutes=2), description="time without a heartbeat after which a run is orphaned, such as 2 minutes"
     )
-    unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are believed")
+    unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are accepted")
     poll_seconds: float = Field(
-        30.0, gt=0, le=3600, description="longest pause between two looks at a report: seconds, more than 0, up to 3600"
+        30.0, gt=0, le=3600, description="longest pause between two polls of a report, in seconds: above 0, up to 3600"
     )
 
     @property
     def schema_in_database(self) -> str:
-        """Postgres schema of the tenant's tables."""
+        """PostgreSQL schema of the tenant's tables."""
         return self.schema_name or self.slug
 
     @property
@@ -184,23 +198,23 @@ class TenantSettings(Policy):
 
     @property
     def rhythm(self) -> FullSyncEvery | None:
-        """How often a scope is read in full; a date in `updated_after` leaves only a rhythm that was asked for."""
+        """When a scope is read in full; None if `updated_after` is a date and `full_sync_every` is not set."""
         if isinstance(self.updated_after, datetime) and "full_sync_every" not in self.model_fields_set:
             return None
         return FullSyncEvery.parse(self.full_sync_every)
 
     def of_genre(self, name: str) -> TenantSettings:
-        """Returns the settings that a sync of a genre has; one that is not declared differs by its name alone."""
+        """Return the settings of a genre; a genre that is not declared differs only by its name."""
         genre = self.genres.get(name)
         given = genre.model_fields_set & set(Policy.model_fields) if genre else set()
         return self.model_copy(update={**{field: getattr(genre, field) for field in given}, "batch_genre": name})
 
     def chosen(self, models: Iterable[Model]) -> tuple[Model, ...]:
-        """Picks the models that this tenant syncs; those of one's own always belong to them."""
+        """Return the models that this tenant syncs; models that the user declared are always included."""
         known, built_in = tuple(models), {model.name for model in BUILT_IN}
         wanted = {model.name for model in known if model.name not in built_in or self.wants(model.name)}
         if any(model.term_scoped for model in known if model.name in wanted):
-            # Without terms nobody knows the partitions.
+            # The terms are the partitions.
             wanted.add("terms")
         return tuple(model for model in known if model.name in wanted)
 
@@ -208,7 +222,7 @@ class TenantSettings(Policy):
     @classmethod
     def _slug(cls, value: str) -> str:
         if not SLUG.fullmatch(value):
-            raise ValueError("this is not a tenant slug")
+            raise ValueError("not a tenant slug")
         return value
 
     @field_validator("genres")
@@ -217,11 +231,11 @@ class TenantSettings(Policy):
         own = {"terms", *info.data.get("models", ("all",))}
         for name, genre in value.items():
             if not SLUG.fullmatch(name):
-                raise ValueError(f"{name} is no name: {SLUG_RULE}")
+                raise ValueError(f"invalid name {name}; expected {SLUG_RULE}")
             if name == info.data.get("batch_genre"):
-                raise ValueError(f"{name} is the tenant's own batch_genre already")
+                raise ValueError(f"{name} is already the batch_genre of the tenant")
             if "all" not in own and (lost := [each for each in genre.models if each not in {"all", *own}]):
-                raise ValueError(f"{name} has the models {', '.join(lost)}, which the tenant itself does not sync")
+                raise ValueError(f"{name} contains the models {', '.join(lost)}, which the tenant does not sync")
         return value
 
     @field_validator("params")
@@ -230,9 +244,7 @@ class TenantSettings(Policy):
         known = {model.name: model for model in BUILT_IN}
         for name, given in value.items():
             if name not in known:
-                raise ValueError(
-                    f"there is no model {name}; parameters of your own reports belong to their registration"
-                )
+                raise ValueError(f"unknown model {name}; set parameters of custom reports where they are registered")
             try:
                 refuse_parameters(known[name], given)
             except ValueError as error:
@@ -243,7 +255,7 @@ class TenantSettings(Policy):
     @classmethod
     def _schema(cls, value: str | None) -> str | None:
         if value is not None and (not value or "\0" in value or len(value.encode()) > 63):
-            raise ValueError("PostgreSQL takes no such name")
+            raise ValueError("not a valid name in PostgreSQL")
         return value
 
     @field_validator("base_url")
@@ -253,23 +265,25 @@ class TenantSettings(Policy):
             return None
         parts = urlsplit(value.strip())
         if "@" in value or "?" in value or "#" in value:
-            raise ValueError("it must have no user, password, query or fragment; a token belongs in CANVAS_SYNC_TOKEN")
+            raise ValueError(
+                "it must not contain user, password, query or fragment; set the token in CANVAS_SYNC_TOKEN"
+            )
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("this is not the address of a Canvas")
+            raise ValueError("not the URL of a Canvas")
         return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
     @field_validator("token")
     @classmethod
     def _token(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
-            raise ValueError("a token has no blanks and no other characters than ASCII's")
+            raise ValueError("a token contains only printable ASCII characters, without spaces")
         return value
 
     @field_validator("account_id")
     @classmethod
     def _account_id(cls, value: str) -> str:
         if not re.fullmatch(r"self|\d+|(\d+~)\d+|sis_account_id:[^/?#]+", value):
-            raise ValueError("this names no account")
+            raise ValueError("invalid account id")
         return value
 
     @field_validator("database_url")

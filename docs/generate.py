@@ -1,4 +1,4 @@
-"""Writes the pages that follow from the code; with `--check` it only says which are stale, and which links are broken."""
+"""Write the generated pages. With `--check`, only report stale pages and broken links, and exit with 1."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -33,7 +34,7 @@ from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.settings import PREFIX
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync import fetching
-from canvas_sync_dagster.tenants import Genre, Policy, TenantSettings
+from canvas_sync_dagster.tenants import UNITS, Genre, Policy, TenantSettings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -41,7 +42,7 @@ DBT = ROOT / "examples" / "dbt" / "models" / "sources.yml"
 
 
 def pages() -> dict[Path, str]:
-    """Maps each generated page to what it should hold."""
+    """Return the expected content of each generated page."""
     return {
         HERE / "tables.md": data_dictionary(BUILT_IN),
         HERE / "images" / "tables.svg": entity_picture(BUILT_IN),
@@ -52,7 +53,7 @@ def pages() -> dict[Path, str]:
 
 
 def dbt_sources() -> str:
-    """Returns what `canvas-sync dbt-sources` prints for the minimal example."""
+    """Return the output of `canvas-sync dbt-sources` for the minimal example."""
     wanted = yaml.safe_load((ROOT / "examples" / "minimal" / "canvas_sync.yaml").read_text())["tenants"]["canvas"]
     models = [model for model in BUILT_IN if model.name in wanted["models"]]
     whole = {"version": 2, "sources": [dbt_source("canvas", "canvas", models)]}
@@ -60,8 +61,16 @@ def dbt_sources() -> str:
 
 
 def reference_page() -> str:
-    """Lists what users call, from signatures and docstrings, and the commands, from their help."""
-    lines = ["# Reference", "", "Generated from the code; `make docs` writes it again.", "", "## In Python", ""]
+    """Return the reference: the public Python API from docstrings, and the commands from their help."""
+    lines = [
+        "# Reference",
+        "",
+        "For developers who look up a name: every public class, function and command. This page is generated from the "
+        "code (`make docs`).",
+        "",
+        "## In Python",
+        "",
+    ]
     for each in (
         CanvasSync,
         MappingOverride,
@@ -111,7 +120,7 @@ def _entry(name: str, member: object) -> list[str]:
 
 
 def _docstring(of: object) -> list[str]:
-    """Makes Markdown of a docstring: its sections become lists."""
+    """Return a docstring as Markdown; its sections become lists."""
     lines = []
     for line in (inspect.getdoc(of) or "").splitlines():
         if re.fullmatch(r"(Args|Attributes|Raises|Yields|Returns):", line):
@@ -124,7 +133,7 @@ def _docstring(of: object) -> list[str]:
 
 
 def _command(context: click.Context) -> list[str]:
-    """Shows the help of a command and of those below it."""
+    """Return the help of a command and its subcommands."""
     lines = [f"### `{context.command_path}`", "", "```", context.get_help(), "```", ""]
     if isinstance(context.command, click.Group):
         for name, command in sorted(context.command.commands.items()):
@@ -133,14 +142,14 @@ def _command(context: click.Context) -> list[str]:
 
 
 def our_pages() -> list[Path]:
-    """Lists our Markdown."""
+    """Return all Markdown pages of the repository."""
     return sorted(
         [*ROOT.glob("*.md"), *HERE.glob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("deploy/**/*.md")]
     )
 
 
 def broken_links() -> Iterator[str]:
-    """Yields each link and image of our Markdown that points to nothing here, and each page and image without a link."""
+    """Yield each link without a target in this repository, and each page and image that no page links to."""
     linked: set[Path] = set()
     for page in our_pages():
         for target in _links(_prose(page)):
@@ -150,15 +159,15 @@ def broken_links() -> Iterator[str]:
             goal = (page.parent / unquote(path)).resolve() if path else page
             linked.add(goal)
             if not goal.exists() or not goal.is_relative_to(ROOT):
-                yield f"{page.relative_to(ROOT)}: {target} is not there"
+                yield f"{page.relative_to(ROOT)}: {target} does not exist"
             elif anchor and anchor not in _anchors(goal):
-                yield f"{page.relative_to(ROOT)}: {target} has no such heading"
+                yield f"{page.relative_to(ROOT)}: {target}: no such heading"
     for lost in {*HERE.glob("*.md"), *HERE.glob("images/*")} - linked:
         yield f"{lost.relative_to(ROOT)}: no page links to it"
 
 
 def _links(text: str) -> Iterator[str]:
-    """Yields where inline links, references and HTML tags point to; an image is a link, too."""
+    """Yield the targets of inline links, images, references and HTML tags."""
     for found in re.finditer(
         r"""\]\(<?([^)>\s]+)>?[^)]*\)|^\[[^]]+\]: (\S+)|(?:src|href)="([^"]+)\"""", text, re.MULTILINE
     ):
@@ -170,7 +179,7 @@ def _prose(page: Path) -> str:
 
 
 def _anchors(page: Path) -> set[str]:
-    """Spells headings as forges do; one that is there again gets a number."""
+    """Return the anchors of a page's headings, as GitHub spells them; repeated headings get a number."""
     text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     seen: Counter[str] = Counter()
     anchors = set()
@@ -182,16 +191,29 @@ def _anchors(page: Path) -> set[str]:
 
 
 def settings_page() -> str:
-    """Lists the settings of a tenant, from their declarations."""
+    """Return the page of settings, from their declarations."""
     lines = [
         "# Settings",
         "",
-        "Generated from the code; `make docs` writes it again. They are read from the environment, then `.env`, then",
-        "`canvas_sync.yaml` (`tenants: {slug: {base_url: …, token: ${NAME_OF_A_VARIABLE}}}`, or the file that",
-        "`CANVAS_SYNC_CONFIG` names). With several tenants in the file, the environment gives address, token, account and",
-        "database only to the tenant that `CANVAS_SYNC_TENANT` names.",
+        "For administrators who configure a sync. This page lists every setting with its default and its allowed values.",
+        "It is generated from the code (`make docs`).",
         "",
-        "Beside `tenants:` the file may hold `mappings:` and `legacy_ids:`; see `your-own.md`.",
+        "Settings are read from these places; the first one that has a value takes precedence:",
+        "",
+        "1. environment variables,",
+        "2. the file `.env`,",
+        "3. `canvas_sync.yaml`, or the file that `CANVAS_SYNC_CONFIG` names.",
+        "",
+        "```yaml",
+        "tenants:",
+        "  school:",
+        "    base_url: https://school.instructure.com",
+        "    token: ${SCHOOL_TOKEN}   # a variable of the environment",
+        "```",
+        "",
+        "With several tenants in the file, the environment sets address, token, account and database only for the tenant",
+        "that `CANVAS_SYNC_TENANT` names. The file may also contain `mappings:` and `legacy_ids:`; see",
+        "[mappings](your-own.md#mappings).",
         "",
         "| variable | in the file | default | allowed |",
         "|---|---|---|---|",
@@ -205,11 +227,11 @@ def settings_page() -> str:
         field = TenantSettings.model_fields[name]
         lines.append(f"| {variable} | `{field.alias or name}` | {_default(field)} | {_allowed(field)} |")
     shared = [
-        f"| `{PREFIX}HOME` | | `.canvas_sync` | a directory for the embedded PostgreSQL and downloads |",
-        f"| `{PREFIX}PG_BIN` | | the wheel's | PostgreSQL's programs, 14 or newer |",
-        f"| `{PREFIX}DAGSTER_DATABASE_URL` | | embedded | where Dagster keeps its own tables |",
-        f"| `{PREFIX}HEALTH_PORT` | | the port of events | port for `/health` and `/metrics` of the receiver |",
-        "| `DATASERVICES_JWK_URL` | | Instructure's | where the keys of signed live events are |",
+        f"| `{PREFIX}HOME` | | `.canvas_sync` | directory of the embedded PostgreSQL and of downloads |",
+        f"| `{PREFIX}PG_BIN` | | the installed wheel | directory with the binaries of PostgreSQL 14 or newer |",
+        f"| `{PREFIX}DAGSTER_DATABASE_URL` | | embedded | URL of the database of Dagster's storage |",
+        f"| `{PREFIX}HEALTH_PORT` | | the port of events | port of the receiver's `/health` and `/metrics` |",
+        "| `DATASERVICES_JWK_URL` | | Instructure's | URL of the keys of signed live events |",
         "| `PRODUCTION_KEY1`, `PRODUCTION_IV1` | | | key and fixed IV of encrypted live events, in hex or base64 |",
         "| `BULK_IMPORTER_BATCH_SIZE` | | by bytes | rows per frame when loading |",
     ]
@@ -217,7 +239,7 @@ def settings_page() -> str:
         "",
         "## Genres",
         "",
-        "What `genres: {name: {…}}` of a tenant may hold. A schedule is needed; what is left out is as the tenant has it.",
+        "Settings of a genre, in `genres: {name: {…}}` of a tenant. `schedule` is required; other settings default to those of the tenant.",
         "",
         "| in the file | allowed |",
         "|---|---|",
@@ -229,7 +251,23 @@ def settings_page() -> str:
 def _default(field: FieldInfo) -> str:
     if field.default in (None, (), {}):
         return ""
-    return f"`{', '.join(field.default) if isinstance(field.default, tuple) else field.default}`"
+    return f"`{_spelled(field.default)}`"
+
+
+def _spelled(value: object) -> str:
+    """Return a default as a user types it: `1 day`, `false`, `30`."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ", ".join(map(str, value))
+        case timedelta():
+            seconds = int(value.total_seconds())
+            unit, size = next(each for each in reversed(UNITS.items()) if seconds % each[1] == 0 and each[0] != "week")
+            return f"{seconds // size} {unit}{'s' if seconds != size else ''}"
+        case float():
+            return f"{value:g}"
+    return str(value)
 
 
 def _allowed(field: FieldInfo) -> str:
@@ -237,7 +275,7 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def main() -> int:
-    """Writes or checks; returns the exit code."""
+    """Write or check the pages, and return the exit code."""
     stale = [page for page, text in pages().items() if not page.is_file() or page.read_text(encoding="utf-8") != text]
     for page in stale:
         if "--check" in sys.argv:

@@ -32,7 +32,7 @@ def read(directory: Path, **variables: str) -> TenantSettings:
         ("BASE_URL", "school.instructure.com", "https://school.instructure.com"),
         ("ACCOUNT_ID", "../1", "digits"),
         ("DATABASE_URL", "mysql://localhost/x", "postgresql://"),
-        ("TENANT", "My-School", "small letters"),
+        ("TENANT", "My-School", "lowercase letter"),
         ("MODELS", "users,curses", "courses"),
         ("TERM_SCOPE", "", ""),
         ("UPDATED_AFTER", "yesterday", "ISO-8601"),
@@ -42,7 +42,7 @@ def read(directory: Path, **variables: str) -> TenantSettings:
         ("PROVISIONING_REPORT", "other_csv", "proservices_provisioning_csv"),
         ("REPORT_TIMEOUT", "soon", "1 day"),
         ("REPORT_TIMEOUT", "0", "1 day"),
-        ("REPORT_TIMEOUT", "2", "a duration needs its unit: seconds, minutes, hours, days or weeks, as in `2 days`"),
+        ("REPORT_TIMEOUT", "2", "a duration needs a unit (seconds, minutes, hours, days or weeks); write `2 days`"),
         ("LOST_AFTER", "2 fortnights", "seconds, minutes, hours, days or weeks"),
         ("REPORT_COMPILATION_TIMEOUT", "-1 hour", "1 hour"),
         ("REPORT_MAX_TRIES", "0", "1 to 100"),
@@ -151,11 +151,11 @@ def test_one_tenants_wrong_value_keeps_no_other_from_loading(tmp_path: Path) -> 
     said = {each.slug: str(each.error) for each in settings.broken}
     assert list(said) == ["wrong", "unset", "empty", "Bad-Name", "twin", "same"]
     assert "canvas_sync.yaml: tenants.wrong.full_sync_every is 'sometimes'" in said["wrong"]
-    assert "canvas_sync.yaml: tenants.unset.token: the environment has no NOT_THERE" in said["unset"]
-    assert "canvas_sync.yaml: tenants.empty: is no mapping" in said["empty"]
+    assert "canvas_sync.yaml: tenants.unset.token: the environment variable NOT_THERE is not set" in said["unset"]
+    assert "canvas_sync.yaml: tenants.empty: expected a mapping" in said["empty"]
     assert "canvas_sync.yaml: tenants.Bad-Name.slug is 'Bad-Name'" in said["Bad-Name"]
-    assert "tenants.twin.schema is 'good': tenant good has this schema in the same database" in said["twin"]
-    assert "tenant apart has this schema in the same database" in said["same"]
+    assert "tenants.twin.schema is 'good': tenant good uses this schema in the same database" in said["twin"]
+    assert "tenant apart uses this schema in the same database" in said["same"]
     with pytest.raises(SettingError, match="sometimes"):
         settings.tenant("wrong")
 
@@ -163,16 +163,16 @@ def test_one_tenants_wrong_value_keeps_no_other_from_loading(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("genres", "said"),
     [
-        ("{grades: {schedule: hourly}}", "tenants.canvas.genres.grades.schedule is 'hourly': this is not a cron line"),
+        ("{grades: {schedule: hourly}}", "tenants.canvas.genres.grades.schedule is 'hourly': not a cron expression"),
         ("{grades: {models: users}}", "tenants.canvas.genres.grades.schedule: Field required"),
         (
             "{grades: {schedule: '@daily', token: secret}}",
-            "tenants.canvas.genres.grades.token: there is no such setting",
+            "tenants.canvas.genres.grades.token: unknown setting",
         ),
-        ("{grades: {schedule: '@daily', models: user}}", "tenants.canvas.genres.grades.models is 'user': there is no"),
-        ("{grades: {schedule: '@daily', models: scores}}", "grades has the models scores, which the tenant itself"),
-        ("{default: {schedule: '@daily'}}", "tenants.canvas.genres: default is the tenant's own batch_genre already"),
-        ("{My-Grades: {schedule: '@daily'}}", "tenants.canvas.genres: My-Grades is no name"),
+        ("{grades: {schedule: '@daily', models: user}}", "tenants.canvas.genres.grades.models is 'user': unknown model"),
+        ("{grades: {schedule: '@daily', models: scores}}", "grades contains the models scores, which the tenant does not sync"),
+        ("{default: {schedule: '@daily'}}", "tenants.canvas.genres: default is already the batch_genre of the tenant"),
+        ("{My-Grades: {schedule: '@daily'}}", "tenants.canvas.genres: invalid name My-Grades"),
         ("{grades: {schedule: '@daily', models: [users, 5]}}", "genres.grades.models is ['users', 5]: "),
         ("[grades]", "tenants.canvas.genres"),
         ("{grades: daily}", "tenants.canvas.genres.grades"),
@@ -189,7 +189,7 @@ def test_a_wrong_genre_is_named_with_its_place(tmp_path: Path, genres: str, said
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ("{userz: {x: 1}}", "tenants.canvas.params is {'userz': {'x': 1}}: there is no model userz"),
+        ("{userz: {x: 1}}", "tenants.canvas.params is {'userz': {'x': 1}}: unknown model userz"),
         ("{users: {updated_after: 2026-01-01}}", "users: the sync sets the parameter updated_after itself"),
         ("{terms: {x: 1}}", "terms is read over REST"),
         ("{users: 5}", "tenants.canvas.params is {'users': 5}"),
@@ -239,9 +239,9 @@ def test_a_file_of_which_nothing_is_right_is_an_error(tmp_path: Path) -> None:
 
 
 def test_tenants_given_in_python_may_not_share_tables() -> None:
-    with pytest.raises(SettingError, match="tenant a has this schema"):
+    with pytest.raises(SettingError, match="tenant a uses this schema"):
         Settings(tenants=(TenantSettings(slug="a"), TenantSettings(slug="b", schema="a")))
-    with pytest.raises(SettingError, match="two tenants of this name"):
+    with pytest.raises(SettingError, match="two tenants have this slug"):
         Settings(tenants=(TenantSettings(slug="a"), TenantSettings(slug="a", schema="b")))
 
 

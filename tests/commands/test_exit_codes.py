@@ -31,7 +31,7 @@ def test_a_wrong_setting_a_wrong_tenant_and_a_broken_file_are_configuration(comm
     Path("own.py").write_text("from canvas_sync_dagster import CanvasSync\nsync = {}['missing']\n")
     for done, words in (
         (called(command, CANVAS_SYNC_SCHEDULE="daily"), "CANVAS_SYNC_SCHEDULE is 'daily'"),
-        (called(f"{command} --tenant nobody"), "there is no such tenant"),
+        (called(f"{command} --tenant nobody"), "unknown tenant"),
         (called(f"{command} -f own.py"), "KeyError in own.py, line 2"),
         (called(f"{command} --no-such-option"), "No such option"),
     ):
