@@ -169,8 +169,14 @@ def test_one_tenants_wrong_value_keeps_no_other_from_loading(tmp_path: Path) -> 
             "{grades: {schedule: '@daily', token: secret}}",
             "tenants.canvas.genres.grades.token: unknown setting",
         ),
-        ("{grades: {schedule: '@daily', models: user}}", "tenants.canvas.genres.grades.models is 'user': unknown model"),
-        ("{grades: {schedule: '@daily', models: scores}}", "grades contains the models scores, which the tenant does not sync"),
+        (
+            "{grades: {schedule: '@daily', models: user}}",
+            "tenants.canvas.genres.grades.models is 'user': unknown model",
+        ),
+        (
+            "{grades: {schedule: '@daily', models: scores}}",
+            "grades contains the models scores, which the tenant does not sync",
+        ),
         ("{default: {schedule: '@daily'}}", "tenants.canvas.genres: default is already the batch_genre of the tenant"),
         ("{My-Grades: {schedule: '@daily'}}", "tenants.canvas.genres: invalid name My-Grades"),
         ("{grades: {schedule: '@daily', models: [users, 5]}}", "genres.grades.models is ['users', 5]: "),
