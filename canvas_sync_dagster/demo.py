@@ -82,8 +82,7 @@ class Demo:
         Raises:
             DemoFailedError: A run failed.
         """
-        location = CanvasSync(self.settings)
-        definitions = location.definitions()
+        definitions = CanvasSync(self.settings).definitions()
         with dg.DagsterInstance.from_config(str(self.directory)) as instance:
             yield from _run(definitions, instance, f"{SLUG}__sync_root", None)
             for term in instance.get_dynamic_partitions(str(term_partitions(SLUG).name)):
@@ -142,8 +141,7 @@ def demo(home: Path, size: str) -> Iterator[Demo]:
             poll_seconds=COMPILE_SECONDS,
         )
         settings = Settings(home=home, tenants=(tenant,))
-        location = CanvasSync(settings)
-        migrate(url, tenant.schema_in_database, location.models_of(tenant))
+        migrate(url, tenant.schema_in_database, CanvasSync(settings).project().models_of(tenant))
         try:
             yield Demo(canvas, settings, directory, url)
         finally:

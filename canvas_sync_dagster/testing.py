@@ -26,7 +26,7 @@ from canvas_sync_dagster.simulator import SimulatedCanvas
 if TYPE_CHECKING:
     import dagster as dg
 
-    from canvas_sync_dagster.project.builder import CanvasSync
+    from canvas_sync_dagster.project.project import Project
 
 HOME = Path(tempfile.gettempdir()) / "canvas_sync_testing"
 """One server for all tests of a machine; each test has a database of its own."""
@@ -57,13 +57,13 @@ class LocationUnderTest:
     """A code location of one's own on a simulated Canvas and an empty database.
 
     Attributes:
-        sync: The location's `CanvasSync`; all its tenants talk to the simulated Canvas.
+        project: The location's `CanvasSync.project()`; all its tenants use the simulated Canvas.
         canvas: The simulated Canvas.
         database_url: Where the tables are.
         instance: An instance of Dagster's that ends with the test.
     """
 
-    sync: CanvasSync
+    project: Project
     canvas: SimulatedCanvas
     database_url: str
     instance: dg.DagsterInstance
@@ -79,19 +79,20 @@ class LocationUnderTest:
         Raises:
             dagster.Failure: A step failed, or whatever a function of your own raised.
         """
-        from dagster import AssetKey  # noqa: PLC0415 (over a second, which tests of the simulator alone need not wait)
+        # Dagster's import takes 0.6 seconds, which tests of the simulator alone need not wait.
+        from canvas_sync_dagster.project.definitions import definitions_of, keys_of  # noqa: PLC0415
 
-        slug = tenant or self.sync.settings.tenants[0].slug
+        slug = tenant or self.project.settings.tenants[0].slug
         if term is not None:
             self.instance.add_dynamic_partitions(f"canvas_terms__{slug}", [str(term)])
-        at_end = bool(steps) and set(steps) <= set(self.sync.chain.at("end"))
+        at_end = bool(steps) and set(steps) <= set(self.project.chain.at("end"))
         suffix = "end" if at_end else "root" if term is None else "term"
-        job = self.sync.definitions().resolve_job_def(f"{slug}__sync_{suffix}")
+        job = definitions_of(self.project).resolve_job_def(f"{slug}__sync_{suffix}")
         result = job.execute_in_process(
             instance=self.instance,
             run_config=QUIET,
             partition_key=None if term is None else str(term),
-            asset_selection=[AssetKey([slug, step]) for step in steps] or None,
+            asset_selection=keys_of(slug, steps) or None,
         )
         made = [event.materialization for event in result.get_asset_materialization_events()]
         return {each.asset_key.path[-1]: {n: v.value for n, v in each.metadata.items()} for each in made}
@@ -106,11 +107,10 @@ class LocationUnderTest:
         from canvas_sync_dagster.live_events.event import read_event  # noqa: PLC0415
         from canvas_sync_dagster.live_events.inbox import store  # noqa: PLC0415
         from canvas_sync_dagster.live_events.partitions import ensure_partitions  # noqa: PLC0415
-        from canvas_sync_dagster.sync.session import open_session  # noqa: PLC0415
 
-        settings = self.sync.settings
+        settings = self.project.settings
         chosen = settings.tenant(tenant or settings.tenants[0].slug)
-        with open_session(settings, chosen, self.sync.models_of(chosen), self.sync.extensions) as session:
+        with self.project.session(chosen) as session:
             with session.transaction("storing live events") as connection:
                 ensure_partitions(connection, session.schema)
                 received = self.canvas.now + timedelta(minutes=1)
@@ -145,10 +145,10 @@ def code_location(file: str | Path = "definitions.py", *, size: str = "small") -
         connection = {"BASE_URL": canvas.base_url, "TOKEN": canvas.token, "DATABASE_URL": url, "HOME": home}
         for name, value in connection.items():
             patch.setenv(f"CANVAS_SYNC_{name}", value)
-        sync = find(None, Path(file)).whole()
+        found = find(None, Path(file)).project
         # Whatever the file says: a test must reach nobody's real Canvas.
-        sync.redirect(base_url=canvas.base_url, token=canvas.token, database_url=url, home=Path(home))
-        yield LocationUnderTest(sync, canvas, url, instance)
+        project = found.redirected(base_url=canvas.base_url, token=canvas.token, database_url=url, home=Path(home))
+        yield LocationUnderTest(project, canvas, url, instance)
 
 
 @pytest.fixture

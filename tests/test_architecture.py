@@ -21,6 +21,7 @@ LEAVES = {
     "rhythm",
     "tenants",
     "settings",
+    "signatures",
     "embedded",
     "postgres_url",
 }
@@ -33,8 +34,9 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"printable"},
     "redaction": {"errors", "printable"},
     "rhythm": set(),
+    "signatures": {"errors"},
     "postgres_url": {"errors"},
-    "catalogue": {"errors", "printable"},
+    "catalogue": {"errors", "printable", "signatures"},
     "embedded": {"errors"},
     "tenants": {"rhythm", "catalogue", "postgres_url"},
     "settings": {"errors", "catalogue", "tenants", "postgres_url"},
@@ -49,7 +51,18 @@ ALLOWED: dict[str, set[str]] = {
     "assets": {"orchestration", "live_events", "resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
     "sensors": {"orchestration", "assets", "resources", "sync", "live_events", "catalogue", "warehouse"} | LEAVES,
     "schedules": {"orchestration", "resources", "catalogue"} | LEAVES,
-    "project": {"orchestration", "live_events", "assets", "sensors", "schedules", "resources", "sync", "catalogue"}
+    "project": {
+        "orchestration",
+        "live_events",
+        "assets",
+        "sensors",
+        "schedules",
+        "resources",
+        "sync",
+        "canvas",
+        "catalogue",
+        "warehouse",
+    }
     | LEAVES,
     "definitions": {"project", "errors"},
     "component": {"project", "settings", "tenants"},
@@ -106,6 +119,7 @@ WITHOUT_DAGSTER = [
     "simulator",
     "embedded",
     "cli",
+    "project.builder",
 ]
 
 

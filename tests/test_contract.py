@@ -131,11 +131,10 @@ def test_single_objects_and_events_go_where_the_contract_says(location: Location
     import definitions
 
     from canvas_sync_dagster.sync.objects import Verdict, ask
-    from canvas_sync_dagster.sync.session import open_session
 
     location.run("terms", "users")
     definitions.told.clear()
-    canvas, settings = location.canvas, location.sync.settings
+    canvas, settings = location.canvas, location.project.settings
     users, courses = canvas.save_again("users", 1), canvas.save_again("courses", 1)
     assert location.deliver(*users, *courses) == {"applied": 2}
     assert sorted(definitions.told) == [
@@ -148,7 +147,7 @@ def test_single_objects_and_events_go_where_the_contract_says(location: Location
         ("subscriber", "course_updated"),
     ]
     assert location.rows("select count(*) from canvas.canvas_sync_job_logs where job_class = 'live_events'") == [(0,)]
-    with open_session(settings, settings.tenant(), location.sync.models, location.sync.extensions) as session:
+    with location.project.session(settings.tenant()) as session:
         (answer, gone) = ask(session, session.by_name["users"], [{"canvas_id": 1002}, {"canvas_id": 7}])
     assert str(answer.content["name"]).isupper()
     assert gone.verdict is Verdict.GONE

@@ -345,11 +345,11 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
         (lambda sync: sync.report("r", params={"locale": "x"})(print), "report r: params: .*locale itself"),
         (lambda sync: sync.report("r", params={"enrollment_term_id": 1}, per_term=True)(print), "enrollment_term_id"),
         (lambda sync: sync.report("r", params={"a": {"b": object()}})(print), "a.b is of type object"),
-        (lambda sync: sync.mapping("users").params(courses=True) and sync.models, "the parameter courses itself"),
+        (lambda sync: sync.mapping("users").params(courses=True) and sync.project(), "the parameter courses itself"),
         (lambda sync: sync.mapping("users").unlink_column("canvas_user_id"), "canvas_user_id.*part of the key"),
         (lambda sync: sync.mapping("users").unlink_column("canvas_id"), "canvas_id.*part of the key"),
         (lambda sync: sync.mapping("users").unlink_column("emial"), "emial.*no such column.*email"),
-        (lambda sync: sync.mapping("users", reset=True) and sync.models, "linked to a part of the key"),
+        (lambda sync: sync.mapping("users", reset=True) and sync.project(), "linked to a part of the key"),
         (lambda sync: sync.insert(at="finish")(print), "finish.*start, end"),
         (lambda sync: sync.insert(at="end", after="users")(print), "neighbours and at="),
         (
@@ -361,7 +361,7 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
             "later.*last runs at the end of the batch",
         ),
         (lambda sync: sync.insert(after="users")(lambda context: None), "<lambda>.*name="),
-        (lambda sync: sync.report("r", asset="my report")(print), "Dagster takes no such name"),
+        (lambda sync: sync.report("r", name="my report")(print), "Dagster takes no such name"),
         (lambda sync: sync.api("users", fields={"bioo": "bio"}) or sync.definitions(), "bioo.*login_id"),
         (lambda sync: sync.api("users", mark_deleted={"stat": "x"}) or sync.definitions(), "stat.*workflow_state"),
         (lambda sync: CanvasSync(tenants=[{"slug": "a", "bas_url": "x"}]), "a.bas_url.*base_url"),
@@ -450,7 +450,7 @@ def test_a_name_that_both_define_is_named(sync: CanvasSync, name: str, theirs: A
 def test_two_in_one_process_share_nothing(sync: CanvasSync, tmp_path: Path) -> None:
     other = CanvasSync(Settings(home=tmp_path))
     sync.mapping("users").link_column("pronouns")
-    assert "pronouns" not in [column.name for model in other.models for column in model.columns]
+    assert "pronouns" not in [column.name for model in other.project().models for column in model.columns]
 
 
 class TestBatches:

@@ -289,7 +289,7 @@ def test_xlist_is_accepted_wherever_models_are_listed_and_means_sections(tmp_pat
     assert tenant.models == ("users", "sections")
     assert {model.name for model in tenant.chosen(BUILT_IN)} == {"terms", "users", "sections"}
     sync = CanvasSync(tenants=[{"slug": "north"}], models=["xlist", "sections"])
-    assert [model.name for model in sync.models] == ["sections"]
+    assert [model.name for model in sync.project().models] == ["sections"]
     done = CliRunner().invoke(init, [str(tmp_path / "own"), "--models", "users,xlist"])
     assert done.exit_code == 0, done.output
     assert "models: [terms, users, sections]" in (tmp_path / "own" / "canvas_sync.yaml").read_text()

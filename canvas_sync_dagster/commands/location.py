@@ -1,4 +1,4 @@
-"""Whose code location a command is about: the built-in one, or the user's own by `-m` or `-f`."""
+"""The code location of a command: the built-in one, or the user's by `-m` or `-f`."""
 
 from __future__ import annotations
 
@@ -10,53 +10,61 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, SettingError
+from canvas_sync_dagster.project.builder import CanvasSync
+from canvas_sync_dagster.project.project import Project
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.tenants import TenantSettings
 
-if TYPE_CHECKING:
-    from canvas_sync_dagster.catalogue import Model
-    from canvas_sync_dagster.project.builder import CanvasSync
-
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """What a command works on.
+    """The code location of a command.
 
     Attributes:
-        settings: With the tenants.
-        models: With their mappings.
-        extensions: The user's own functions.
-        project: The user's own `CanvasSync`; None for the built-in one, which needs no Dagster to be looked at.
+        project: Project of the location.
     """
 
-    settings: Settings
-    models: tuple[Model, ...]
-    extensions: Extensions
-    project: CanvasSync | None = None
+    project: Project
+
+    @property
+    def settings(self) -> Settings:
+        """Settings with the tenants."""
+        return self.project.settings
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """All models, with their mappings."""
+        return self.project.models
+
+    @property
+    def extensions(self) -> Extensions:
+        """The user's functions."""
+        return self.project.extensions
 
     def tenants(self, slug: str | None) -> list[TenantSettings]:
-        """Returns the tenant of a name, or all.
+        """Return the tenant with this slug, or all tenants.
 
         Raises:
-            SettingError: There is no such tenant.
+            SettingError: The tenant does not exist.
         """
         return [self.settings.tenant(slug)] if slug else list(self.settings.tenants)
 
     def models_of(self, tenant: TenantSettings) -> tuple[Model, ...]:
         """Return the models that a tenant syncs: no other table is looked at."""
-        return self.project.models_of(tenant) if self.project else tenant.chosen(self.models)
+        return self.project.models_of(tenant)
 
     def each(self, slug: str | None, work: Callable[[TenantSettings], None]) -> None:
-        """Does something for the tenant of a name, or for all; the trouble of one keeps no other from it.
+        """Call a function for the tenant with this slug, or for all; an error of one tenant does not stop the others.
 
         Raises:
-            CanvasSyncError: Something failed; of several tenants the message names which.
+            CanvasSyncError: The function failed; for several tenants the message names those that failed.
         """
         tenants = self.tenants(slug)
         broken = () if slug else self.settings.broken
@@ -68,12 +76,6 @@ class Location:
             ours = all(isinstance(error, MisconfiguredError) for error in errors.values())
             kind = MisconfiguredError if ours else CanvasSyncError
             raise kind("\n".join(f"tenant {name}: {error}" for name, error in errors.items()))
-
-    def whole(self) -> CanvasSync:
-        """Returns the `CanvasSync`, for which Dagster is imported."""
-        from canvas_sync_dagster.project.builder import CanvasSync  # noqa: PLC0415
-
-        return self.project or CanvasSync(self.settings)
 
 
 def _errors(
@@ -87,7 +89,7 @@ def _errors(
 
 
 def located(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the options `-m` and `-f`, and the location as its first argument."""
+    """Give a command the options `-m` and `-f`, and the location as its first argument."""
 
     @click.option("-m", "module", help="Module with your own CanvasSync, in place of the built-in code location.")
     @click.option("-f", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with it.")
@@ -99,22 +101,19 @@ def located(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def find(module: str | None, file: Path | None, *, needs_tokens: bool = True) -> Location:
-    """Find the location that is meant.
+    """Find a code location.
 
     Args:
-        module: The user's own; the built-in one if neither it nor a file is given.
-        file: The user's own.
-        needs_tokens: Whether a variable that a file names for a token must be set; a location of the user's reads its
+        module: The user's module; the built-in location if neither a module nor a file is given.
+        file: The user's file, in place of a module.
+        needs_tokens: Whether a variable that `canvas_sync.yaml` names for a token must be set. A user's location reads its
             settings itself.
 
     Raises:
         SettingError: A setting is wrong, or the module has no `CanvasSync`.
     """
     if module is None and file is None:
-        settings = Settings.from_environment(needs_tokens=needs_tokens)
-        return Location(settings, settings.models(), Extensions())
-    from canvas_sync_dagster.project.builder import CanvasSync  # noqa: PLC0415
-
+        return Location(CanvasSync(Settings.from_environment(needs_tokens=needs_tokens)).project())
     loaded = _loaded(module, file)
     found = {name: value for name, value in vars(loaded).items() if isinstance(value, CanvasSync)}
     if len(set(map(id, found.values()))) != 1:
@@ -122,8 +121,7 @@ def find(module: str | None, file: Path | None, *, needs_tokens: bool = True) ->
         raise SettingError(
             module or str(file), problem, allowed="a module with one CanvasSync, e.g. `sync = CanvasSync…`"
         )
-    project = next(iter(found.values()))
-    return Location(project.settings, project.models, project.extensions, project)
+    return Location(next(iter(found.values())).project())
 
 
 def _loaded(module: str | None, file: Path | None) -> Any:

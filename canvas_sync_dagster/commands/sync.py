@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from canvas_sync_dagster.orchestration.batch_service import BatchService
-    from canvas_sync_dagster.project.builder import CanvasSync
+    from canvas_sync_dagster.project.project import Project
     from canvas_sync_dagster.warehouse.process_lock import ProcessLock
     from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
@@ -94,7 +94,7 @@ def sync(
     alone = len(tenants) == 1 and not errors
     for each in tenants:
         try:
-            failed += _Sync(location.whole(), _of_genre(each, genre), options, wanted, log_format).run(scope)
+            failed += _Sync(location.project, _of_genre(each, genre), options, wanted, log_format).run(scope)
         except CanvasSyncError as error:
             if alone:
                 raise
@@ -127,7 +127,8 @@ def _of_genre(tenant: TenantSettings, genre: str | None) -> TenantSettings:
 
 def _refuse_unknown(wanted: set[str], location: Location) -> None:
     if wanted:
-        known = {key.path[-1] for key in location.whole().definitions().resolve_asset_graph().get_all_asset_keys()}
+        tenants = location.settings.tenants
+        known = {name for tenant in tenants for name in location.project.names_of(tenant)}
         if unknown := sorted(wanted - known):
             allowed = ", ".join(sorted(known))
             raise SettingError("--models", "there is no such model", allowed=allowed, value=", ".join(unknown))
@@ -148,7 +149,7 @@ class _Sync:
 
     def __init__(
         self,
-        project: CanvasSync,
+        project: Project,
         tenant: TenantSettings,
         options: dict[str, Any],
         models: set[str] | None,
@@ -156,7 +157,10 @@ class _Sync:
     ) -> None:
         self._project, self._tenant, self._options = project, tenant, options
         self._models, self._format = models, log_format
-        self._definitions = project.definitions()
+        # Dagster's import takes 0.6 seconds, which the other commands need not wait.
+        from canvas_sync_dagster.project.definitions import definitions_of  # noqa: PLC0415
+
+        self._definitions = definitions_of(project)
         self._skipped: set[str] = set()
         self._blocked: list[str] = []
         self._said: set[str] = set()
@@ -173,6 +177,7 @@ class _Sync:
         # Only here, for Dagster takes over a second.
         from canvas_sync_dagster.commands.instance import dagster_instance  # noqa: PLC0415
         from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch  # noqa: PLC0415
+        from canvas_sync_dagster.project.definitions import code_location_of  # noqa: PLC0415
 
         slug, genre = self._tenant.slug, self._tenant.batch_genre
         if genre in self._tenant.genres and not (self._keys(per_term=False) or self._keys(per_term=True)):
@@ -182,7 +187,7 @@ class _Sync:
         # Two that begin within one second must not take one batch for their own.
         key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}:{secrets.token_hex(2)}"
         own = self._project.extensions
-        batches = self._checked(lambda: self._project.code_location().batches(slug, genre, term_scope))
+        batches = self._checked(lambda: code_location_of(self._project).batches(slug, genre, term_scope))
         with dagster_instance(self._project.settings.home) as instance, closing(batches.lock(key)) as lock:
             batch = begin_batch(instance, batches, key, {"trigger": "command", **_locked(lock)}, own.on_sync)
             if batch is None:
@@ -265,9 +270,11 @@ class _Sync:
 
     def _keys(self, *, per_term: bool) -> list[dg.AssetKey]:
         """Picks the assets that are wanted, of the root run or of each term run."""
-        keys = self._project.assets_of(self._tenant, self._tenant.batch_genre, per_term=per_term)
+        from canvas_sync_dagster.project.definitions import keys_of  # noqa: PLC0415
+
+        names = self._project.assets_of(self._tenant, self._tenant.batch_genre, per_term=per_term)
         wanted = None if self._models is None else {*self._models, *self._project.chain.at("start")}
-        return [key for key in keys if wanted is None or key.path[-1] in wanted]
+        return keys_of(self._tenant.slug, [name for name in names if wanted is None or name in wanted])
 
     def _job(
         self,
@@ -279,7 +286,10 @@ class _Sync:
         *,
         at_end: bool = False,
     ) -> list[str]:
-        keys = self._project.assets_at_end(self._tenant) if at_end else self._keys(per_term=term is not None)
+        from canvas_sync_dagster.project.definitions import keys_of  # noqa: PLC0415
+
+        ended = keys_of(self._tenant.slug, self._project.chain.at("end"))
+        keys = ended if at_end else self._keys(per_term=term is not None)
         if not keys:
             return []
         title = f"{self._tenant.slug} {'end' if at_end else 'term ' + term if term else 'root'}"
@@ -325,11 +335,12 @@ class _Sync:
         """Calls what on_failure asked for: the sensor hears only of runs that Dagster's daemon launched."""
         from canvas_sync_dagster.orchestration.callbacks import tell_of_failure  # noqa: PLC0415
         from canvas_sync_dagster.orchestration.run_errors import raised  # noqa: PLC0415
+        from canvas_sync_dagster.project.definitions import code_location_of  # noqa: PLC0415
 
         own, run = self._project.extensions, instance.get_run_by_id(run_id)
         if run is None or not own.on_failure:
             return
-        batches = self._project.code_location().batches(self._tenant.slug)
+        batches = code_location_of(self._project).batches(self._tenant.slug)
         job_log = batches.close_journal(run_id, "the run ended")
         error = raised(watch.failures, "the run failed")
         slug = self._tenant.slug

@@ -132,7 +132,8 @@ def nothing(*_: Any) -> None: ...
 
 def names(sync: CanvasSync, genre: str) -> set[str]:
     tenant = sync.settings.tenants[0]
-    return {key.path[-1] for each in (False, True) for key in sync.assets_of(tenant, genre, per_term=each)}
+    project = sync.project()
+    return {name for each in (False, True) for name in project.assets_of(tenant, genre, per_term=each)}
 
 
 def test_what_is_inserted_beside_a_model_of_a_genre_belongs_to_it_and_a_report_only_if_it_is_named() -> None:
@@ -144,8 +145,8 @@ def test_what_is_inserted_beside_a_model_of_a_genre_belongs_to_it_and_a_report_o
     sync = CanvasSync(tenants=[{"base_url": "https://a.test", "models": "users,courses", "genres": genres}])
     sync.insert(after="courses", name="second")(nothing)
     sync.insert(after="second", name="third")(nothing)
-    sync.report("mine_csv", deps=["courses"], per_term=True, asset="mine")(nothing)
-    sync.report("other_csv", asset="other")(nothing)
+    sync.report("mine_csv", deps=["courses"], per_term=True, name="mine")(nothing)
+    sync.report("other_csv", name="other")(nothing)
     sync.definitions()
     assert names(sync, "few") == {"users"}
     assert names(sync, "more") == {"terms", "courses", "second", "third", "mine"}
@@ -155,6 +156,6 @@ def test_what_is_inserted_beside_a_model_of_a_genre_belongs_to_it_and_a_report_o
 def test_a_step_that_is_not_there_is_refused_with_its_place() -> None:
     genres = {"few": Genre(schedule="@daily", steps="mine,yours")}
     sync = CanvasSync(tenants=[{"base_url": "https://a.test", "genres": genres}])
-    sync.report("mine_csv", asset="mine")(nothing)
+    sync.report("mine_csv", name="mine")(nothing)
     with pytest.raises(SettingError, match=r"tenants\.canvas\.genres\.few\.steps is 'yours'.*mine"):
         sync.definitions()

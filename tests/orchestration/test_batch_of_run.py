@@ -45,7 +45,8 @@ def sync(canvas: SimulatedCanvas, database_url: str, tmp_path: Path) -> CanvasSy
 
 @pytest.fixture
 def location(sync: CanvasSync) -> CodeLocation:
-    return CodeLocation(sync.settings, sync.models, sync.extensions)
+    project = sync.project()
+    return CodeLocation(project.settings, project.models, project.extensions)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def steps(sync: CanvasSync, job: str) -> set[str]:
 
 
 def test_a_step_may_come_before_a_report_of_ones_own_and_before_another_step(sync: CanvasSync) -> None:
-    sync.report("x_csv", deps=["courses"], per_term=True, asset="x")(nothing)
+    sync.report("x_csv", deps=["courses"], per_term=True, name="x")(nothing)
     sync.insert(before="x", name="first")(nothing)
     sync.insert(before="first", name="zeroth")(nothing)
     assert parents(sync, "x") == {"courses", "first"}
@@ -69,7 +69,7 @@ def test_a_step_without_its_neighbour_is_part_of_the_sync_all_the_same(sync: Can
     "wrong",
     [
         lambda sync: sync.insert(after="courses", before="users", name="wrong")(nothing),
-        lambda sync: sync.report("x_csv", deps=["courses"], asset="wrong")(nothing),
+        lambda sync: sync.report("x_csv", deps=["courses"], name="wrong")(nothing),
         lambda sync: sync.simple_table(report="r", model="wrong", key="id", columns={"id": "id"}, deps=["courses"]),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_circle_is_shown(sync: CanvasSync) -> None:
 
 def test_steps_per_term_have_terms_even_if_no_model_has() -> None:
     sync = CanvasSync(tenants=[{"base_url": "https://x.example.edu", "token": "7~x", "models": ["users"]}])
-    sync.report("x_csv", per_term=True, asset="x")(nothing)
+    sync.report("x_csv", per_term=True, name="x")(nothing)
     assert "terms" in steps(sync, "sync_root")
     assert CanvasSync(models=["courses"]).settings.tenants == ()
 
@@ -97,7 +97,7 @@ def test_a_step_beside_another_waits_for_the_same_and_what_waits_for_one_waits_f
     sync.insert(after="first", name="target")(nothing)
     sync.insert(with_="target", name="beside")(nothing)
     sync.insert(after="target", name="last")(nothing)
-    sync.report("x_csv", deps=["last"], asset="x")(nothing)
+    sync.report("x_csv", deps=["last"], name="x")(nothing)
     sync.insert(with_="x", name="beside_report")(nothing)
     assert parents(sync, "beside") == parents(sync, "target") == {"first"}
     assert parents(sync, "last") == {"target", "beside"}
