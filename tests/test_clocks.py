@@ -19,9 +19,9 @@ from canvas_sync_dagster.commands.checks.database import clocks
 from canvas_sync_dagster.commands.checks.finding import Level
 from canvas_sync_dagster.commands.progress import teller
 from canvas_sync_dagster.commands.status import _models
-from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.university import EPOCH
+from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.plan import report_groups
@@ -97,7 +97,7 @@ def asked(session: Session, query: str) -> list[tuple[object, ...]]:
 
 def status_of(session: Session) -> list[dict[str, Any]]:
     """Return what `status --json` tells of each model."""
-    found = standings(BatchService(session.tenant, session.database_url, session.models))
+    found = standings(CoveredTerms(session.tenant, session.database_url, session.models))
     with session.transaction("reading") as connection:
         return _models(connection, session.schema, session.models, found)
 
@@ -150,7 +150,7 @@ def test_tables_that_were_frozen_before_thaw(session: Session, named: Callable[[
         connection.execute(
             "update canvas.canvas_sync_watermarks set observed_at = '2999-01-01', full_observed_at = '2999-01-01'"
         )
-    found = standings(BatchService(session.tenant, session.database_url, session.models))
+    found = standings(CoveredTerms(session.tenant, session.database_url, session.models))
     coming = {each.coming.reason for each in found if each.model == "courses" and each.scope == "118" and each.coming}
     assert coming == {"the time of the last sync lay in the future, because a clock was wrong"}
     told = status_of(session)
