@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
-
-# Private: the type of an argument that Dagster passes to each storage class. Its public API has no name for it.
-from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import CreateEnginePlugin
@@ -22,6 +19,10 @@ from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.postgres_url import ALLOWED, DAGSTER_DATABASE_URL, ENCODING, parts_of, problem_of
 from canvas_sync_dagster.settings import home_directory
+
+if TYPE_CHECKING:
+    # Private: the type of an argument that Dagster passes to each storage class. The public API has no name for it.
+    from dagster._serdes import ConfigurableClassData
 
 DATABASE_URL = DAGSTER_DATABASE_URL
 DATABASE = "dagster"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,11 @@ DAGSTER = {
     "demo",
     "testing",
 }
+PRIVATE_DAGSTER = {
+    "dagster._core.definitions.unresolved_asset_job_definition.UnresolvedAssetJobDefinition",
+    "dagster._serdes.ConfigurableClassData",
+}
+"""Everything private of Dagster that the package imports, for type checks only; a comment above each import has the reason."""
 WITHOUT_DAGSTER = [
     "live_events.serve",
     "catalogue",
@@ -158,3 +164,19 @@ def test_the_rooms_below_the_shell_start_without_dagster() -> None:
     lines = "; ".join(f"import {NAME}.{name}" for name in WITHOUT_DAGSTER)
     code = f"{lines}; import sys; sys.exit('dagster' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_private_names_of_dagster_are_listed_and_imported_for_type_checks_only() -> None:
+    found = {name for path in modules() for name in imported(path) if is_private_of_dagster(name)}
+    assert found == PRIVATE_DAGSTER
+    for path in modules():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines):
+            if re.match(r"\s*(from|import) dagster\w*\S*\._", line):
+                assert line.startswith("    "), f"{path}:{number + 1}: import it below `if TYPE_CHECKING:`"
+                assert lines[number - 1].strip().startswith("# Private: "), f"{path}:{number + 1}: no reason is given"
+
+
+def is_private_of_dagster(name: str) -> bool:
+    first, *rest = name.split(".")
+    return first in {"dagster", "dagster_postgres"} and any(part.startswith("_") for part in rest)

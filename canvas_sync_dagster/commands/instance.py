@@ -1,4 +1,4 @@
-"""The Dagster instance that a command works on: that of DAGSTER_HOME, or that of the working directory, as for `dagster dev`."""
+"""The Dagster instance of a command: that of DAGSTER_HOME, or that of the working directory, as for `dagster dev`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import yaml
-from dagster._core.instance.ref import InstanceRef
 
 from canvas_sync_dagster.errors import SettingError
 
@@ -18,13 +18,13 @@ ALLOWED = "the directory that holds your dagster.yaml"
 
 
 def dagster_instance(home: Path) -> dg.DagsterInstance:
-    """Opens the instance; leaving a `with` closes it.
+    """Open the instance; use it in a `with` statement, which closes it.
 
     Args:
-        home: Of the code location; takes logs where DAGSTER_HOME is not set.
+        home: Home directory of the code location; logs are written below it if DAGSTER_HOME is not set.
 
     Raises:
-        SettingError: There is neither DAGSTER_HOME nor a dagster.yaml here.
+        SettingError: DAGSTER_HOME is not set and the working directory has no dagster.yaml, or a value in it is wrong.
     """
     if named := os.environ.get("DAGSTER_HOME"):
         if not Path(named).is_absolute() or not Path(named).is_dir():
@@ -39,12 +39,21 @@ def dagster_instance(home: Path) -> dg.DagsterInstance:
     logs = home / "dagster"
     logs.mkdir(parents=True, exist_ok=True)
     with _explained(Path.cwd()):
-        return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(logs.absolute()), config_dir=str(Path.cwd())))
+        return dg.DagsterInstance.local_temp(str(logs.absolute()), overrides=_content(Path(CONFIGURATION)))
+
+
+def _content(file: Path) -> dict[str, Any]:
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    if not isinstance(content, dict):
+        raise SettingError(
+            str(file.absolute()), "expected a mapping", allowed="the configuration of a Dagster instance"
+        )
+    return content
 
 
 @contextmanager
 def _explained(directory: Path) -> Iterator[None]:
-    """Turn Dagster's complaints about its configuration into ours."""
+    """Raise Dagster's errors about its configuration as a `SettingError`."""
     try:
         yield
     except (dg.DagsterInvalidConfigError, yaml.YAMLError) as error:

@@ -11,7 +11,6 @@ from canvas_sync_dagster.commands.progress import Teller
 
 if TYPE_CHECKING:
     import dagster as dg
-    from dagster._core.execution.plan.objects import StepFailureData
 
 OUR_CLASS = re.compile(r"^canvas_sync_dagster\.errors\.\w+: ")
 """Dagster puts the class before the message of an exception; ours are written for people."""
@@ -64,7 +63,7 @@ class Watch:
             self._skip(event.asset_observation_data.asset_observation)
         elif event.is_step_failure:
             self.failures.append(event)
-            self._fail(str(event.step_key), event.step_failure_data)
+            self._fail(event)
         elif event.is_run_failure and not self.failed:
             # The run itself failed, before or between its steps.
             self._show([key.path[-1] for key in self.steps if not self._is_done(key)], event.message or "")
@@ -105,10 +104,10 @@ class Watch:
         if SKIPPED in seen.metadata:
             self.skipped[seen.asset_key] = str(seen.metadata[SKIPPED].value)
 
-    def _fail(self, step: str, data: StepFailureData) -> None:
-        source = data.error_source
+    def _fail(self, event: dg.DagsterEvent) -> None:
+        step, source = str(event.step_key), event.step_failure_data.error_source
         self.interrupted = self.interrupted or (source is not None and source.name == "INTERRUPT")
-        self.failed[step] = why = message_of(data)
+        self.failed[step] = why = message_of(event)
         if not self.interrupted:
             self._show([key.path[-1] for key, each in self.steps.items() if each == step], why)
 
@@ -118,8 +117,9 @@ class Watch:
             self.tell.failed(self.title, sorted(models), why)
 
 
-def message_of(data: StepFailureData) -> str:
-    """Return the message of a failed step, without the name of a class of ours."""
+def message_of(event: dg.DagsterEvent) -> str:
+    """Return the message of a failed step's event, without the name of a class of ours."""
+    data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
     error = data.error

@@ -21,6 +21,7 @@ from canvas_sync_dagster.orchestration.orphaned_runs import (
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
+    # Private: the type of `dg.define_asset_job`'s result. The public API has no name for it.
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
     from canvas_sync_dagster.orchestration.batch_service import BatchService
