@@ -82,8 +82,8 @@ def test_each_role_does_its_work_and_nothing_else(house: str, canvas: SimulatedC
         with served(receiver(settings, BUILT_IN)) as base:
             assert deliver(base + PATH, canvas.signer, events) == [200] * 3
         assert drain(session).events == {"applied": 3}
-        with session.transaction("keeping house") as connection:
-            drop_old_rows(connection, "canvas")
+        with session.warehouse("keeping house") as warehouse:
+            drop_old_rows(warehouse)
     for model in ("users", "courses", "enrollments"):
         have, want = actual(of(house, "canvas_bi"), model), expected(canvas, model)
         assert have == {**have, **want}, model

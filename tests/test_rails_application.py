@@ -40,8 +40,9 @@ from canvas_sync_dagster.sync.session import Session, open_session
 from canvas_sync_dagster.warehouse.loading.known_rows import REASON
 from canvas_sync_dagster.warehouse.schema.migrate import migrate, plan
 from canvas_sync_dagster.warehouse.state.housekeeping import drop_old_rows
-from canvas_sync_dagster.warehouse.state.job_logs import JobLog, close_lost_jobs, journal_silences
-from canvas_sync_dagster.warehouse.state.sync_batches import latest_batches
+from canvas_sync_dagster.warehouse.state.job_logs import JobLogs
+from canvas_sync_dagster.warehouse.state.sync_batches import SyncBatches
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests import rails
 from tests.fix_canvas import session_of
 from tests.fix_postgres import fresh
@@ -177,7 +178,7 @@ def _status(application: Application) -> None:
     assert users["rows"] == application.rows("select count(*) from public.users")[0][0]
     theirs = "select job_class, status, updated_at from public.canvas_sync_job_logs where job_id = 'a'"
     with psycopg.connect(application.url) as connection:
-        drop_old_rows(connection, "public")  # type: ignore[arg-type]
+        drop_old_rows(Warehouse(connection, "public"))  # type: ignore[arg-type]
     assert application.rows(theirs) == [("CanvasSync::Jobs::SyncTermsJob", "running", LONG_AGO)]
     assert application.rows("select status from public.canvas_sync_sync_batches where heartbeat_at is null") == [
         ("completed",),
@@ -233,23 +234,23 @@ def test_the_journal_is_written_whatever_its_columns_are(postgres: EmbeddedPostg
         migrate(url, "public", batches.models)
         batch = batches.open("one", {"trigger": "test"})
         assert batch is not None
-        with batches.connected("writing") as connection:
-            job = JobLog.start(connection, "public", "report", {"scope": "", "models": ["users"]}, "run-1")
-            job.beat(connection)
-            assert list(journal_silences(connection, "public")) == ["run-1"]
-            job.fail(connection, ValueError("x" * 900))
-            (length,) = connection.execute("select length(exception) from public.canvas_sync_job_logs").fetchone() or ()
+        with batches.warehouse("writing") as warehouse:
+            journal = JobLogs(warehouse)
+            job = journal.start("report", {"scope": "", "models": ["users"]}, "run-1")
+            job.beat(warehouse)
+            assert list(journal.silences()) == ["run-1"]
+            job.fail(warehouse, ValueError("x" * 900))
+            query = "select length(exception) from public.canvas_sync_job_logs"
+            (length,) = warehouse.connection.execute(query).fetchone() or ()
             assert length <= 255
-            JobLog.start(connection, "public", "report", {}, "run-1")
-            assert (close_lost_jobs(connection, "public", "run-1", "gone") or {})["status"] == "error"
-            done = JobLog.start(connection, "public", "report", {}, "run-1")
-            done.succeed(connection, {"mode": "full", "report_id": 7})
+            journal.start("report", {}, "run-1")
+            assert (journal.close_orphaned("run-1", "gone") or {})["status"] == "error"
+            journal.start("report", {}, "run-1").succeed(warehouse, {"mode": "full", "report_id": 7})
         assert batches.close(batch, "completed", "done", ["run-1"])
-        with batches.connected("reading") as connection:
-            (latest,) = latest_batches(connection, "public")
-            full, at = (
-                connection.execute("select full_sync, started_at from public.canvas_sync_sync_batches").fetchone() or ()
-            )
+        with batches.warehouse("reading") as warehouse:
+            (latest,) = SyncBatches(warehouse).latest()
+            query = "select full_sync, started_at from public.canvas_sync_sync_batches"
+            full, at = warehouse.connection.execute(query).fetchone() or ()
         assert (latest.key, latest.details["trigger"], full) == ("one", "test", True)
         assert abs(latest.started_at - datetime.now(UTC)) < timedelta(minutes=5)
         assert at == latest.started_at.replace(tzinfo=None)

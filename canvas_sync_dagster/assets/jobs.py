@@ -86,11 +86,11 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
         # Without Canvas, whose absence is no reason for the disk to fill.
         with as_dagster_failure():
             prepare_schema(ours.url, tenant.schema_in_database, ours.models, ())
-        with as_dagster_failure(), ours.connected("housekeeping") as connection:
-            sweep(connection, tenant.schema_in_database, ours.models)
-            dropped = drop_old_rows(connection, tenant.schema_in_database)
-            ensure_partitions(connection, tenant.schema_in_database)
-            days = age_out(connection, tenant.schema_in_database, EVENTS_KEPT, DEAD_EVENTS_KEPT)
+        with as_dagster_failure(), ours.warehouse("housekeeping") as warehouse:
+            sweep(warehouse.connection, warehouse.schema, ours.models)
+            dropped = drop_old_rows(warehouse)
+            ensure_partitions(warehouse.connection, warehouse.schema)
+            days = age_out(warehouse.connection, warehouse.schema, EVENTS_KEPT, DEAD_EVENTS_KEPT)
         downloads = remove_abandoned(code_location.home)
         runs = prune_runs(context.instance, tenant.slug)
         told = [

@@ -25,7 +25,9 @@ from canvas_sync_dagster.sync.standing import Standing, standings, unmet_rhythms
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.schema.existing import fitness
-from canvas_sync_dagster.warehouse.state.sync_batches import Batch, latest_batches, open_batches
+from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
+from canvas_sync_dagster.warehouse.state.sync_batches import Batch, SyncBatches
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 FUTURE = (
     "A clock was wrong: there are observations that lie in the future. They do not count, and the next sync replaces "
@@ -61,13 +63,14 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
         return {"tenant": tenant.slug, "lacking": lacking}
     found = standings(CoveredTerms(tenant, url, location.models_of(tenant), location.extensions.term_scope))
     with transaction(url, "reading the status") as connection:
-        latest = latest_batches(connection, schema)
+        warehouse = Warehouse(connection, schema)
+        latest = SyncBatches(warehouse).latest()
         return {
             "tenant": tenant.slug,
             "schedule": f"{tenant.schedule} ({tenant.timezone})",
             "unmet": list(unmet_rhythms(tenant, datetime.now(UTC))),
-            "models": _models(connection, schema, location.models_of(tenant), found),
-            "under_way": [_batch(each) for each in open_batches(connection, schema)],
+            "models": _models(warehouse, location.models_of(tenant), found),
+            "under_way": [_batch(each) for each in SyncBatches(warehouse).under_way()],
             "batch": next(map(_batch, latest), None),
             "genres": [_genre(tenant.of_genre(name), latest) for name in tenant.genres],
             "events": _events(connection, schema, _synced(found, location.models)),
@@ -90,10 +93,9 @@ def _genre(tenant: TenantSettings, latest: Sequence[Batch]) -> dict[str, Any]:
     }
 
 
-def _models(
-    connection: Connection, schema: str, models: Sequence[Model], found: list[Standing]
-) -> list[dict[str, Any]]:
-    rejected = _rejected(connection, schema)
+def _models(warehouse: Warehouse, models: Sequence[Model], found: list[Standing]) -> list[dict[str, Any]]:
+    connection, schema = warehouse.connection, warehouse.schema
+    rejected = RejectedRows(warehouse).count_by_model()
     tables = {model.name: model.table for model in models}
     return [
         {
@@ -143,12 +145,6 @@ def _count(
     except (errors.UndefinedTable, errors.UndefinedColumn):
         return 0
     return int(row[0]) if row else 0
-
-
-def _rejected(connection: Connection, schema: str) -> dict[str, int]:
-    query = sql.SQL("select model, count(*) from {} group by model")
-    rows = connection.execute(query.format(sql.Identifier(schema, "canvas_sync_rejected_rows"))).fetchall()
-    return {str(model): int(number) for model, number in rows}
 
 
 def _batch(batch: Batch) -> dict[str, Any]:

@@ -215,7 +215,7 @@ class _Sync:
         """Check settings, database and token before anything begins: otherwise each run would report the same fault."""
         with connect_canvas(self._tenant, self._project.extensions) as canvas:
             batches = connect()
-            with batches.connected("checking the database"):
+            with batches.warehouse("checking the database"):
                 canvas.get("/accounts/{account_id}")
         return batches
 

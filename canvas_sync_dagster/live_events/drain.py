@@ -75,7 +75,7 @@ def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_lo
             with journaled(session, "live_events", {}, run_id, only_errors=only_log_errors) as job:
                 _drain_batches(session, events, done, start + budget)
                 with connect(url) as connection:
-                    job.succeed(connection, {"events": done.events, "tables": done.tables})
+                    job.succeed(session.warehouse_on(connection), {"events": done.events, "tables": done.tables})
     done.seconds = time.monotonic() - start
     return done
 

@@ -15,6 +15,7 @@ from psycopg import sql
 from canvas_sync_dagster.live_events.event import Event
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 WINDOW = timedelta(hours=26)
 """How long copies of an event are recognized. Canvas delivers late copies within the hour, a broken queue in a day."""
@@ -117,8 +118,7 @@ def backlog(connection: Connection, schema: str) -> tuple[int, int | None]:
     Returns:
         The number of events, and the id of the oldest; 0 and None without an inbox.
     """
-    exists = connection.execute("select to_regclass(%s)", (f'"{schema}".{TABLE}',)).fetchone()
-    if exists is None or exists[0] is None:
+    if not Warehouse(connection, schema).has(TABLE):
         return 0, None
     query = sql.SQL("select count(*), min(id) from (select id from {} {} limit 100000) e").format(
         sql.Identifier(schema, TABLE), DUE

@@ -32,6 +32,7 @@ from canvas_sync_dagster.warehouse.schema.ddl import INBOX
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.remembered import remembered
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 LOG = logging.getLogger(__name__)
 NEEDED = frozenset({INBOX, "canvas_sync_remembered"})
@@ -136,7 +137,7 @@ def _inbox(
 
     def learn() -> str | None:
         with transaction(url, "looking for the root account's uuid") as connection:
-            if known := remembered(connection, schema, ROOT_ACCOUNT_UUID):
+            if known := remembered(Warehouse(connection, schema), ROOT_ACCOUNT_UUID):
                 return known
         if tenant.token is None and not extensions.client:
             raise SettingError(

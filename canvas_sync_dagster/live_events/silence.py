@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta
 
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.state.remembered import remember, remembered
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 NAME = "live_events_pauses"
 DAYS = 14
@@ -86,12 +87,12 @@ def listen(connection: Connection, schema: str, moments: Sequence[datetime]) -> 
             "latest": rhythm.latest.isoformat() if rhythm.latest else None,
             "pauses": [[pause.since.isoformat(), pause.until.isoformat()] for pause in rhythm.pauses],
         }
-        remember(connection, schema, NAME, json.dumps(told))
+        remember(Warehouse(connection, schema), NAME, json.dumps(told))
 
 
 def read_rhythm(connection: Connection, schema: str) -> Rhythm:
     """Reads what was noted."""
-    text = remembered(connection, schema, NAME)
+    text = remembered(Warehouse(connection, schema), NAME)
     if text is None:
         return Rhythm()
     told = json.loads(text)

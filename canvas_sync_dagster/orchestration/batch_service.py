@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,18 +13,11 @@ from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.scope import TermScope
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.tenants import TenantSettings
-from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.process_lock import ProcessLock, is_released
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
-from canvas_sync_dagster.warehouse.state.job_logs import (
-    JOB_LOGS,
-    JobLog,
-    close_lost_jobs,
-    journal_silences,
-    were_all_full,
-)
-from canvas_sync_dagster.warehouse.state.sync_batches import TABLE as BATCHES
-from canvas_sync_dagster.warehouse.state.sync_batches import Batch, close_batch, note, open_batch, open_batches
+from canvas_sync_dagster.warehouse.state.job_logs import JobLogs
+from canvas_sync_dagster.warehouse.state.sync_batches import Batch, SyncBatches
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 LOCKED_AT = "locked_at"
 """Detail of a batch: when the process that executes it took its lock (ISO-8601); null if it could not take one."""
@@ -65,13 +58,13 @@ class BatchService:
             details: What else is stored with it, such as its `trigger`.
         """
         prepare_schema(self.url, self._schema, self.models, ())
-        with self.connected("opening a batch") as connection:
-            return open_batch(connection, self._schema, key, self.tenant.batch_genre, details or {})
+        with self.warehouse("opening a batch") as warehouse:
+            return SyncBatches(warehouse).open(key, self.tenant.batch_genre, details or {})
 
     def under_way(self) -> list[Batch]:
         """Return the open batches of the tenant, of all genres, the oldest first."""
-        with self.connected("reading batches") as connection:
-            return open_batches(connection, self._schema) if self._exists(connection, BATCHES) else []
+        with self.warehouse("reading batches") as warehouse:
+            return SyncBatches(warehouse).under_way()
 
     def find(self, key: str) -> Batch | None:
         """Return the open batch with this key; None if there is none."""
@@ -86,13 +79,13 @@ class BatchService:
         since = batch.details.get(LOCKED_AT)
         if since is None:
             return False
-        with self.connected("looking for the process of a batch") as connection:
-            return is_released(connection, self._schema, batch.key, datetime.fromisoformat(since))
+        with self.warehouse("looking for the process of a batch") as warehouse:
+            return is_released(warehouse, batch.key, datetime.fromisoformat(since))
 
     def note(self, batch: Batch, details: Mapping[str, Any]) -> None:
         """Store details of a batch, which replace details of the same name, and renew its heartbeat."""
-        with self.connected("noting a batch") as connection:
-            note(connection, self._schema, batch, details)
+        with self.warehouse("noting a batch") as warehouse:
+            SyncBatches(warehouse).note(batch, details)
 
     def note_terms(self, batch: Batch, terms: Sequence[str]) -> Batch:
         """Store the terms of a batch, and which of them are in scope now; return the batch with them."""
@@ -128,19 +121,19 @@ class BatchService:
         Returns:
             False if another process has closed it.
         """
-        with self.connected("closing a batch") as connection:
-            full = were_all_full(connection, self._schema, runs)
-            closed = close_batch(connection, self._schema, batch, status, {"reason": reason, "full_sync": full})
+        with self.warehouse("closing a batch") as warehouse:
+            full = JobLogs(warehouse).were_full(runs)
+            closed = SyncBatches(warehouse).close(batch, status, {"reason": reason, "full_sync": full})
             if closed:
                 arguments = {"genre": batch.genre, "terms": batch.terms, "reason": reason}
                 error = reason if status == "failed" else None
-                JobLog.write_batch(connection, self._schema, batch.key, arguments, batch.started_at, error)
+                JobLogs(warehouse).write_batch(batch.key, arguments, batch.started_at, error)
             return closed
 
     def silences(self) -> dict[str, timedelta]:
         """Return, per run that has an open entry in the journal, the time since its last heartbeat."""
-        with self.connected("reading the journal") as connection:
-            return journal_silences(connection, self._schema) if self._exists(connection, JOB_LOGS) else {}
+        with self.warehouse("reading the journal") as warehouse:
+            return JobLogs(warehouse).silences()
 
     def close_journal(self, run_id: str, reason: str) -> dict[str, Any] | None:
         """Close the open entries of a run in the journal as failed.
@@ -152,24 +145,16 @@ class BatchService:
         Returns:
             The last failed entry of the run, otherwise its last entry; None if it has none.
         """
-        with self.connected("closing the journal") as connection:
-            exists = self._exists(connection, JOB_LOGS)
-            return close_lost_jobs(connection, self._schema, run_id, reason) if exists else None
+        with self.warehouse("closing the journal") as warehouse:
+            return JobLogs(warehouse).close_orphaned(run_id, reason)
 
-    @contextmanager
-    def connected(self, doing: str) -> Iterator[Connection]:
-        """Open a transaction on the tenant's database; `doing` becomes part of error messages."""
-        with transaction(self.url, doing) as connection:
-            yield connection
+    def warehouse(self, doing: str) -> AbstractContextManager[Warehouse]:
+        """Open a transaction on the tenant's tables; `doing` becomes part of error messages."""
+        return self.terms.warehouse(doing)
 
     @property
     def _schema(self) -> str:
         return self.tenant.schema_in_database
-
-    def _exists(self, connection: Connection, table: str) -> bool:
-        # A sensor ticks before the first sync has made any table.
-        row = connection.execute("select to_regclass(%s)", (f'"{self._schema}".{table}',)).fetchone()
-        return row is not None and row[0] is not None
 
 
 def last_sync_of(batch: Batch) -> tuple[str, ...]:

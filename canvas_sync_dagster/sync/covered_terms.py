@@ -12,8 +12,9 @@ from canvas_sync_dagster.catalogue.built_in.organisation import terms
 from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, leaving, ordered, refuse_unknown
 from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.tenants import TenantSettings
-from canvas_sync_dagster.warehouse.connection import Connection, transaction
-from canvas_sync_dagster.warehouse.state.sync_batches import last_scope
+from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.state.sync_batches import SyncBatches
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,9 @@ class CoveredTerms:
         Raises:
             CanvasSyncError: The database cannot be reached.
         """
-        with self.connected("reading terms") as connection:
-            known = self._read(connection)
-            earlier = last_scope(connection, self.tenant.schema_in_database, self.tenant.batch_genre)
+        with self.warehouse("reading terms") as warehouse:
+            known = self._read(warehouse)
+            earlier = SyncBatches(warehouse).last_scope(self.tenant.batch_genre)
         scope = self._in_scope(known, datetime.now(UTC))
         # Naming terms for one sync changes nothing for the others, now or in the next sync.
         last = () if self.named else earlier
@@ -90,21 +91,20 @@ class CoveredTerms:
         return {term.id: term.name for term in self._known()}
 
     @contextmanager
-    def connected(self, doing: str) -> Iterator[Connection]:
-        """Open a transaction on the tenant's database; `doing` becomes part of error messages."""
+    def warehouse(self, doing: str) -> Iterator[Warehouse]:
+        """Open a transaction on the tenant's tables; `doing` becomes part of error messages."""
+        models = {model.name: model for model in self.models}
         with transaction(self.url, doing) as connection:
-            yield connection
+            yield Warehouse(connection, self.tenant.schema_in_database, models)
 
     def _known(self) -> list[Term]:
-        with self.connected("reading terms") as connection:
-            return self._read(connection)
+        with self.warehouse("reading terms") as warehouse:
+            return self._read(warehouse)
 
-    def _read(self, connection: Connection) -> list[Term]:
-        model = next((model for model in self.models if model.name == terms.name), terms)
-        schema = self.tenant.schema_in_database
+    def _read(self, warehouse: Warehouse) -> list[Term]:
+        model = warehouse.models.get(terms.name, terms)
         # A tenant whose models belong to no term may have no such table.
-        exists = connection.execute("select to_regclass(%s)", (f'"{schema}"."{model.table}"',)).fetchone()
-        return read_terms(connection, schema, model) if exists and exists[0] else []
+        return read_terms(warehouse.connection, warehouse.schema, model) if warehouse.has(model.table) else []
 
     def _in_scope(self, known: Sequence[Term], now: datetime) -> list[str]:
         return in_scope(known, self.scope or self.tenant.term_scope, now, once=bool(self.named))

@@ -28,7 +28,7 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.reading.records import read_blocks, read_header
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.ledger import ReportLedger, mark_loaded
-from canvas_sync_dagster.warehouse.state.watermarks import advance_watermark, lock_scopes, read_watermarks
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,8 @@ def sync_custom_report(
     prepare_schema(session.database_url, session.schema, session.models, ())
     tenant, url, schema = options.over(session.tenant), session.database_url, session.schema
     mark_name = f"report:{report.asset or report.name}"
-    with session.transaction("reading watermarks") as connection:
-        known = read_watermarks(connection, schema, [mark_name], scope).get(mark_name)
+    with session.warehouse("reading watermarks") as warehouse:
+        known = Watermarks(warehouse).read([mark_name], scope).get(mark_name)
     decision = decide(
         now=options.started_at,
         marks=marks_of([known], digest(report.parameters)),
@@ -145,13 +145,12 @@ def sync_custom_report(
         )
         file = driver.obtain(report.name, parameters, directory)
         waited = time.perf_counter() - start
-        with session.transaction(f"processing {report.name}") as connection:
-            lock_scopes(connection, schema, [mark_name], scope)
-            context = ReportContext(session.tenant.slug, schema, connection, session, tell)
+        with session.warehouse(f"processing {report.name}") as warehouse:
+            watermarks = Watermarks(warehouse)
+            watermarks.lock([mark_name], scope)
+            context = ReportContext(session.tenant.slug, schema, warehouse.connection, session, tell)
             returned = report.processor(_downloaded(report, file, scope, parameters, decision), context)
-            advance_watermark(
-                connection,
-                schema,
+            watermarks.advance(
                 mark_name,
                 scope,
                 observed_at=file.observed_at,
@@ -160,9 +159,9 @@ def sync_custom_report(
                 started_at=options.started_at,
                 parameters=digest(report.parameters),
             )
-            mark_loaded(connection, schema, file.entry)
+            mark_loaded(warehouse, file.entry)
             job.succeed(
-                connection, {"report_id": file.status.id, "mode": decision.mode, "returned": repr(returned)[:500]}
+                warehouse, {"report_id": file.status.id, "mode": decision.mode, "returned": repr(returned)[:500]}
             )
     seconds = time.perf_counter() - start - waited
     return CustomOutcome(file.status.id, file.observed_at, decision, waited, seconds, returned)

@@ -15,7 +15,9 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import ColumnType, Model
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.erasure import USERS, mentions, names_erased, owners
-from canvas_sync_dagster.warehouse.state.erased_objects import Erased, lock_key, read_erased, remember_erased
+from canvas_sync_dagster.warehouse.state.erased_objects import Erased, lock_for_erasure, read_erased, remember_erased
+from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 ERASED = "[erased]"
 SHORTEST_NAME = 4
@@ -57,12 +59,13 @@ def erase_user(url: str, schema: str, models: Sequence[Model], user: int) -> Era
         SchemaError: Another table refers to the rows in a way that lets them be neither removed nor blanked.
     """
     with transaction(url, f"erasing user {user}") as connection:
-        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock_key(schema),))
+        warehouse = Warehouse(connection, schema)
+        lock_for_erasure(warehouse)
         there = _columns(connection, schema)
         names = _names(connection, schema, models, user, there)
-        remember_erased(connection, schema, USERS, [user])
+        remember_erased(warehouse, USERS, [user])
         done = _from_tables(connection, schema, models, {USERS: frozenset([user])}, there)
-        done.removed[REJECTS] += _from_rejects(connection, schema, user, names)
+        done.removed[REJECTS] += _from_rejects(warehouse, user, names)
         _from_inbox(connection, schema, user, names, done)
         for table in JOURNALS:
             if table in there:
@@ -72,13 +75,13 @@ def erase_user(url: str, schema: str, models: Sequence[Model], user: int) -> Era
 
 def sweep(connection: Connection, schema: str, models: Sequence[Model]) -> Erasure:
     """Remove what has come to refer to erased people since, such as scores that were loaded before their enrollment."""
-    erased = read_erased(connection, schema)
+    erased = read_erased(Warehouse(connection, schema))
     return _from_tables(connection, schema, models, erased, _columns(connection, schema)) if erased else Erasure()
 
 
 def drop_events_of_erased(connection: Connection, schema: str) -> int:
     """Remove waiting events about erased people before they are applied; return how many."""
-    done, users = Erasure(), read_erased(connection, schema).get(USERS, frozenset())
+    done, users = Erasure(), read_erased(Warehouse(connection, schema)).get(USERS, frozenset())
     for user in users:
         _from_inbox(connection, schema, user, [], done, only_waiting=True)
     return done.removed[INBOX]
@@ -135,7 +138,7 @@ def _from_tables(
             connection, schema, model, ids.get(USERS, set()), there[model.table]
         )
     for name, numbers in ids.items():
-        remember_erased(connection, schema, name, numbers)
+        remember_erased(Warehouse(connection, schema), name, numbers)
     return done
 
 
@@ -202,16 +205,10 @@ def _without_mentions(
     return changed
 
 
-def _from_rejects(connection: Connection, schema: str, user: int, names: Sequence[str]) -> int:
+def _from_rejects(warehouse: Warehouse, user: int, names: Sequence[str]) -> int:
     """Remove rejected rows that name the person: by name or login, or by a value that is the id."""
-    table, erased = sql.Identifier(schema, REJECTS), {USERS: frozenset([user])}
-    query = sql.SQL("select id, coalesce(raw, '') || ' ' || reason from {}").format(table)
-    found = [
-        int(number)
-        for number, text in connection.execute(query).fetchall()
-        if names_erased(text, erased) or any(name in text for name in names)
-    ]
-    return connection.execute(sql.SQL("delete from {} where id = any(%s)").format(table), (found,)).rowcount
+    erased = {USERS: frozenset([user])}
+    return RejectedRows(warehouse).erase(lambda text: names_erased(text, erased) or any(name in text for name in names))
 
 
 def _from_inbox(

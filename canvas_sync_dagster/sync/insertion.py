@@ -17,6 +17,6 @@ def run_insertion(insertion: Insertion, own: InsertionContext) -> object:
     prepare_schema(session.database_url, session.schema, session.models, ())
     with journaled(session, insertion.name, {"scope": own.scope}, own.run_id) as job:
         returned = insertion.function(own)
-        with session.transaction("writing the journal") as connection:
-            job.succeed(connection, as_metadata(returned))
+        with session.warehouse("writing the journal") as warehouse:
+            job.succeed(warehouse, as_metadata(returned))
     return returned

@@ -76,5 +76,8 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
             raise broken[0]
         found = Reconciliation(model.name, len(suspects), deleted, alive, forbidden, left)
         with session.transaction("writing the journal") as connection:
-            job.succeed(connection, {"deleted": deleted, "alive": alive, "forbidden": forbidden, "left": left})
+            job.succeed(
+                session.warehouse_on(connection),
+                {"deleted": deleted, "alive": alive, "forbidden": forbidden, "left": left},
+            )
     return found

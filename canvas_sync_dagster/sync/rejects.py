@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-
-from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
@@ -23,8 +22,9 @@ from canvas_sync_dagster.warehouse.loading.load import (
     load_csv,
     load_rows,
 )
-from canvas_sync_dagster.warehouse.state.rejected_rows import OBJECT
-from canvas_sync_dagster.warehouse.state.watermarks import lock_scopes, read_watermarks
+from canvas_sync_dagster.warehouse.state.rejected_rows import OBJECT, KeptReject, RejectedRows
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for the time of a row that tells none: anything is fresher."""
@@ -70,8 +70,10 @@ def replay_rejects(url: str, schema: str, model: Model) -> Replay:
     tried = left = 0
     with transaction(url, f"replaying rejects of {model.name}") as connection:
         for extra in (None, *extras):
-            for file, rows in _taken(connection, schema, extra.table if extra else model.name).items():
-                lock_scopes(connection, schema, [model.name], file.scope)
+            for file, rows in _by_file(
+                RejectedRows(Warehouse(connection, schema)).take(extra.table if extra else model.name)
+            ).items():
+                Watermarks(Warehouse(connection, schema)).lock([model.name], file.scope)
                 content, lines = _written(file.header, rows)
                 source = replace(_source(connection, schema, model, file), lines=lines)
                 if file.header == OBJECT:
@@ -95,16 +97,13 @@ def _load(
     return replace(counts, rows_in_report=counts.rows_in_report + unfit, rejected=counts.rejected + unfit)
 
 
-def _taken(connection: Connection, schema: str, table: str) -> dict[_File, list[tuple[int, str]]]:
-    """Takes the rejected rows of one table of reports out of theirs, file by file, each with its line."""
-    query = sql.SQL(
-        "with taken as (delete from {} where model = %s and header is not null returning *) "
-        "select header, scope, report, report_id, source_observed_at, id, line, raw from taken order by source_observed_at, id"
-    ).format(sql.Identifier(schema, "canvas_sync_rejected_rows"))
+def _by_file(rejects: Iterable[KeptReject]) -> dict[_File, list[tuple[int, str]]]:
+    """Group rejected rows by their file; return each file with the lines and texts of its rows."""
     files: dict[_File, list[tuple[int, str]]] = defaultdict(list)
-    for header, scope, report, number, observed, row, line, raw in connection.execute(query, (table,)).fetchall():
-        alone = int(row) if header != OBJECT and raw.count('"') % 2 else 0
-        files[_File(header, scope, report or "", number, observed or EPOCH, alone)].append((int(line or 0), raw))
+    for each in rejects:
+        alone = each.id if each.header != OBJECT and each.raw.count('"') % 2 else 0
+        file = _File(each.header, each.scope, each.report, each.report_id, each.observed_at or EPOCH, alone)
+        files[file].append((each.line, each.raw))
     return files
 
 
@@ -118,7 +117,7 @@ def _written(header: str, rows: list[tuple[int, str]]) -> tuple[bytes, dict[int,
 
 
 def _source(connection: Connection, schema: str, model: Model, file: _File) -> Source:
-    mark = read_watermarks(connection, schema, [model.name], file.scope).get(model.name)
+    mark = Watermarks(Warehouse(connection, schema)).read([model.name], file.scope).get(model.name)
     return Source(
         file.scope,
         file.observed_at,

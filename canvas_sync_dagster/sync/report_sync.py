@@ -36,7 +36,6 @@ from canvas_sync_dagster.warehouse.absence import (
     mark_missing,
     no_keys,
 )
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
@@ -45,12 +44,11 @@ from canvas_sync_dagster.warehouse.state.job_logs import JobLog
 from canvas_sync_dagster.warehouse.state.ledger import ReportLedger, mark_loaded
 from canvas_sync_dagster.warehouse.state.watermarks import (
     Watermark,
-    advance_watermark,
-    lock_scopes,
-    read_watermarks,
+    Watermarks,
     row_mark,
 )
 from canvas_sync_dagster.warehouse.table_counts import count_rows
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 Tell = Callable[[str], None]
 
@@ -132,9 +130,9 @@ def _skipped(session: Session, request: Request, scope: str, options: SyncOption
     arguments = {"models": [], "scope": scope}
     with (
         journaled(session, request.report, arguments, options.run_id) as job,
-        session.transaction("writing the journal") as connection,
+        session.warehouse("writing the journal") as warehouse,
     ):
-        job.succeed(connection, outcome.summary())
+        job.succeed(warehouse, outcome.summary())
     return outcome
 
 
@@ -159,8 +157,8 @@ def limits(tenant: TenantSettings) -> Limits:
 
 def _decide(session: Session, tenant: TenantSettings, request: Request, scope: str, options: SyncOptions) -> Decision:
     names = [_mark_name(session, model, options) for model in request.models]
-    with session.transaction("reading watermarks") as connection:
-        known = read_watermarks(connection, session.schema, names, scope)
+    with session.warehouse("reading watermarks") as warehouse:
+        known = Watermarks(warehouse).read(names, scope)
     marks = marks_of([known.get(name) for name in names], digest(request.fixed))
     return decide(
         now=options.started_at,
@@ -217,10 +215,11 @@ class _Publication:
         )
         names = [model.name for model in self.request.models]
         what = f"loading {', '.join(names)}{f' of term {self.scope}' if self.scope else ''}"
-        with self.session.transaction(what) as connection:
-            lock_scopes(connection, self.session.schema, names, self.scope)
+        with self.session.warehouse(what) as warehouse:
+            watermarks = Watermarks(warehouse)
+            watermarks.lock(names, self.scope)
             marked = {model.name: _mark_name(self.session, model, self.options) for model in self.request.models}
-            marks = read_watermarks(connection, self.session.schema, marked.values(), self.scope)
+            marks = watermarks.read(marked.values(), self.scope)
             source = Source(
                 scope=self.scope,
                 observed_at=self.file.observed_at,
@@ -233,22 +232,22 @@ class _Publication:
             for model in self.request.models:
                 mark = marks.get(marked[model.name])
                 own = replace(source, watermark=mark.observed_at if mark else None)
-                loaded.append((own, self._load(connection, model, tables, own)))
+                loaded.append((own, self._load(warehouse, model, tables, own)))
             # Only now does every row know its parents, and so its term.
-            outcomes = [self._told(connection, own, each) for own, each in loaded]
-            mark_loaded(connection, self.session.schema, self.file.entry)
+            outcomes = [self._told(warehouse, own, each) for own, each in loaded]
+            mark_loaded(warehouse, self.file.entry)
             outcome = self._outcome(tuple(outcomes))
-            self.job.succeed(connection, outcome.summary())
+            self.job.succeed(warehouse, outcome.summary())
         return outcome
 
-    def _load(self, connection: Connection, model: Model, tables: Mapping[str, Opener], source: Source) -> _Loaded:
-        feed, schema = model.feed, self.session.schema
+    def _load(self, warehouse: Warehouse, model: Model, tables: Mapping[str, Opener], source: Source) -> _Loaded:
+        feed, connection, schema = model.feed, warehouse.connection, warehouse.schema
         table = feed.table if isinstance(feed, ProvisioningFeed) else self.request.report
         prefer = feed.prefer if isinstance(feed, (ProvisioningFeed, ReportFeed)) else None
         function = self.session.extensions.row_functions(self.options.legacy_support).get(model.name)
         if function is not None:
             counts = load_row_by_row(connection, schema, model, tables[table], source, function)
-            self._advance(connection, model, source)
+            self._advance(warehouse, model, source)
             return _Loaded(model, counts, {}, None)
         with keep_known(connection, schema, model, tables[table], source) as (narrow, opener, unfit):
             counts = load_csv(
@@ -264,14 +263,12 @@ class _Publication:
             )
         counts = replace(counts, rows_in_report=counts.rows_in_report + unfit, rejected=counts.rejected + unfit)
         extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
-        enriched = {extra.table: self._enrich(connection, model, extra, tables, source) for extra in extras}
-        self._advance(connection, model, source)
+        enriched = {extra.table: self._enrich(warehouse, model, extra, tables, source) for extra in extras}
+        self._advance(warehouse, model, source)
         return _Loaded(model, counts, enriched, no_keys(model) if counts.listed is None else counts.listed)
 
-    def _advance(self, connection: Connection, model: Model, source: Source) -> None:
-        advance_watermark(
-            connection,
-            self.session.schema,
+    def _advance(self, warehouse: Warehouse, model: Model, source: Source) -> None:
+        Watermarks(warehouse).advance(
             _mark_name(self.session, model, self.options),
             self.scope,
             observed_at=source.observed_at,
@@ -282,9 +279,9 @@ class _Publication:
         )
 
     def _enrich(
-        self, connection: Connection, model: Model, extra: Enrichment, tables: Mapping[str, Opener], source: Source
+        self, warehouse: Warehouse, model: Model, extra: Enrichment, tables: Mapping[str, Opener], source: Source
     ) -> int:
-        schema = self.session.schema
+        connection, schema = warehouse.connection, warehouse.schema
         scratch = self.file.path.parent
         counts = enrich_csv(connection, schema, model, extra, tables[extra.table], source, lists=True, scratch=scratch)
         if not source.complete or source.is_outdated or not self.request.lists_all:
@@ -299,9 +296,9 @@ class _Publication:
             listed=no_keys(model) if counts.listed is None else counts.listed,
         )
 
-    def _told(self, connection: Connection, source: Source, loaded: _Loaded) -> ModelOutcome:
+    def _told(self, warehouse: Warehouse, source: Source, loaded: _Loaded) -> ModelOutcome:
         """Marks what a complete report no longer lists, and says what the table holds now."""
-        schema, model = self.session.schema, loaded.model
+        connection, schema, model = warehouse.connection, warehouse.schema, loaded.model
         absence = Absence()
         if source.complete and loaded.listed is not None and self.request.lists_all:
             deleted = is_deleted(connection, schema, self.session.by_name, source.scope)

@@ -29,11 +29,11 @@ from canvas_sync_dagster.warehouse.absence import (
     not_deleted,
     spoken_of,
 )
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
-from canvas_sync_dagster.warehouse.state.watermarks import advance_watermark, lock_scopes, read_watermarks
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 from canvas_sync_dagster.warehouse.table_counts import count_rows
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 AT_ONCE = 8
 """Lists that are walked side by side. Canvas's bucket holds eleven requests in flight, and some is others' to use."""
@@ -65,13 +65,14 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
         walked = _walked(session, model, feed, scope)
         source = Source(scope, session.canvas.moment(began), feed.path)
         waited = time.perf_counter() - start
-        with session.transaction(f"loading {model.name}") as connection:
-            lock_scopes(connection, session.schema, [model.name], scope)
-            mark = read_watermarks(connection, session.schema, [model.name], scope).get(model.name)
+        with session.warehouse(f"loading {model.name}") as warehouse:
+            watermarks = Watermarks(warehouse)
+            watermarks.lock([model.name], scope)
+            mark = watermarks.read([model.name], scope).get(model.name)
             source = replace(source, watermark=mark.observed_at if mark else None)
-            deleted = is_deleted(connection, session.schema, session.by_name, scope)
+            deleted = is_deleted(warehouse.connection, session.schema, session.by_name, scope)
             gate = None if options.accept_shrinkage or deleted else GATE
-            each = _published(connection, session, model, walked, source, gate)
+            each = _published(warehouse, session, model, walked, source, gate)
             outcome = SyncOutcome(
                 source=feed.path,
                 scope=scope,
@@ -80,7 +81,7 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
                 waited=waited,
                 models=(each,),
             )
-            job.succeed(connection, outcome.summary())
+            job.succeed(warehouse, outcome.summary())
     if model.name == "terms":
         # Every sync begins with the terms.
         store_root_account(session)
@@ -88,9 +89,9 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
 
 
 def _published(
-    connection: Connection, session: Session, model: Model, walked: _Walked, source: Source, gate: VolumeGate | None
+    warehouse: Warehouse, session: Session, model: Model, walked: _Walked, source: Source, gate: VolumeGate | None
 ) -> ModelOutcome:
-    schema = session.schema
+    connection, schema = warehouse.connection, warehouse.schema
     assert isinstance(model.feed, RestFeed)  # noqa: S101 (the caller has seen to it)
     counts = load_rows(connection, schema, model, walked.rows, source, keep_rejects=True)
     absence = mark_missing(
@@ -107,14 +108,8 @@ def _published(
     if model.feed.absent and not absence.held:
         gone = absence.missing
         counts = replace(counts, updated=counts.updated + gone, rows_in_report=counts.rows_in_report + gone)
-    advance_watermark(
-        connection,
-        schema,
-        model.name,
-        source.scope,
-        observed_at=source.observed_at,
-        complete=True,
-        report_id=None,
+    Watermarks(warehouse).advance(
+        model.name, source.scope, observed_at=source.observed_at, complete=True, report_id=None
     )
     counted = count_rows(connection, schema, model, session.by_name)
     return ModelOutcome(

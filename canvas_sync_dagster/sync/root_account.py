@@ -9,6 +9,7 @@ from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.state.remembered import remember, remembered
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 LOG = logging.getLogger(__name__)
 ROOT_ACCOUNT_UUID = "root_account_uuid"
@@ -23,7 +24,7 @@ def learn_root_account(canvas: Canvas, url: str, schema: str) -> str | None:
         return None
     try:
         with transaction(url, "storing the root account's uuid") as connection:
-            remember(connection, schema, ROOT_ACCOUNT_UUID, uuid)
+            remember(Warehouse(connection, schema), ROOT_ACCOUNT_UUID, uuid)
     except CanvasSyncError as error:
         LOG.info("the root account's uuid is not stored: %s", error)
     return uuid
@@ -34,8 +35,8 @@ def store_root_account(session: Session) -> None:
     if session.tenant.root_account_uuid is not None:
         return
     try:
-        with session.transaction("looking for the root account's uuid") as connection:
-            known = remembered(connection, session.schema, ROOT_ACCOUNT_UUID)
+        with session.warehouse("looking for the root account's uuid") as warehouse:
+            known = remembered(warehouse, ROOT_ACCOUNT_UUID)
         if known is None:
             learn_root_account(session.canvas, session.database_url, session.schema)
     except CanvasSyncError as error:

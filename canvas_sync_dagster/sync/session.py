@@ -17,6 +17,7 @@ from canvas_sync_dagster.sync.own import as_metadata
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 EMBEDDED_DATABASE = "canvas_sync"
 """Database on the embedded server; Dagster's own storage stands beside it in another one."""
@@ -63,6 +64,20 @@ class Session:
         return transaction(self.database_url, doing)
 
     @contextmanager
+    def warehouse(self, doing: str) -> Iterator[Warehouse]:
+        """Open a connection to the tenant's tables; leaving the `with` commits, an exception rolls back.
+
+        Args:
+            doing: What was being done, for messages.
+        """
+        with self.transaction(doing) as connection:
+            yield self.warehouse_on(connection)
+
+    def warehouse_on(self, connection: Connection) -> Warehouse:
+        """Return the tenant's tables on a connection that is open already."""
+        return Warehouse(connection, self.schema, self.by_name)
+
+    @contextmanager
     def journal(
         self, job: str, arguments: Mapping[str, object] | None = None, *, run_id: str = ""
     ) -> Iterator[dict[str, object]]:
@@ -88,8 +103,8 @@ class Session:
         details: dict[str, object] = {}
         with journaled(self, job, arguments or {}, run_id) as entry:
             yield details
-            with self.transaction("writing the journal") as connection:
-                entry.succeed(connection, as_metadata(details))
+            with self.warehouse("writing the journal") as warehouse:
+                entry.succeed(warehouse, as_metadata(details))
 
 
 @contextmanager

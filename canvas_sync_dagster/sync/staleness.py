@@ -6,11 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from psycopg import sql
-
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
-from canvas_sync_dagster.warehouse.state.watermarks import model_marked
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 
 Marks = Mapping[tuple[str, str], datetime]
 """Model and scope → when it was last synced, on our own clock."""
@@ -61,14 +59,9 @@ def staleness_of(covered: CoveredTerms) -> list[Staleness]:
     Raises:
         CanvasSyncError: The database is away.
     """
-    schema = covered.tenant.schema_in_database
-    with covered.connected("reading watermarks") as connection:
-        exists = connection.execute("select to_regclass(%s)", (f'"{schema}".canvas_sync_watermarks',)).fetchone()
-        if exists is None or exists[0] is None:
-            return []
-        query = sql.SQL("select model, scope, updated_at from {} order by updated_at").format(
-            sql.Identifier(schema, "canvas_sync_watermarks")
-        )
-        marks = {(model_marked(mark), scope): at for mark, scope, at in connection.execute(query).fetchall()}
+    with covered.warehouse("reading watermarks") as warehouse:
+        marks = Watermarks(warehouse).sync_times()
+    if not marks:
+        return []
     now = datetime.now(UTC)
     return staleness(covered.models, marks, covered.in_scope(now), now, covered.tenant.stale_after)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
-from psycopg import sql
-
 from canvas_sync_dagster.catalogue import Model, ReportFeed
 from canvas_sync_dagster.cron import Cron
 from canvas_sync_dagster.rhythm import unmet
@@ -17,10 +15,8 @@ from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK, ReportGroup, carri
 from canvas_sync_dagster.sync.policy import Decision, Mark, decide
 from canvas_sync_dagster.sync.staleness import staleness_of
 from canvas_sync_dagster.tenants import TenantSettings
-from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED, JOB_LOGS
-from canvas_sync_dagster.warehouse.state.state_rows import OUR_JOBS, as_json
-from canvas_sync_dagster.warehouse.state.watermarks import model_marked
+from canvas_sync_dagster.warehouse.state.job_logs import JobLogs, LastSync
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 
 JUDGED_DAYS = 400
 """How far ahead a schedule is compared with its rhythm: a year and what a rhythm of some weeks needs beyond it."""
@@ -28,31 +24,6 @@ JUDGED_TICKS = 2_000
 """Ticks that are compared at most, which takes some milliseconds; of an hourly schedule they are twelve weeks."""
 Place = tuple[str, str]
 """Model and scope."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How the last sync of a scope ended.
-
-    Attributes:
-        source: Canvas's name of the report, or `rest:` and the model.
-        status: running, success, error, skipped (this Canvas cannot feed the model) or cancelled.
-        at: When it ended, or began.
-        mode: Full or incremental; None if it came to nothing.
-        reason: Why it was so, or why it was skipped.
-        rows: Of the report or list.
-        superseded: Of them, those for which the table had newer content.
-        error: What went wrong.
-    """
-
-    source: str
-    status: str
-    at: datetime
-    mode: str | None
-    reason: str | None
-    rows: int | None
-    superseded: int | None
-    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +43,7 @@ class Standing:
     scope: str
     mark: Mark | None
     behind: bool
-    last: Result | None
+    last: LastSync | None
     coming: Decision | None
 
 
@@ -83,9 +54,12 @@ def standings(covered: CoveredTerms) -> list[Standing]:
         CanvasSyncError: The database is away.
     """
     tenant, now = covered.tenant, datetime.now(UTC)
-    with covered.connected("reading the journal") as connection:
-        marks = _marks(connection, tenant.schema_in_database)
-        results = _results(connection, tenant.schema_in_database)
+    with covered.warehouse("reading the journal") as warehouse:
+        watermarks = Watermarks(warehouse).read_all()
+        results = JobLogs(warehouse).last_syncs()
+    marks = {
+        place: Mark(each.observed_at, each.full_observed_at, each.full_started_at) for place, each in watermarks.items()
+    }
     terms = covered.in_scope(now)
     behind = {(each.model, scope) for each in staleness_of(covered) for scope in each.scopes}
     chosen = tenant.chosen(covered.models)
@@ -130,7 +104,7 @@ def _coming(
     tenant: TenantSettings,
     chosen: tuple[Model, ...],
     marks: Mapping[Place, Mark],
-    results: Mapping[Place, Result],
+    results: Mapping[Place, LastSync],
     terms: list[str],
     now: datetime,
 ) -> Iterator[tuple[Place, Decision]]:
@@ -149,7 +123,7 @@ def _decided(
     group: ReportGroup,
     scope: str,
     marks: Mapping[Place, Mark],
-    results: Mapping[Place, Result],
+    results: Mapping[Place, LastSync],
     now: datetime,
 ) -> Decision:
     """Decides as the op will; a percentage is drawn only when there is a batch."""
@@ -171,34 +145,3 @@ def _decided(
     if drawn and decision.mode == "incremental":
         return Decision(decision.updated_after, f"{decision.reason}; full with a chance of {tenant.full_sync_every}")
     return decision
-
-
-def _marks(connection: Connection, schema: str) -> dict[Place, Mark]:
-    query = sql.SQL(
-        "select model, scope, observed_at, full_observed_at, full_started_at from {} order by observed_at nulls first"
-    )
-    rows = connection.execute(query.format(sql.Identifier(schema, "canvas_sync_watermarks"))).fetchall()
-    return {(model_marked(name), scope): Mark(*rest) for name, scope, *rest in rows}
-
-
-def _results(connection: Connection, schema: str) -> dict[Place, Result]:
-    # The gem's own rows in the table are left out: their arguments may be anything.
-    query = sql.SQL(
-        "select distinct on (fed.model, scope) fed.model, j.arguments->>'scope' as scope, j.job_class, "
-        "case when skipped ? fed.model then 'skipped' when j.exception = %s then 'cancelled' else j.status end, j.at, "
-        "j.metadata->>'mode', coalesce(skipped->>fed.model, j.metadata->>'mode_reason'), "
-        "(j.metadata->'models'->fed.model->>'rows_in_report')::bigint, "
-        "(j.metadata->'models'->fed.model->>'superseded')::bigint, j.exception from (select id, job_class, status, "
-        "exception, coalesce(completed_at, started_at)::timestamptz as at, {} as arguments, {} as metadata from {}) j "
-        "cross join lateral (select coalesce(j.metadata->'skipped', '{{}}')) as left_out(skipped) "
-        "cross join lateral (select jsonb_array_elements_text(j.arguments->'models') "
-        "union all select jsonb_object_keys(skipped) "
-        "union all select substr(j.job_class, 6) where j.job_class like 'rest:%%') as fed(model) "
-        "where j.arguments->>'scope' is not null order by fed.model, scope, j.id desc"
-    ).format(
-        sql.SQL(as_json("job_arguments", OUR_JOBS)),
-        sql.SQL(as_json("metadata", OUR_JOBS)),
-        sql.Identifier(schema, JOB_LOGS),
-    )
-    rows = connection.execute(query, (CANCELLED,)).fetchall()
-    return {(str(model), str(scope)): Result(*rest) for model, scope, *rest in rows}

@@ -20,7 +20,8 @@ from canvas_sync_dagster.warehouse.loading.system_columns import assignments, no
 from canvas_sync_dagster.warehouse.loading.target import system_columns
 from canvas_sync_dagster.warehouse.reading.frames import frame_of, valid
 from canvas_sync_dagster.warehouse.reading.source import Source, described
-from canvas_sync_dagster.warehouse.state.out_of_scope_keys import read_out_of_scope_keys, write_out_of_scope_keys
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def mark_missing(
     verdict = judge(expected, missing, gate) if gate else "mark"
     if verdict == "mark":
         if source.scope:
-            write_out_of_scope_keys(connection, schema, model.name, source.scope, found.strays)
+            Watermarks(Warehouse(connection, schema)).keep_out_of_scope_keys(model.name, source.scope, found.strays)
         _mark(connection, schema, model, found.gone, _written(source, system, values))
         return Absence(expected, missing)
     said = (
@@ -286,7 +287,7 @@ def _kept_strays(connection: Connection, schema: str, model: Model, scope: str) 
     """
     if not scope:
         return no_keys(model), no_keys(model)
-    kept = read_out_of_scope_keys(connection, schema, model.name)
+    kept = Watermarks(Warehouse(connection, schema)).out_of_scope_keys(model.name)
     usable = {of: keys.select(model.key) for of, keys in kept.items() if set(keys.columns) == set(model.key)}
     elsewhere = pl.concat([no_keys(model), *(keys for of, keys in usable.items() if of != scope)])
     return usable.get(scope, no_keys(model)), elsewhere

@@ -11,6 +11,7 @@ from datetime import datetime
 import psycopg
 
 from canvas_sync_dagster.warehouse.connection import Connection, dedicated_session, explained
+from canvas_sync_dagster.warehouse.warehouse import Warehouse, lock_name
 
 
 class ProcessLock:
@@ -66,15 +67,14 @@ class ProcessLock:
         return row[1] if row and row[0] else None
 
 
-def is_released(connection: Connection, schema: str, key: str, since: datetime) -> bool:
+def is_released(warehouse: Warehouse, key: str, since: datetime) -> bool:
     """Return whether the process that held the lock of a batch is gone.
 
     False as well if the server was started after the lock was taken: then the process may be alive, and lock it again
     with its next heartbeat. The lock is looked up and not tried, because two that try would see each other.
 
     Args:
-        connection: A connection to the tenant's database.
-        schema: The tenant's schema.
+        warehouse: The tenant's.
         key: Key of the batch.
         since: Since when the lock was held, as the holder wrote it down.
     """
@@ -84,9 +84,9 @@ def is_released(connection: Connection, schema: str, key: str, since: datetime) 
         "and database = (select oid from pg_database where datname = current_database()) "
         "and classid::bigint = (hash >> 32) & 4294967295 and objid::bigint = hash & 4294967295)"
     )
-    row = connection.execute(query, (since, _name(schema, key))).fetchone()
+    row = warehouse.connection.execute(query, (since, _name(warehouse.schema, key))).fetchone()
     return bool(row and row[0])
 
 
 def _name(schema: str, key: str) -> str:
-    return f"canvas_sync process {schema} {key}"
+    return lock_name(schema, "process", key)

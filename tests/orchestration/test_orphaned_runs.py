@@ -20,7 +20,7 @@ from canvas_sync_dagster.orchestration.next_step import RunState
 from canvas_sync_dagster.orchestration.orphaned_runs import LOOKED_AFTER, batch_runs, begin_batch, fail_orphaned_runs
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.state.job_logs import JobLog
+from canvas_sync_dagster.warehouse.state.job_logs import JobLogs
 from tests.fix_canvas import Sessions
 from tests.machines import until
 
@@ -60,9 +60,10 @@ def die_at_work(session: Session, run_id: str) -> None:
     """Leaves what a killed process leaves."""
     script = (
         "import os, sys, psycopg\n"
-        "from canvas_sync_dagster.warehouse.state.job_logs import JobLog\n"
+        "from canvas_sync_dagster.warehouse.state.job_logs import JobLogs\n"
+        "from canvas_sync_dagster.warehouse.warehouse import Warehouse\n"
         "with psycopg.connect(sys.argv[1]) as connection:\n"
-        "    JobLog.start(connection, 'canvas', 'users_csv', {}, sys.argv[2])\n"
+        "    JobLogs(Warehouse(connection, 'canvas')).start('users_csv', {}, sys.argv[2])\n"
         "os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", script, session.database_url, run_id], check=False)
@@ -75,8 +76,8 @@ def test_a_run_that_is_at_work_is_not_lost_however_long_it_takes(
     with journaled(session, "users_csv", {}, run.run_id) as job:
         time.sleep(2)
         assert fail_orphaned_runs(instance, ours) == []
-        with session.transaction("writing the journal") as connection:
-            job.succeed(connection, {})
+        with session.warehouse("writing the journal") as warehouse:
+            job.succeed(warehouse, {})
     assert journal(session, run.run_id) == [("success", None)]
 
 
@@ -147,8 +148,8 @@ def test_a_command_that_was_killed_is_seen_at_once_and_its_runs_end(
     run = started(instance)
     with holding(session.database_url, "one") as (process, since):
         (batch,) = filter(None, [ours.open("one", {"trigger": "command", LOCKED_AT: since})])
-        with session.transaction("writing the journal") as connection:
-            JobLog.start(connection, "canvas", "users_csv", {}, run.run_id)
+        with session.warehouse("writing the journal") as warehouse:
+            JobLogs(warehouse).start("users_csv", {}, run.run_id)
         assert not ours.has_lost_its_process(batch)
         assert begin_batch(instance, ours, "two", {"trigger": "command"}) is None
         process.kill()

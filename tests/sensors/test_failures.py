@@ -39,8 +39,8 @@ def fail(instance: dg.DagsterInstance, session: Session, told: list[Any], **tags
     run = create_run_for_test(instance, job_name="canvas__sync_root", tags={TENANT_TAG: "canvas"} | tags)
     with pytest.raises(RuntimeError), journaled(session, "users_csv", {}, run.run_id):
         raise RuntimeError("no")
-    with journaled(session, "courses_csv", {}, run.run_id) as job, ours.connected("") as connection:
-        job.succeed(connection, {})
+    with journaled(session, "courses_csv", {}, run.run_id) as job, ours.warehouse("") as warehouse:
+        job.succeed(warehouse, {})
     instance.report_run_failed(run, "it failed")
     tick(instance, run.run_id, ours, broken, failed)
     return run

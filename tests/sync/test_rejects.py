@@ -16,7 +16,8 @@ from canvas_sync_dagster.catalogue.model import Model
 from canvas_sync_dagster.sync.rejects import Replay, replay_rejects
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, enrich_csv, load_csv
-from canvas_sync_dagster.warehouse.state.watermarks import advance_watermark
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SPANISH = courses.with_columns(
@@ -30,9 +31,8 @@ def load(url: str, content: str | bytes, *, days: int = 0, model: Model = course
     source = Source("118", T0 + timedelta(days=days), "provisioning_csv", 1, complete=full)
     with connect(url) as connection:
         counts = load_csv(connection, "canvas", model, lambda: io.BytesIO(data), source, limits=RejectLimits(1.0))
-        observed = source.observed_at
-        advance_watermark(
-            connection, "canvas", "courses", "118", observed_at=observed, complete=full, report_id=source.report_id
+        Watermarks(Warehouse(connection, "canvas")).advance(
+            "courses", "118", observed_at=source.observed_at, complete=full, report_id=source.report_id
         )
     return counts
 

@@ -28,7 +28,8 @@ from canvas_sync_dagster.warehouse.schema.existing import STATE_TABLES, Fitness,
 from canvas_sync_dagster.warehouse.schema.migrate import Migration, migrate, plan
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.ledger import ReportLedger
-from canvas_sync_dagster.warehouse.state.watermarks import advance_watermark, read_watermarks
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 PSQL = shutil.which("psql")
 MOST = "sis_id text, course_code text, name text, workflow_state text, canvas_term_id bigint"
@@ -288,9 +289,10 @@ def test_watermarks_never_go_back(database_url: str) -> None:
     migrate(database_url, "canvas", BUILT_IN)
     early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
     with connect(database_url) as connection:
+        watermarks = Watermarks(Warehouse(connection, "canvas"))
         for moment, complete in ((late, True), (early, True), (late + timedelta(1), False)):
-            advance_watermark(connection, "canvas", "users", "", observed_at=moment, complete=complete, report_id=1)
-        mark = read_watermarks(connection, "canvas", ["users", "courses"], "")
+            watermarks.advance("users", "", observed_at=moment, complete=complete, report_id=1)
+        mark = watermarks.read(["users", "courses"], "")
     assert set(mark) == {"users"}
     assert (mark["users"].observed_at, mark["users"].full_observed_at) == (late + timedelta(1), late)
 

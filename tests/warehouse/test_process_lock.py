@@ -9,13 +9,14 @@ import pytest
 
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.process_lock import ProcessLock, is_released
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_pgbouncer import needs_pgbouncer, pgbouncer
 from tests.machines import until
 
 
 def released(url: str, since: datetime, key: str = "one") -> bool:
     with connect(url) as connection:
-        return is_released(connection, "canvas", key, since)
+        return is_released(Warehouse(connection, "canvas"), key, since)
 
 
 def test_a_lock_is_seen_while_it_is_held_and_at_once_when_it_is_not(database_url: str) -> None:

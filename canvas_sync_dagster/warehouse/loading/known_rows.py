@@ -23,6 +23,8 @@ from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener
 from canvas_sync_dagster.warehouse.reading.source import Source, described
 from canvas_sync_dagster.warehouse.schema.existing import read_tables, required_elsewhere
+from canvas_sync_dagster.warehouse.state.rejected_rows import Rejected, RejectedRows
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 REASON = "the table requires a canvas_id, which this report does not have"
 
@@ -59,7 +61,7 @@ def keep_known(
         if header is None:
             yield model, open_file, 0
             return
-        _write_rejects(connection, schema, model, column, header=header, unknown=unknown, source=source)
+        _write_rejects(Warehouse(connection, schema), model, column, header=header, unknown=unknown, source=source)
         held = next((each for each in model.columns if each.name == column), Column(column, ColumnType.BIGINT))
         yield model.with_columns(replace(held, report=(column,))), lambda: path.open("rb"), len(unknown)
 
@@ -109,8 +111,7 @@ def _known_keys(connection: Connection, schema: str, model: Model, column: str) 
 
 
 def _write_rejects(
-    connection: Connection,
-    schema: str,
+    warehouse: Warehouse,
     model: Model,
     column: str,
     *,
@@ -118,29 +119,19 @@ def _write_rejects(
     unknown: Sequence[tuple[int, list[str]]],
     source: Source,
 ) -> None:
-    table = sql.Identifier(schema, "canvas_sync_rejected_rows")
+    rejected_rows = RejectedRows(warehouse)
     if source.complete:
         # This report lists again what an earlier one was rejected for.
-        earlier = sql.SQL("delete from {} where model = %s and reason = %s").format(table)
-        connection.execute(earlier, (model.name, REASON))
-    insert = sql.SQL(
-        "insert into {} (model, scope, report, report_id, line, column_name, reason, raw, source_observed_at, header) "
-        "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-    ).format(table)
-    about = (model.name, source.scope, source.report, source.report_id)
-    rows = [
-        (*about, line, column, REASON, _spelled(record), source.observed_at, _spelled(header))
-        for line, record in unknown
-    ]
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.executemany(insert, rows)
+        rejected_rows.drop(model.name, REASON)
+    if unknown:
+        rejects = (Rejected(line, column, REASON, _as_csv(record)) for line, record in unknown)
+        rejected_rows.write(model.name, source, header=header, separator=",", rejects=rejects)
 
 
-def _spelled(values: Sequence[str]) -> str:
+def _as_csv(values: Sequence[str]) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue().replace("\0", "").encode("utf-8", "backslashreplace").decode()
+    return line.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _as_text(file: BinaryIO) -> io.TextIOWrapper:

@@ -71,7 +71,7 @@ def load_csv(
     """
     file = ReportCsv.open(open_file, model, source, prefer, batch_rows)
     target = inspect_target(connection, schema, model, {column.name for column in file.loaded})
-    return _loaded(_Load(file, target, source, limits, lists, scratch, read_erased(connection, schema)))
+    return _loaded(_Load(file, target, source, limits, lists, scratch, read_erased(target.warehouse)))
 
 
 def enrich_csv(
@@ -123,7 +123,7 @@ def enrich_csv(
             limits,
             lists,
             scratch,
-            read_erased(connection, schema),
+            read_erased(target.warehouse),
             inserts=False,
         )
     )
@@ -174,7 +174,7 @@ def _loaded(load: _Load) -> LoadCounts:
         _refuse_broken(load, taken.counts, rejects)
         with load.clock.during("merge"):
             merged = load_target.finish()
-        remember_erased(load.target.connection, load.target.schema, load.file.model.name, taken.erased)
+        remember_erased(load.target.warehouse, load.file.model.name, taken.erased)
         rejects.write(load.target, load.file, load.source)
     counts = taken.counts
     return replace(

@@ -14,7 +14,7 @@ from canvas_sync_dagster.warehouse.reading.keyed_blocks import LINE, RECORD
 from canvas_sync_dagster.warehouse.reading.parser import COLUMN, MESSAGE, REASON
 from canvas_sync_dagster.warehouse.reading.report_csv import ReportCsv
 from canvas_sync_dagster.warehouse.reading.source import Source
-from canvas_sync_dagster.warehouse.state.rejected_rows import Rejected, write_rejects
+from canvas_sync_dagster.warehouse.state.rejected_rows import Rejected, RejectedRows
 
 
 class RejectSpool:
@@ -69,11 +69,9 @@ class RejectSpool:
             source: Where it comes from.
         """
         if self._spill is not None:
-            write_rejects(
-                target.connection,
-                target.schema,
-                model=file.model.name,
-                source=source,
+            RejectedRows(target.warehouse).write(
+                file.model.name,
+                source,
                 header=file.match.header,
                 separator=file.layout.separator,
                 rejects=self._rejected(self._spill, source),

@@ -18,7 +18,8 @@ from canvas_sync_dagster.warehouse.reading.keyed_blocks import Ahead
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener, ReportCsv
 from canvas_sync_dagster.warehouse.reading.source import Source, described
 from canvas_sync_dagster.warehouse.state.erased_objects import read_erased
-from canvas_sync_dagster.warehouse.state.rejected_rows import Rejected, write_rejects
+from canvas_sync_dagster.warehouse.state.rejected_rows import Rejected, RejectedRows
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 
 def load_row_by_row(
@@ -58,8 +59,8 @@ def load_row_by_row(
                 rejects.append(Rejected(line, "", f"{type(error).__name__}: {error}", record))
         if rejects:
             header, separator = file.match.header, file.layout.separator
-            write_rejects(
-                connection, schema, model=model.name, source=source, header=header, separator=separator, rejects=rejects
+            RejectedRows(Warehouse(connection, schema)).write(
+                model.name, source, header=header, separator=separator, rejects=rejects
             )
         counts = replace(
             counts,
@@ -96,7 +97,7 @@ def _within(function: Callable[..., object], connection: Connection) -> Callable
 
 def _erased_values(connection: Connection, schema: str, model: Model, file: ReportCsv) -> dict[int, set[str]]:
     """Return the places in a record that say whose it is, each with the ids of what was erased."""
-    erased, positions = read_erased(connection, schema), file.match.positions
+    erased, positions = read_erased(Warehouse(connection, schema)), file.match.positions
     return {
         positions[name]: set(map(str, erased[parent]))
         for name, parent in owners(model).items()

@@ -16,7 +16,8 @@ from canvas_sync_dagster.warehouse.reading.column_limits import within_limits
 from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, frame_of, text_of, valid
 from canvas_sync_dagster.warehouse.reading.source import Source, described
 from canvas_sync_dagster.warehouse.state.erased_objects import Erased, read_erased, remember_erased
-from canvas_sync_dagster.warehouse.state.rejected_rows import write_object_rejects
+from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 Row = Mapping[str, object]
 Unfit = tuple[Reject, Row]
@@ -58,7 +59,7 @@ def load_rows(
     given = list(rows)
     total = Merged()
     distinct, rejects = _by_key(model, given)
-    keyless, skipped, erased = len(rejects), 0, read_erased(connection, schema)
+    keyless, skipped, erased = len(rejects), 0, read_erased(Warehouse(connection, schema))
     for shape, alike in _by_shape(model, distinct).items():
         columns = [model[name] for name in shape] + ([OBSERVED] if timed else [])
         merged, unfit, left_out = _merge(connection, schema, model, columns, alike, source, erased=erased)
@@ -101,7 +102,7 @@ def _settle(
             f"{where}: {len(rejects)} of {total} rows are unreadable; the first: {first.column}: {first.in_messages}. "
             "Nothing was published. Look at the list in Canvas; if its fields have changed, map them anew."
         )
-    write_object_rejects(connection, schema, model.name, source, rejects)
+    RejectedRows(Warehouse(connection, schema)).write_objects(model.name, source, rejects)
 
 
 def _by_key(model: Model, rows: Iterable[Row]) -> tuple[list[Row], list[Unfit]]:
@@ -140,7 +141,7 @@ def _merge(
     frame, too_large = within_limits(frame, target.types, target.required)
     unfit = [(reject, rows[reject.row]) for reject in (*rejects, *too_large)]
     kept, ids = without_erased(frame, model, erased)
-    remember_erased(connection, schema, model.name, ids)
+    remember_erased(target.warehouse, model.name, ids)
     left_out, frame = frame.height - kept.height, kept
     if source.is_outdated:
         return Merged(superseded=frame.height), unfit, left_out

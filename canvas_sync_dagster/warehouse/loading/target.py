@@ -10,6 +10,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, ColumnType, Model
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 SHORT_NAMES = {"timestamp with time zone": "timestamptz"}
 """PostgreSQL's names of types → ours, where they differ."""
@@ -54,6 +55,11 @@ class Target:
     required: frozenset[str] = frozenset()
     triggers: tuple[str, ...] = ()
     overrides_identity: bool = False
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """Schema that the table is in."""
+        return Warehouse(self.connection, self.schema)
 
     @property
     def key(self) -> tuple[str, ...]:

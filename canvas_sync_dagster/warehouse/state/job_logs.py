@@ -10,122 +10,173 @@ from typing import Any
 from psycopg import sql
 
 from canvas_sync_dagster.redaction import summary, trace
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.state.state_rows import NOW, OUR_JOBS, as_json, insert, is_row, update
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 JOB_LOGS = "canvas_sync_job_logs"
 TEXT_LIMIT = 20_000
-"""Characters of a message or backtrace that the journal keeps; enough for any stack, bounded for any accident."""
+"""Characters of a message or backtrace that the journal keeps; enough for any stack."""
 
 CANCELLED = "cancelled before it was done"
-"""What the column `exception` of the journal holds for work that was ended by a person or a shutdown, and not by an error.
-Its status is `error`, because the gem's readers know no other word for work that is over and was not done."""
+"""Value of the column `exception` of a job that was ended by a person or a shutdown, and not by an error.
+Its status is `error`, because readers that come with the gem know no other status of a job that ended without success."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobLog:
-    """A line of the journal that has been opened."""
+    """An open row of the journal. Its methods write in the caller's transaction.
 
-    schema: str
+    Attributes:
+        id: Of the row.
+        only_errors: Whether the row is deleted when the job succeeds.
+    """
+
     id: int
     only_errors: bool = False
 
-    @classmethod
-    def start(
-        cls,
-        connection: Connection,
-        schema: str,
-        job_class: str,
-        arguments: Mapping[str, Any],
-        job_id: str,
-        *,
-        only_errors: bool = False,
-    ) -> JobLog:
-        """Writes that a job runs; the caller commits."""
-        values = {"job_class": job_class, "job_arguments": arguments, "job_id": job_id, "status": "running"}
-        return cls(schema, insert(connection, schema, JOB_LOGS, {**values, "started_at": NOW}), only_errors)
-
-    @staticmethod
-    def write_batch(
-        connection: Connection,
-        schema: str,
-        key: str,
-        arguments: Mapping[str, Any],
-        started_at: datetime,
-        error: str | None,
-    ) -> None:
-        """Writes that a whole batch is over, in the caller's transaction."""
-        values = {"job_class": "sync_batch", "job_arguments": arguments, "job_id": key, "exception": error}
-        times = {"started_at": started_at, "completed_at": NOW}
-        insert(connection, schema, JOB_LOGS, {**values, **times, "status": "error" if error else "success"})
-
-    def beat(self, connection: Connection) -> None:
-        """Writes a sign of life."""
+    def beat(self, warehouse: Warehouse) -> None:
+        """Write a heartbeat."""
         running = sql.SQL("{} and status = 'running'").format(is_row(self.id))
-        update(connection, self.schema, JOB_LOGS, {}, running)
+        update(warehouse, JOB_LOGS, {}, running)
 
-    def succeed(self, connection: Connection, metadata: Mapping[str, Any]) -> None:
-        """Writes that it ended well, in the transaction of what it did; a quiet one leaves no line."""
+    def succeed(self, warehouse: Warehouse, metadata: Mapping[str, Any]) -> None:
+        """Record that the job succeeded, in the transaction of its changes."""
         if self.only_errors:
-            query = sql.SQL("delete from {} where id = %s")
-            connection.execute(query.format(sql.Identifier(self.schema, JOB_LOGS)), (self.id,))
+            query = sql.SQL("delete from {} where id = %s").format(warehouse.identifier(JOB_LOGS))
+            warehouse.connection.execute(query, (self.id,))
             return
-        self._end(connection, "success", metadata=metadata)
+        self._end(warehouse, "success", metadata=metadata)
 
-    def fail(self, connection: Connection, error: BaseException) -> None:
-        """Write how it failed, or that it was cancelled; the caller commits."""
+    def fail(self, warehouse: Warehouse, error: BaseException) -> None:
+        """Record how the job failed, or that it was cancelled."""
         if not isinstance(error, Exception):
             # Ctrl-C, a shutdown, or Dagster's own interrupt: none is an error, and none has a message.
-            self._end(connection, "error", exception=CANCELLED)
+            self._end(warehouse, "error", exception=CANCELLED)
             return
-        self._end(connection, "error", exception=summary(error)[:TEXT_LIMIT], backtrace=trace(error)[-TEXT_LIMIT:])
+        self._end(warehouse, "error", exception=summary(error)[:TEXT_LIMIT], backtrace=trace(error)[-TEXT_LIMIT:])
 
-    def _end(self, connection: Connection, status: str, **values: object) -> None:
-        told = {"status": status, "completed_at": NOW, **values}
-        update(connection, self.schema, JOB_LOGS, told, is_row(self.id))
-
-
-def journal_silences(connection: Connection, schema: str) -> dict[str, timedelta]:
-    """Measures how long the running jobs of each run have given no sign of life; nobody can while the server is down."""
-    query = sql.SQL(
-        "select job_id, min(clock_timestamp() - greatest(updated_at, pg_postmaster_start_time())) from {} "
-        "where status = 'running' and {} group by job_id"
-    ).format(sql.Identifier(schema, JOB_LOGS), sql.SQL(OUR_JOBS))
-    return {str(job_id): silence for job_id, silence in connection.execute(query).fetchall()}
+    def _end(self, warehouse: Warehouse, status: str, **values: object) -> None:
+        update(warehouse, JOB_LOGS, {"status": status, "completed_at": NOW, **values}, is_row(self.id))
 
 
-def close_lost_jobs(connection: Connection, schema: str, job_id: str, reason: str) -> dict[str, Any] | None:
-    """Writes into the journal that a run's jobs failed whose process died before it could; returns its last failed one, else its last."""
-    table = sql.Identifier(schema, JOB_LOGS)
-    running = sql.SQL("job_id = {} and status = 'running'").format(sql.Literal(job_id))
-    update(
-        connection,
-        schema,
-        JOB_LOGS,
-        {"status": "error", "exception": reason[:TEXT_LIMIT], "completed_at": NOW},
-        running,
-    )
-    row = connection.execute(
-        sql.SQL(
+@dataclass(frozen=True, slots=True)
+class LastSync:
+    """How the last sync of a model in a scope ended.
+
+    Attributes:
+        source: Canvas's name of the report, or `rest:` and the model.
+        status: running, success, error, skipped (this Canvas cannot feed the model) or cancelled.
+        at: When it ended, or began.
+        mode: Full or incremental; None if it failed before that was decided.
+        reason: Reason of the mode, or why the model was skipped.
+        rows: Rows of the report or list.
+        superseded: Rows for which the table had newer content.
+        error: Message of the error.
+    """
+
+    source: str
+    status: str
+    at: datetime
+    mode: str | None
+    reason: str | None
+    rows: int | None
+    superseded: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobLogs:
+    """The journal of a tenant. Rows that the gem wrote into the table are ignored."""
+
+    warehouse: Warehouse
+
+    def start(self, job_class: str, arguments: Mapping[str, Any], job_id: str, *, only_errors: bool = False) -> JobLog:
+        """Record that a job is running, in the caller's transaction.
+
+        Args:
+            job_class: Name of the job, such as that of a report.
+            arguments: What it works on.
+            job_id: Dagster's run that it is part of.
+            only_errors: Whether the row is deleted when the job succeeds.
+        """
+        values = {"job_class": job_class, "job_arguments": arguments, "job_id": job_id, "status": "running"}
+        return JobLog(insert(self.warehouse, JOB_LOGS, {**values, "started_at": NOW}), only_errors)
+
+    def write_batch(self, key: str, arguments: Mapping[str, Any], started_at: datetime, error: str | None) -> None:
+        """Record that a batch ended, in the caller's transaction; `error` is None if it was completed."""
+        values = {"job_class": "sync_batch", "job_arguments": arguments, "job_id": key, "exception": error}
+        times = {"started_at": started_at, "completed_at": NOW}
+        insert(self.warehouse, JOB_LOGS, {**values, **times, "status": "error" if error else "success"})
+
+    def silences(self) -> dict[str, timedelta]:
+        """Measure the time since the last heartbeat of each run with a running job.
+
+        Returns:
+            Run → the time since then or since the server was started, as no heartbeat is written while it is down;
+            empty if the table does not exist yet.
+        """
+        if not self.warehouse.has(JOB_LOGS):
+            return {}
+        query = sql.SQL(
+            "select job_id, min(clock_timestamp() - greatest(updated_at, pg_postmaster_start_time())) from {} "
+            "where status = 'running' and {} group by job_id"
+        ).format(self._table, sql.SQL(OUR_JOBS))
+        return {str(job_id): silence for job_id, silence in self.warehouse.connection.execute(query).fetchall()}
+
+    def close_orphaned(self, job_id: str, reason: str) -> dict[str, Any] | None:
+        """Record the failure of a run's running jobs, whose process died before it could.
+
+        Args:
+            job_id: Dagster's run.
+            reason: What the journal reports as their error.
+
+        Returns:
+            `id`, `job_class`, `status` and `exception` of the run's last failed job, or else of its last job; None if
+            it has none.
+        """
+        if not self.warehouse.has(JOB_LOGS):
+            return None
+        running = sql.SQL("job_id = {} and status = 'running'").format(sql.Literal(job_id))
+        values = {"status": "error", "exception": reason[:TEXT_LIMIT], "completed_at": NOW}
+        update(self.warehouse, JOB_LOGS, values, running)
+        query = sql.SQL(
             "select id, job_class, status, exception from {} where job_id = %s "
             "order by (status = 'error') desc, id desc limit 1"
-        ).format(table),
-        (job_id,),
-    ).fetchone()
-    return dict(zip(("id", "job_class", "status", "exception"), row, strict=True)) if row else None
+        ).format(self._table)
+        row = self.warehouse.connection.execute(query, (job_id,)).fetchone()
+        return dict(zip(("id", "job_class", "status", "exception"), row, strict=True)) if row else None
 
+    def were_full(self, job_ids: Sequence[str]) -> bool | None:
+        """Return whether all reports of these runs were full; None if they had no report."""
+        query = sql.SQL(
+            "select bool_and({metadata}->>'mode' = 'full') from {table} where job_id = any(%s) "
+            "and {metadata}->>'report_id' is not null"
+        ).format(table=self._table, metadata=sql.SQL(as_json("metadata", OUR_JOBS)))
+        row = self.warehouse.connection.execute(query, (list(job_ids),)).fetchone()
+        return row[0] if row else None
 
-def were_all_full(connection: Connection, schema: str, runs: Sequence[str]) -> bool | None:
-    """Return whether all reports of these runs were full; None if they read no report.
+    def last_syncs(self) -> dict[tuple[str, str], LastSync]:
+        """Read the last sync of each model in each scope.
 
-    Args:
-        connection: In a transaction.
-        schema: The tenant's.
-        runs: Ids of the runs.
-    """
-    query = sql.SQL(
-        "select bool_and({metadata}->>'mode' = 'full') from {table} where job_id = any(%s) "
-        "and {metadata}->>'report_id' is not null"
-    ).format(table=sql.Identifier(schema, JOB_LOGS), metadata=sql.SQL(as_json("metadata", OUR_JOBS)))
-    row = connection.execute(query, (list(runs),)).fetchone()
-    return row[0] if row else None
+        Returns:
+            Model and scope → how it ended.
+        """
+        query = sql.SQL(
+            "select distinct on (fed.model, scope) fed.model, j.arguments->>'scope' as scope, j.job_class, "
+            "case when skipped ? fed.model then 'skipped' when j.exception = %s then 'cancelled' else j.status end, j.at, "
+            "j.metadata->>'mode', coalesce(skipped->>fed.model, j.metadata->>'mode_reason'), "
+            "(j.metadata->'models'->fed.model->>'rows_in_report')::bigint, "
+            "(j.metadata->'models'->fed.model->>'superseded')::bigint, j.exception from (select id, job_class, status, "
+            "exception, coalesce(completed_at, started_at)::timestamptz as at, {} as arguments, {} as metadata from {}) j "
+            "cross join lateral (select coalesce(j.metadata->'skipped', '{{}}')) as left_out(skipped) "
+            "cross join lateral (select jsonb_array_elements_text(j.arguments->'models') "
+            "union all select jsonb_object_keys(skipped) "
+            "union all select substr(j.job_class, 6) where j.job_class like 'rest:%%') as fed(model) "
+            "where j.arguments->>'scope' is not null order by fed.model, scope, j.id desc"
+        ).format(sql.SQL(as_json("job_arguments", OUR_JOBS)), sql.SQL(as_json("metadata", OUR_JOBS)), self._table)
+        rows = self.warehouse.connection.execute(query, (CANCELLED,)).fetchall()
+        return {(str(model), str(scope)): LastSync(*rest) for model, scope, *rest in rows}
+
+    @property
+    def _table(self) -> sql.Identifier:
+        return self.warehouse.identifier(JOB_LOGS)

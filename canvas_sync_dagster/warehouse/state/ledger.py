@@ -1,7 +1,7 @@
-"""The reports that were asked of Canvas, so that a re-run takes up what is still being compiled.
+"""SQL on `canvas_sync_reports`, the ledger of requested reports: a re-run adopts a report that Canvas still compiles.
 
-Each entry is committed by itself, before and after what it tells: a process that dies between asking Canvas and
-writing the answer leaves an entry without Canvas's id, and the next one knows to look for the report.
+Each entry is committed on its own, before and after the step that it records: a process that dies between the request
+and the answer leaves an entry without Canvas's id, and the next process knows to look for the report.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue.parameters import Parameters
 from canvas_sync_dagster.errors import DatabaseUnavailableError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
+TABLE = "canvas_sync_reports"
 ALIVE = ("requested", "started", "complete")
 """States of a report that may still be loaded."""
 RESTART_SECONDS = 60.0
-"""How long a server may be away: a restart takes seconds, and whoever has waited for hours need not begin again."""
+"""How long to retry while the server is away: a restart takes seconds, and a report that was awaited for hours must not be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +62,29 @@ class ReportLedger:
     Args:
         url: The database.
         schema: The tenant's schema.
-        account: Which Canvas account is asked, as part of a report's identity.
+        account: Canvas account of the reports, as part of a report's identity.
     """
 
     def __init__(self, url: str, schema: str, account: str) -> None:
         self._url = url
         self._schema = schema
         self._account = account
-        self._table = sql.Identifier(schema, "canvas_sync_reports")
+        self._table = sql.Identifier(schema, TABLE)
 
     def fingerprint(self, report: str, parameters: Parameters) -> str:
-        """Digests what makes two requests the same."""
+        """Return a digest of what makes two requests the same."""
         identity = json.dumps([self._account, report, sorted(parameters.items())], sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()
 
     @contextmanager
     def lock(self, report: str, parameters: Parameters) -> Iterator[None]:
-        """Lets one process at a time find or start a report; the lock ends with its transaction, so with the process."""
+        """Allow one process at a time to find or start a report; the lock ends with its transaction, so with the process."""
         with self._connection("waiting to start a report") as connection:
-            key = f"canvas_sync report {self._schema} {self.fingerprint(report, parameters)}"
-            connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
+            Warehouse(connection, self._schema).lock("report", self.fingerprint(report, parameters))
             yield
 
     def find_alive(self, report: str, parameters: Parameters) -> ReportEntry | None:
-        """Returns the newest try of a report if it has neither failed nor been loaded."""
+        """Return the newest try of a report if it has neither failed nor been loaded."""
         query = sql.SQL(
             "select id, canvas_report_id, state, tries, first_requested_at, requested_at, canvas_requested_at, "
             "running_since, completed_at from {} where fingerprint = %s order by id desc limit 1"
@@ -94,7 +95,7 @@ class ReportLedger:
         return entry if entry and entry.state in ALIVE else None
 
     def known_canvas_ids(self, report: str) -> set[int]:
-        """Returns Canvas's ids of all the tries at a report that are written down."""
+        """Return Canvas's ids of all recorded tries at a report."""
         query = sql.SQL("select canvas_report_id from {} where report = %s and canvas_report_id is not null")
         with self._connection("reading the ledger of reports") as connection:
             return {int(row[0]) for row in connection.execute(query.format(self._table), (report,)).fetchall()}
@@ -109,7 +110,7 @@ class ReportLedger:
         requested_at: datetime,
         canvas_requested_at: datetime,
     ) -> ReportEntry:
-        """Writes that a report is about to be asked for."""
+        """Record that a report is about to be requested."""
         query = sql.SQL(
             "insert into {} (report, parameters, fingerprint, state, tries, first_requested_at, requested_at, "
             "canvas_requested_at) values (%s, %s, %s, 'requested', %s, %s, %s, %s) returning id"
@@ -129,25 +130,25 @@ class ReportLedger:
         return ReportEntry(int(row[0]), None, "requested", tries, first_requested_at, requested_at, canvas_requested_at)
 
     def started(self, entry: ReportEntry, canvas_report_id: int) -> ReportEntry:
-        """Writes Canvas's id of a report."""
+        """Record Canvas's id of a report."""
         return self._change(entry, canvas_report_id=canvas_report_id, state="started")
 
     def seen_running(self, entry: ReportEntry, at: datetime) -> ReportEntry:
-        """Writes since when a report is known to be compiled."""
+        """Record since when a report is known to be running."""
         return self._change(entry, running_since=at)
 
     def seen_complete(self, entry: ReportEntry, at: datetime, started_at: datetime | None) -> ReportEntry:
-        """Writes that a report can be downloaded."""
+        """Record that a report can be downloaded."""
         changed = self._change(entry, completed_at=at, state="complete")
         self._update(entry.id, canvas_started_at=started_at)
         return changed
 
     def failed(self, entry: ReportEntry, reason: str) -> None:
-        """Writes that a try came to nothing."""
+        """Record that a try failed."""
         self.reject(entry.id, reason)
 
     def reject(self, entry: int, reason: str) -> None:
-        """Writes that what a report delivered cannot be loaded, by the id of its entry."""
+        """Record that the file of a report cannot be loaded, by the id of its entry."""
         self._update(entry, state="failed", failure=reason[:2000].replace("\0", ""))
 
     def _change(self, entry: ReportEntry, **values: Any) -> ReportEntry:
@@ -175,9 +176,9 @@ def _connected(url: str) -> Connection:
     return connection
 
 
-def mark_loaded(connection: Connection, schema: str, entry: int) -> None:
-    """Writes that a report's rows are published, in the transaction that publishes them."""
-    _update(connection, sql.Identifier(schema, "canvas_sync_reports"), entry, {"state": "loaded"})
+def mark_loaded(warehouse: Warehouse, entry: int) -> None:
+    """Record that a report's rows are published, in the transaction that publishes them."""
+    _update(warehouse.connection, warehouse.identifier(TABLE), entry, {"state": "loaded"})
 
 
 def _update(connection: Connection, table: sql.Identifier, entry: int, values: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from psycopg import sql
 
-from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 NOW = sql.SQL("clock_timestamp()")
 OUR_JOBS = r"""(job_arguments::text ~ '^\{("[^"]*": |\})')"""
@@ -24,64 +24,61 @@ OUR_BATCHES = "(heartbeat_at is not null)"
 
 
 def as_json(column: str, ours: str) -> str:
-    """Returns SQL that reads a column of our rows as jsonb, and null for the others, whose text may be anything."""
+    """Return SQL that reads a column of our rows as jsonb, and null for the others, whose text may be anything."""
     return f"(case when {ours} then {column}::jsonb end)"
 
 
-def insert(connection: Connection, schema: str, table: str, values: Mapping[str, object]) -> int:
-    """Writes a row, with the times of its creation and update, and returns its id."""
-    types = column_types(connection, schema, table)
-    told = {"created_at": NOW, "updated_at": NOW, **values}
+def insert(warehouse: Warehouse, table: str, values: Mapping[str, object]) -> int:
+    """Insert a row, with the times of its creation and update, and return its id."""
+    types = column_types(warehouse, table)
+    written = {"created_at": NOW, "updated_at": NOW, **values}
     query = sql.SQL("insert into {} ({}) values ({}) returning id").format(
-        sql.Identifier(schema, table),
-        sql.SQL(", ").join(map(sql.Identifier, told)),
-        sql.SQL(", ").join(_cast(value, types[name]) for name, value in told.items()),
+        warehouse.identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, written)),
+        sql.SQL(", ").join(_cast(value, types[name]) for name, value in written.items()),
     )
-    row = connection.execute(query).fetchone()
+    row = warehouse.connection.execute(query).fetchone()
     assert row is not None  # noqa: S101 (returning always returns)
     return int(row[0])
 
 
-def update(
-    connection: Connection, schema: str, table: str, values: Mapping[str, object], condition: sql.Composable
-) -> int:
-    """Changes the rows that a condition holds for, and the time of their update; returns how many."""
-    types = column_types(connection, schema, table)
-    told = {"updated_at": NOW, **values}
+def update(warehouse: Warehouse, table: str, values: Mapping[str, object], condition: sql.Composable) -> int:
+    """Update the rows that match a condition, and the time of their update; return how many there are."""
+    types = column_types(warehouse, table)
+    written = {"updated_at": NOW, **values}
+    assignments = [
+        sql.SQL("{} = {}").format(sql.Identifier(name), _cast(value, types[name])) for name, value in written.items()
+    ]
     query = sql.SQL("update {} set {} where {}").format(
-        sql.Identifier(schema, table),
-        sql.SQL(", ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(name), _cast(value, types[name])) for name, value in told.items()
-        ),
-        condition,
+        warehouse.identifier(table), sql.SQL(", ").join(assignments), condition
     )
-    return connection.execute(query).rowcount
+    return warehouse.connection.execute(query).rowcount
 
 
 def is_row(number: int) -> sql.Composable:
-    """Returns the condition for one row."""
+    """Return the condition for one row."""
     return sql.SQL("id = {}").format(sql.Literal(number))
 
 
 def merged(details: Mapping[str, object]) -> sql.Composable:
-    """Returns SQL that adds details to the metadata of a row of ours."""
+    """Return SQL that adds details to the metadata of a row of ours."""
     given = sql.Literal(json.dumps(details, default=str))
     return sql.SQL("(coalesce(metadata::jsonb, '{{}}') || {}::jsonb)").format(given)
 
 
-def column_types(connection: Connection, schema: str, table: str) -> dict[str, str]:
-    """Reads the types of a table's columns, as PostgreSQL spells them."""
-    rows = connection.execute(
+def column_types(warehouse: Warehouse, table: str) -> dict[str, str]:
+    """Read the types of a table's columns, as PostgreSQL spells them."""
+    rows = warehouse.connection.execute(
         "select a.attname, format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a "
         "join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
         "where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped",
-        (schema, table),
+        (warehouse.schema, table),
     ).fetchall()
     return {str(name): str(kind) for name, kind in rows}
 
 
 def _cast(value: object, kind: str) -> sql.Composable:
-    """Spells a value in a column's type. A text that is too long for a `varchar(n)` is cut by the cast."""
+    """Return a value in a column's type. A text that is too long for a `varchar(n)` is cut by the cast."""
     if isinstance(value, Mapping):
         value = json.dumps(value, default=str)
     given = value if isinstance(value, sql.Composable) else sql.Literal(value)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+import polars as pl
 from psycopg import sql
 
 from canvas_sync_dagster.clocks import horizon
-from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
+
+TABLE = "canvas_sync_watermarks"
+ROW_MARK = "rows:"
+"""Beginning of the name of a watermark of rows that go to the user's function and not to the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,75 +35,135 @@ class Watermark:
     full_started_at: datetime | None = None
 
 
-def read_watermarks(connection: Connection, schema: str, models: Iterable[str], scope: str) -> dict[str, Watermark]:
-    """Read the watermarks of the models that were ever loaded in a scope; a time in the future counts as none."""
-    query = sql.SQL(
-        "select model, case when observed_at <= %s then observed_at end, "
-        "case when full_observed_at <= %s then full_observed_at end, coalesce(parameters, ''), "
-        "case when full_started_at <= %s then full_started_at end "
-        "from {} where scope = %s and model = any(%s)"
-    ).format(sql.Identifier(schema, "canvas_sync_watermarks"))
-    latest = horizon()
-    rows = connection.execute(query, (latest, latest, latest, scope, list(models))).fetchall()
-    return {str(model): Watermark(*rest) for model, *rest in rows}
-
-
-ROW_MARK = "rows:"
-
-
 def row_mark(model: str) -> str:
-    """Names the watermark of a model whose rows go to the user's function in place of the table."""
+    """Return the name of the watermark of a model whose rows go to the user's function and not to the table."""
     return f"{ROW_MARK}{model}"
 
 
-def model_marked(mark: str) -> str:
-    """Names the model that a watermark speaks of, wherever its rows go."""
-    return mark.removeprefix(ROW_MARK)
+def model_marked(name: str) -> str:
+    """Return the name of the model that a watermark is about, wherever the rows go."""
+    return name.removeprefix(ROW_MARK)
 
 
-def lock_scopes(connection: Connection, schema: str, models: Iterable[str], scope: str) -> None:
-    """Makes loads of one scope wait for each other until the transaction ends, always in the same order."""
-    for model in sorted(models):
-        connection.execute(
-            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"canvas_sync load {schema} {model} {scope}",)
-        )
+@dataclass(frozen=True, slots=True)
+class Watermarks:
+    """The watermarks of a tenant. Their names are those of models, those of `row_mark`, or those of custom reports."""
 
+    warehouse: Warehouse
 
-def advance_watermark(
-    connection: Connection,
-    schema: str,
-    model: str,
-    scope: str,
-    *,
-    observed_at: datetime,
-    complete: bool,
-    report_id: int | None,
-    started_at: datetime | None = None,
-    parameters: str = "",
-) -> None:
-    """Move a watermark forward, never back unless it lies in the future, in the caller's transaction."""
-    latest = sql.Literal(horizon())
-    query = sql.SQL(
-        "insert into {} as w (model, scope, observed_at, full_observed_at, full_started_at, report_id, parameters) "
-        "values (%s, %s, %s, %s, %s, %s, %s) "
-        "on conflict (model, scope) do update set updated_at = now(), report_id = excluded.report_id, "
-        "parameters = case when w.observed_at > excluded.observed_at and w.observed_at <= {latest} "
-        "then w.parameters else excluded.parameters end, "
-        "observed_at = greatest(case when w.observed_at <= {latest} then w.observed_at end, excluded.observed_at), "
-        "full_started_at = case when excluded.full_observed_at is null or (w.full_observed_at > excluded.full_observed_at "
-        "and w.full_observed_at <= {latest}) then w.full_started_at else excluded.full_started_at end, "
-        "full_observed_at = greatest(case when w.full_observed_at <= {latest} then w.full_observed_at end, "
-        "excluded.full_observed_at)"
-    ).format(sql.Identifier(schema, "canvas_sync_watermarks"), latest=latest)
-    connection.execute(
-        query,
-        (
-            model,
-            scope,
-            observed_at,
-            observed_at if complete else None,
-            started_at if complete else None,
-            report_id,
-            parameters,
-        ),
-    )
+    def lock(self, names: Iterable[str], scope: str) -> None:
+        """Make loads of one scope wait for each other until the transaction ends, always in the same order."""
+        for name in sorted(names):
+            self.warehouse.lock("load", name, scope)
+
+    def read(self, names: Iterable[str], scope: str) -> dict[str, Watermark]:
+        """Read the watermarks of the models that were ever loaded in a scope; a time in the future counts as none."""
+        query = sql.SQL(
+            "select model, case when observed_at <= %s then observed_at end, "
+            "case when full_observed_at <= %s then full_observed_at end, coalesce(parameters, ''), "
+            "case when full_started_at <= %s then full_started_at end "
+            "from {} where scope = %s and model = any(%s)"
+        ).format(self._table)
+        latest = horizon()
+        rows = self.warehouse.connection.execute(query, (latest, latest, latest, scope, list(names))).fetchall()
+        return {str(name): Watermark(*rest) for name, *rest in rows}
+
+    def read_all(self) -> dict[tuple[str, str], Watermark]:
+        """Read all watermarks as they are, also those whose times lie in the future.
+
+        Returns:
+            Model and scope → its watermark; if both the table and the user's function take rows, the fresher one.
+        """
+        query = sql.SQL(
+            "select model, scope, observed_at, full_observed_at, coalesce(parameters, ''), full_started_at from {} "
+            "order by observed_at nulls first"
+        ).format(self._table)
+        rows = self.warehouse.connection.execute(query).fetchall()
+        return {(model_marked(name), scope): Watermark(*rest) for name, scope, *rest in rows}
+
+    def sync_times(self) -> dict[tuple[str, str], datetime]:
+        """Read when each model was last synced in each scope, on the database's clock; empty without the table.
+
+        Returns:
+            Model and scope → when its watermark was written.
+        """
+        if not self.warehouse.has(TABLE):
+            return {}
+        query = sql.SQL("select model, scope, updated_at from {} order by updated_at").format(self._table)
+        rows = self.warehouse.connection.execute(query).fetchall()
+        return {(model_marked(name), scope): at for name, scope, at in rows}
+
+    def newest(self, model: str) -> datetime | None:
+        """Return the freshness of the newest load of a model in any scope; a time in the future counts as none."""
+        query = sql.SQL("select max(observed_at) from {} where model = %s and observed_at <= %s").format(self._table)
+        row = self.warehouse.connection.execute(query, (model, horizon())).fetchone()
+        return row[0] if row else None
+
+    def advance(
+        self,
+        name: str,
+        scope: str,
+        *,
+        observed_at: datetime,
+        complete: bool,
+        report_id: int | None,
+        started_at: datetime | None = None,
+        parameters: str = "",
+    ) -> None:
+        """Move a watermark forward, never back unless it lies in the future, in the caller's transaction.
+
+        Args:
+            name: Of the watermark.
+            scope: Canvas term id, or empty.
+            observed_at: Freshness of the load.
+            complete: Whether the load covered the whole scope.
+            report_id: Of the report in Canvas; None if there was none.
+            started_at: When the sync of the load started, on our own clock.
+            parameters: Digest of the report's parameters, other than its term and `updated_after`.
+        """
+        query = sql.SQL(
+            "insert into {} as w (model, scope, observed_at, full_observed_at, full_started_at, report_id, parameters) "
+            "values (%s, %s, %s, %s, %s, %s, %s) "
+            "on conflict (model, scope) do update set updated_at = now(), report_id = excluded.report_id, "
+            "parameters = case when w.observed_at > excluded.observed_at and w.observed_at <= {latest} "
+            "then w.parameters else excluded.parameters end, "
+            "observed_at = greatest(case when w.observed_at <= {latest} then w.observed_at end, excluded.observed_at), "
+            "full_started_at = case when excluded.full_observed_at is null or (w.full_observed_at > excluded.full_observed_at "
+            "and w.full_observed_at <= {latest}) then w.full_started_at else excluded.full_started_at end, "
+            "full_observed_at = greatest(case when w.full_observed_at <= {latest} then w.full_observed_at end, "
+            "excluded.full_observed_at)"
+        ).format(self._table, latest=sql.Literal(horizon()))
+        full_observed_at, full_started_at = (observed_at, started_at) if complete else (None, None)
+        values = (name, scope, observed_at, full_observed_at, full_started_at, report_id, parameters)
+        self.warehouse.connection.execute(query, values)
+
+    def out_of_scope_keys(self, model: str) -> dict[str, pl.DataFrame]:
+        """Read the keys that complete reports of a term listed although the tables do not show that they belong to it.
+
+        The course or enrollment of such a row is not in its table, or the model does not declare how a row's term is
+        found. The keys are kept with the watermark, so that the next complete report of the term can show which of them
+        it no longer lists.
+
+        Returns:
+            Scope → keys.
+        """
+        query = sql.SQL("select scope, strays from {} where model = %s and strays is not null").format(self._table)
+        rows = self.warehouse.connection.execute(query, (model,)).fetchall()
+        return {str(scope): pl.read_ipc(io.BytesIO(content)) for scope, content in rows}
+
+    def keep_out_of_scope_keys(self, model: str, scope: str, keys: pl.DataFrame) -> None:
+        """Replace the out-of-scope keys of a model and scope, in the caller's transaction."""
+        content: bytes | None = None
+        if keys.height:
+            file = io.BytesIO()
+            keys.write_ipc(file, compression="zstd")
+            content = file.getvalue()
+        query = sql.SQL(
+            "insert into {} as w (model, scope, strays) values (%s, %s, %s) on conflict (model, scope) "
+            "do update set strays = excluded.strays where w.strays is distinct from excluded.strays"
+        ).format(self._table)
+        self.warehouse.connection.execute(query, (model, scope, content))
+
+    @property
+    def _table(self) -> sql.Identifier:
+        return self.warehouse.identifier(TABLE)
