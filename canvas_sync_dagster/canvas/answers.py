@@ -1,6 +1,6 @@
-"""What an answer of Canvas means: its JSON, or one error that says what to do.
+"""Interpret a response of Canvas: its JSON, or an error with a remedy.
 
-Pure: answers go in. No message holds a token; queries are cut from addresses, for they may.
+Pure functions of the response. Messages contain no token: queries, which may contain one, are removed from URLs.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ from canvas_sync_dagster.errors import (
 from canvas_sync_dagster.printable import quotable
 
 LONGEST_NUMBER = 1000
-"""Digits of a whole number that is read as one."""
+"""Maximum digits of an integer that is parsed as a number; longer ones are kept as text."""
 WORDS = 300
-"""Characters of Canvas's own message that an error repeats."""
+"""Maximum characters of Canvas's message that an error quotes."""
 
 
 def read_json(response: httpx.Response) -> Any:
-    """Returns the JSON of a good answer.
+    """Return the JSON of a successful response.
+
+    Args:
+        response: Response with its body read.
 
     Raises:
-        CanvasError: The answer is none; each kind of trouble has a class of its own.
+        CanvasError: The response is an error, or not JSON; the subclass states which error.
     """
     if error := error_of(response):
         raise error
@@ -55,14 +58,16 @@ def _whole(digits: str) -> int | str:
 
 
 def error_of(response: httpx.Response) -> CanvasError | None:
-    """Tells what is wrong with an answer; None if nothing is."""
+    """Return the error that a response means; None if it is successful."""
     status = response.status_code
     if is_throttled(response):
         return _error(
-            CanvasThrottledError, response, "Canvas's rate limit is used up; this token is shared or too busy."
+            CanvasThrottledError,
+            response,
+            "Canvas's rate limit is exhausted; the token is shared, or too many syncs use it.",
         )
     if status >= 500:
-        return _error(CanvasUnavailableError, response, "Canvas is down or overloaded; it should work later.")
+        return _error(CanvasUnavailableError, response, "Canvas is down or overloaded; try again later.")
     if 200 <= status < 300:
         return None
     if _is_html(response) or 300 <= status < 400:
@@ -71,17 +76,19 @@ def error_of(response: httpx.Response) -> CanvasError | None:
         return _error(
             CanvasUnauthorizedError,
             response,
-            "Canvas does not accept the token: check CANVAS_SYNC_TOKEN, it may have expired.",
+            "Canvas does not accept the token: check CANVAS_SYNC_TOKEN; the token may have expired.",
         )
     if status in {401, 403}:
         return _error(
             CanvasForbiddenError,
             response,
-            "The token may not do this: its user needs the permission (for reports: `Reports - manage`) on the account.",
+            "The token lacks a permission: give its user the permission on the account (for reports: `Reports - manage`).",
         )
     if status == 404:
-        return _error(CanvasNotFoundError, response, "Canvas has no such thing, or hides it from this token's user.")
-    return _error(CanvasRequestError, response, "Canvas calls the request wrong.")
+        return _error(
+            CanvasNotFoundError, response, "The object does not exist in Canvas, or the token's user may not see it."
+        )
+    return _error(CanvasRequestError, response, "Canvas rejected the request as invalid.")
 
 
 def _error(kind: type[CanvasError], response: httpx.Response, advice: str) -> CanvasError:
@@ -105,14 +112,14 @@ def _not_canvas(response: httpx.Response) -> NotCanvasError:
 
 
 def address(url: httpx.URL) -> str:
-    """Returns an address without its query, where tokens may stand."""
+    """Return a URL without user, query and fragment, which may contain tokens."""
     return str(url.copy_with(query=None, fragment=None, username="", password=""))
 
 
 def words(response: httpx.Response) -> str:
-    """Find Canvas's own message in an answer, whose shape differs from place to place.
+    """Return Canvas's message in a response, whose structure differs between endpoints.
 
-    The rest of a body is not repeated: it may hold an object, and so a person's data.
+    The rest of the body is not quoted, because it may contain personal data.
     """
     if _is_html(response):
         return "a web page"

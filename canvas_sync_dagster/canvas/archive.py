@@ -1,7 +1,7 @@
-"""Opens what a report delivered: one CSV, or a ZIP of several, told apart by the bytes.
+"""Open the file of a report: one CSV, or a ZIP of several; the first bytes decide.
 
-Nothing that a ZIP says of itself is believed: names are only compared, never used as paths; sizes are counted while
-reading; checksums are checked.
+The directory of a ZIP is not trusted: names are compared and never used as paths, sizes are counted while reading, and
+checksums are verified.
 """
 
 from __future__ import annotations
@@ -18,35 +18,38 @@ from canvas_sync_dagster.errors import ReportContentError
 from canvas_sync_dagster.printable import quotable
 
 MOST_EXPANSION = 200
-"""Bytes out of each byte in. Reports shrink to a tenth, very uniform ones to a fiftieth; a bomb to a thousandth."""
+"""Maximum ratio of uncompressed to compressed bytes. Reports have about 10, very uniform ones 50; a zip bomb has 1,000."""
 SMALL = 64 * 1024 * 1024
-"""Bytes that any entry may have, however small it was packed."""
+"""Bytes that every entry may have, whatever its compressed size."""
 MOST_ENTRIES = 1000
 
 Opener = Callable[[], BinaryIO]
 
 
 def open_tables(path: Path, expected: Sequence[str], *, where: str) -> Mapping[str, Opener]:
-    """Returns how to open each table of a report, as often as needed.
+    """Return a function for each table of a report that opens it; it may be called repeatedly.
 
     Args:
         path: The downloaded file.
-        expected: Tables that were asked for; one or more.
-        where: Which report it is, for messages.
+        expected: Names of the requested tables; one or more.
+        where: Name of the report for messages.
+
+    Returns:
+        Table → function that opens it as a stream of bytes.
 
     Raises:
-        ReportContentError: The file is no report, or lacks a table.
+        ReportContentError: The file is not a report, or lacks a table.
     """
     with path.open("rb") as file:
         start = file.read(200)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zipped(path, expected, where)
     if looks_like_html(start):
-        raise ReportContentError(f"{where}: a web page came instead of the report. Run it again.")
+        raise ReportContentError(f"{where}: Canvas delivered a web page instead of the report. Run it again.")
     if len(expected) != 1:
         raise ReportContentError(
-            f"{where}: one bare CSV came where a ZIP with {', '.join(expected)} was expected. Run it again; if it stays "
-            "so, materialize the tables one by one."
+            f"{where}: Canvas delivered a single CSV instead of a ZIP with {', '.join(expected)}. Run it again; if this "
+            "repeats, materialize the tables one by one."
         )
     return {expected[0]: lambda: path.open("rb")}
 
@@ -58,18 +61,20 @@ def _zipped(path: Path, expected: Sequence[str], where: str) -> Mapping[str, Ope
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise ReportContentError(f"{where}: its ZIP is damaged ({quotable(error)}). Run it again.") from error
     if len(entries) > MOST_ENTRIES:
-        raise ReportContentError(f"{where}: its ZIP has {len(entries)} entries; a report has a handful.")
+        raise ReportContentError(f"{where}: its ZIP has {len(entries)} entries; a report has a few. Run it again.")
     if len(expected) == 1 and len(entries) == 1:
         return {expected[0]: _entry(path, entries[0], where)}
     named: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
         name = PurePosixPath(entry.filename.replace("\\", "/")).name.lower().removesuffix(".csv")
         if name in expected and name in named:
-            raise ReportContentError(f"{where}: its ZIP holds {name}.csv twice; which one counts cannot be known.")
+            raise ReportContentError(
+                f"{where}: its ZIP contains {name}.csv twice, so the right one is unknown. Run it again."
+            )
         named[name] = entry
     if lost := [name for name in expected if name not in named]:
         found = quotable(", ".join(sorted(named))) or "nothing"
-        raise ReportContentError(f"{where}: its ZIP lacks {', '.join(lost)}; it holds {found}. Run it again.")
+        raise ReportContentError(f"{where}: its ZIP lacks {', '.join(lost)}; it contains {found}. Run it again.")
     return {name: _entry(path, named[name], where) for name in expected}
 
 
@@ -80,7 +85,7 @@ def _entry(path: Path, entry: zipfile.ZipInfo, where: str) -> Opener:
 
 
 class _Entry(io.RawIOBase):
-    """One entry as a stream that counts what comes out."""
+    """One entry as a stream that limits its uncompressed size."""
 
     def __init__(self, path: Path, entry: zipfile.ZipInfo, where: str) -> None:
         self._where = f"{where}: '{quotable(PurePosixPath(entry.filename).name)}' in its ZIP"
@@ -102,7 +107,7 @@ class _Entry(io.RawIOBase):
             raise ReportContentError(f"{self._where} is damaged ({quotable(error)}). Run it again.") from error
         self._left -= len(chunk)
         if self._left < 0:
-            raise ReportContentError(f"{self._where} grows beyond all measure when it is unpacked.")
+            raise ReportContentError(f"{self._where} exceeds the size limit when it is decompressed.")
         buffer[: len(chunk)] = chunk
         return len(chunk)
 

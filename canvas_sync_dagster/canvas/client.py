@@ -1,6 +1,6 @@
-"""The client of Canvas's REST API: one token, one host, one throttle.
+"""Client of Canvas's REST API: one token, one host, one throttle.
 
-Idempotent requests are retried while the trouble may pass; a POST never is, for Canvas would do it twice.
+Idempotent requests are retried after transient errors. A POST is never retried, because Canvas would execute it twice.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ TIMEOUT = httpx.Timeout(connect=10, read=60, write=30, pool=60)
 """Seconds. Canvas answers lists within seconds; a minute without a byte is a dead connection."""
 API = "/api/v1"
 PAGE_SIZE = 100
-"""Canvas's largest page; more is clamped without a word."""
+"""Largest page of Canvas; it reduces larger values silently."""
 MOST_PAGES = 100_000
-"""Pages of one walk: ten million objects. More is a loop."""
+"""Maximum pages of one walk, which is ten million objects; more indicates a loop."""
 LARGEST_ANSWER = 64 * 1024 * 1024
-"""Bytes of one answer of the API; a page of a hundred objects has at most a few hundred kilobytes."""
+"""Maximum bytes of one response; a page of a hundred objects has at most a few hundred kilobytes."""
 ANSWER_SECONDS = 120.0
-"""Seconds from a request to the last byte of its answer. Canvas itself gives up after 60; the rest is for a slow line."""
+"""Seconds from a request to the last byte of its response. Canvas gives up after 60; the rest allows for slow networks."""
 RETRY_SECONDS = 45.0
-"""How long one request is tried again; a longer outage is for whoever called to wait out."""
+"""Seconds for which one request is retried; callers must handle longer outages."""
 RETRY_ATTEMPTS = 8
 CLOCK_STEP = 5.0
-"""Seconds by which a reading of Canvas's clock may be late; one that is later still means that a clock was set."""
+"""Seconds by which a reading of Canvas's clock may be late; a later one means that a clock was adjusted."""
 
 Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -53,12 +53,12 @@ class Canvas:
 
     Args:
         base_url: `https://school.instructure.com`.
-        token: Access token; it appears in no repr and no message.
-        account_id: The account whose reports are run, for paths with `{account_id}`. What only a root account answers
-            has `{root_account_id}` in its path, which is asked of Canvas once.
-        retry_seconds: How long one idempotent request is tried again.
-        answer_seconds: How long one answer may take, to its last byte.
-        transport: Another transport of httpx.
+        token: Access token; it never appears in `repr` or messages.
+        account_id: Account whose reports are run; it replaces `{account_id}` in paths. `{root_account_id}` is replaced by
+            the root account above it, which Canvas is asked for once.
+        retry_seconds: Seconds for which one idempotent request is retried.
+        answer_seconds: Seconds that one response may take, to its last byte.
+        transport: httpx transport to use instead of the default.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Canvas:
         self._root: str | None = None
         self._lock = threading.Lock()
         self._deadline, verify = Deadline(), _authorities()
-        # No Authorization among the client's own headers: downloads go to other hosts through the same client.
+        # The client's default headers lack Authorization, because downloads go to other hosts through the same client.
         self.http = httpx.Client(
             timeout=TIMEOUT,
             transport=transport or guarded(self.base_url.host, self._deadline, verify),
@@ -101,18 +101,21 @@ class Canvas:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self.http.close()
 
     def now(self) -> datetime:
-        """Returns the moment on Canvas's clock."""
+        """Return the current time by Canvas's clock."""
         return self.moment(time.monotonic())
 
     def moment(self, at: float) -> datetime:
-        """Return a moment of `time.monotonic()` on Canvas's clock, never a later one.
+        """Return a reading of `time.monotonic()` as time by Canvas's clock, never too late.
 
-        Until Canvas has answered once, and while its clock is ahead of ours by more than a slack, it is our own clock;
-        so ask afterwards when something began.
+        Until Canvas has responded once, and while its clock is ahead of this host's by more than `SLACK`, this host's
+        clock is used. Therefore convert the start of a request after its response.
+
+        Args:
+            at: Reading of `time.monotonic()`, in seconds.
         """
         ours = datetime.now(UTC) - timedelta(seconds=time.monotonic() - at)
         with self._lock:
@@ -123,7 +126,7 @@ class Canvas:
 
     @property
     def ahead(self) -> timedelta | None:
-        """How far Canvas's clock is ahead of ours, negative if it is behind; None until Canvas has answered once."""
+        """Lead of Canvas's clock over this host's, negative if it is behind; None until Canvas has responded once."""
         with self._lock:
             epoch = self._epoch
         if epoch is None:
@@ -131,10 +134,14 @@ class Canvas:
         return timedelta(seconds=epoch + time.monotonic() - datetime.now(UTC).timestamp())
 
     def get(self, path: str, parameters: Parameters = ()) -> Any:
-        """Returns the JSON below `/api/v1`.
+        """Return the JSON at a path.
+
+        Args:
+            path: Path below `/api/v1`.
+            parameters: Query parameters.
 
         Raises:
-            CanvasError: Canvas did not give it.
+            CanvasError: The request failed.
         """
         pairs = parameters.items() if isinstance(parameters, Mapping) else parameters
         return read_json(self.request("GET", self.url(path).copy_merge_params([*pairs])))
@@ -142,57 +149,57 @@ class Canvas:
     def get_list(
         self, path: str, parameters: Parameters = (), *, envelope: str | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Walks a list through all its pages.
+        """Yield the objects of all pages of a list.
 
         Args:
-            path: Below `/api/v1`.
-            parameters: Of the first page; the next pages' addresses are Canvas's own.
-            envelope: Key of the list, where it is not the whole answer.
+            path: Path below `/api/v1`.
+            parameters: Query parameters of the first page; Canvas returns the URLs of the next pages.
+            envelope: Key of the list in the response; None if the response is the list.
 
         Raises:
-            CanvasError: A page could not be had; what came before is not the whole.
+            CanvasError: A page could not be read; the objects before it are incomplete.
         """
         pairs = list(parameters.items()) if isinstance(parameters, Mapping) else list(parameters)
         url: httpx.URL | None = self.url(path).copy_merge_params([*pairs, ("per_page", str(PAGE_SIZE))])
         seen: set[str] = set()
         while url is not None:
             if str(url) in seen or len(seen) >= MOST_PAGES:
-                raise NotCanvasError(f"{address(url)}: the pages of this list lead round in a circle.")
+                raise NotCanvasError(f"{address(url)}: pagination loop detected.")
             seen.add(str(url))
             response = self.request("GET", url)
             yield from _objects(read_json(response), envelope, url)
             url = next_page(response, self.base_url)
 
     def post(self, path: str, form: Parameters = ()) -> Any:
-        """Posts a form once and returns the JSON; it is never repeated.
+        """Post a form and return the JSON; the request is never retried.
 
         Args:
-            path: Below `/api/v1`.
-            form: Fields of the form. A field that occurs several times, such as `ids[]`, needs pairs.
+            path: Path below `/api/v1`.
+            form: Fields of the form; use pairs if a field occurs several times, such as `ids[]`.
 
         Raises:
-            CanvasError: Canvas refused, or its answer was lost: then it may have done it all the same.
+            CanvasError: Canvas rejected the request, or its response was lost; Canvas may then have executed it.
         """
         pairs = list(form.items()) if isinstance(form, Mapping) else list(form)
         body = {"content": urlencode(pairs), "headers": FORM} if pairs else {}
         return read_json(self.request("POST", self.url(path), **body))
 
     def put(self, path: str) -> Any:
-        """Puts nothing, which triggers an action, and returns the JSON."""
+        """Send a PUT without a body, which triggers an action, and return the JSON."""
         return read_json(self.request("PUT", self.url(path)))
 
     def delete(self, path: str) -> Any:
-        """Deletes and returns the JSON."""
+        """Send a DELETE and return the JSON."""
         return read_json(self.request("DELETE", self.url(path)))
 
     @property
     def root_account_id(self) -> str:
-        """The root account above the tenant's account: `self` if that is the tenant's.
+        """Id of the root account above the tenant's account; `self` if the tenant's account is `self`.
 
         Raises:
-            CanvasError: Canvas does not give the account.
+            CanvasError: The account could not be read.
         """
-        # `self` is the root account of the host. Two threads that ask at once get the same answer.
+        # `self` is the root account of the host. Two threads that read it at the same time get the same result.
         if self._root is None and self.account_id != "self":
             account = self.get("/accounts/{account_id}")
             above = account.get("root_account_id") if isinstance(account, dict) else None
@@ -200,7 +207,7 @@ class Canvas:
         return self._root or "self"
 
     def url(self, path: str) -> httpx.URL:
-        """Returns the address of a path below `/api/v1`; it may begin with that, and may end with a query."""
+        """Return the URL of a path, with or without `/api/v1` in front, and with an optional query."""
         if "{root_account_id}" in path:
             path = path.replace("{root_account_id}", self.root_account_id)
         filled, _, query = path.replace("{account_id}", self.account_id).partition("?")
@@ -209,11 +216,16 @@ class Canvas:
         return self.base_url.copy_with(path=whole, query=query.encode() or None)
 
     def request(self, method: str, url: httpx.URL, **arguments: Any) -> httpx.Response:
-        """Sends one request, with the token, within the throttle; idempotent ones are tried again.
+        """Send one request with the token, within the throttle, and return the response; retry unless it is a POST.
+
+        Args:
+            method: HTTP method.
+            url: Absolute URL at the host of the base URL.
+            arguments: Arguments of `httpx.Client.build_request`.
 
         Raises:
             CanvasUnavailableError: Canvas cannot be reached.
-            CanvasThrottledError: It refused for want of units until the end.
+            CanvasThrottledError: Canvas refused the last try because the rate limit was exhausted.
         """
         attempts = 1 if method == "POST" else RETRY_ATTEMPTS
         for attempt in stamina.retry_context(
@@ -251,7 +263,7 @@ class Canvas:
         return response
 
     def _note_clock(self, response: httpx.Response) -> None:
-        """Learns Canvas's clock: its answers tell whole seconds, and late, so that the latest reading is the truest."""
+        """Record Canvas's clock. `Date` has whole seconds and arrives late, so the largest reading is the most accurate."""
         if (date := canvas_date(response)) is not None and date.tzinfo is not None:
             epoch = date.timestamp() - time.monotonic()
             with self._lock:
@@ -261,31 +273,31 @@ class Canvas:
 
 @functools.cache
 def _authorities() -> ssl.SSLContext:
-    """Reads the certificates that servers must be signed by, once: it takes 25 ms, and every op has a client."""
+    """Load the trusted certificates once: loading takes 25 ms, and every op creates a client."""
     return httpx.create_ssl_context()
 
 
 def unreachable(method: str, url: httpx.URL, error: httpx.HTTPError) -> CanvasUnavailableError:
-    """Says that a request got no answer."""
-    what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else f"cannot be reached ({error})"
+    """Return the error for a request without a response."""
+    what = "did not respond in time" if isinstance(error, httpx.TimeoutException) else f"cannot be reached ({error})"
     return CanvasUnavailableError(
-        f"{method} {address(url)}: {url.host} {what}. Check CANVAS_SYNC_BASE_URL and the network; else try later.",
+        f"{method} {address(url)}: {url.host} {what}. Check CANVAS_SYNC_BASE_URL and the network, or try again later.",
         method=method,
         url=address(url),
     )
 
 
 def _read_bounded(streamed: httpx.Response, until: float) -> httpx.Response:
-    """Read an answer into memory, unless it is larger than any answer of the API, or takes too long in all."""
+    """Read a response into memory; raise if it is too large or takes too long in all."""
     chunks, size = [], 0
     for chunk in streamed.iter_bytes():
         chunks.append(chunk)
         size += len(chunk)
         if time.monotonic() > until:
-            # Behind a proxy, where the socket knows no deadline.
-            raise httpx.ReadTimeout("the whole answer took too long", request=streamed.request)
+            # Behind a proxy, where the socket has no deadline.
+            raise httpx.ReadTimeout("the whole response took too long", request=streamed.request)
         if size > LARGEST_ANSWER:
-            raise NotCanvasError(f"{address(streamed.request.url)} answers with more than {LARGEST_ANSWER >> 20} MB.")
+            raise NotCanvasError(f"{address(streamed.request.url)} returned more than {LARGEST_ANSWER >> 20} MB.")
     headers = [(name, value) for name, value in streamed.headers.multi_items() if name != "content-encoding"]
     return httpx.Response(streamed.status_code, headers=headers, content=b"".join(chunks), request=streamed.request)
 
@@ -293,5 +305,5 @@ def _read_bounded(streamed: httpx.Response, until: float) -> httpx.Response:
 def _objects(body: Any, envelope: str | None, url: httpx.URL) -> list[dict[str, Any]]:
     found = body.get(envelope) if envelope and isinstance(body, dict) else body
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise NotCanvasError(f"{address(url)} does not answer with a list of objects.")
+        raise NotCanvasError(f"{address(url)} did not return a list of objects.")
     return found

@@ -1,7 +1,7 @@
-"""Brings a report's file to disk, whole or not at all, without the token.
+"""Download a report's file completely or not at all, without the token.
 
-The address that Canvas gives needs no token and leads over redirects to storage on other hosts; so the token is not
-sent at all. Addresses expire within hours: a fresh one is fetched when one is refused.
+The URL from Canvas needs no token and redirects to storage on other hosts, so the token is not sent. URLs expire within
+hours; when one is refused, a new one is requested.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from canvas_sync_dagster.canvas.lifecycle import Attachment
 from canvas_sync_dagster.errors import CanvasUnavailableError, LocalDiskError, ReportContentError
 
 CHUNK = 1 << 20
-"""Bytes held in memory."""
+"""Bytes in memory at a time."""
 ATTEMPTS = 5
 PAUSES = (0.0, 0.5, 2.0, 5.0, 10.0)
-"""Seconds before each attempt; expired addresses are mended by a fresh one at once, storage under load by waiting."""
+"""Seconds before each attempt. An expired URL is replaced at once; overloaded storage needs a pause."""
 LARGEST = 50 * 1024**3
-"""Bytes; a report of ten million rows has one and a half billion."""
+"""Maximum bytes of a file; a report of ten million rows has 1.5 billion."""
 
 
 def download(
@@ -34,20 +34,20 @@ def download(
     *,
     sleep: Callable[[float], None],
 ) -> int:
-    """Writes the file and returns its size in bytes.
+    """Download the file and return its size in bytes.
 
     Args:
-        canvas: Whose connections are used; not its token.
-        attachment: Where the file is.
-        fresh: Asks Canvas for a new address.
-        path: Where it goes; whatever is there is whole.
-        sleep: Waits for so many seconds.
+        canvas: Client whose connections are used; its token is not sent.
+        attachment: URL and expected size of the file.
+        fresh: Function that requests a new URL from Canvas.
+        path: Destination; a file there is always complete.
+        sleep: Function that waits for a number of seconds.
 
     Raises:
-        ReportContentError: What comes is not the file, again and again.
-        AddressRefusedError: The file's address, or a redirect from it, leads to this machine.
-        CanvasUnavailableError: The storage does not answer.
-        LocalDiskError: The disk is full.
+        ReportContentError: Every attempt returned something other than the file.
+        AddressRefusedError: The URL, or a redirect from it, leads to this machine.
+        CanvasUnavailableError: The storage does not respond.
+        LocalDiskError: The disk is full or not writable.
     """
     part = path.with_name(f"{path.name}.part")
     last: Exception = ReportContentError("no attempt was made")
@@ -69,7 +69,7 @@ def download(
     where = address(httpx.URL(attachment.url))
     if isinstance(last, ReportContentError):
         raise ReportContentError(
-            f"the report's file at {where} cannot be used: {last}. Run it again; if it stays so, ask Instructure."
+            f"the report's file at {where} cannot be used: {last}. Run it again; if this repeats, ask Instructure."
         )
     raise CanvasUnavailableError(
         f"the storage at {where} does not deliver the report's file ({last}). Run it again later."
@@ -79,20 +79,20 @@ def download(
 def _stream(http: httpx.Client, attachment: Attachment, part: Path) -> int:
     url = httpx.URL(attachment.url)
     if url.scheme not in {"http", "https"}:
-        raise ReportContentError(f"its address has the scheme {url.scheme!r}")
+        raise ReportContentError(f"its URL has the scheme {url.scheme!r}")
     with http.stream("GET", url, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as response:
         _check_head(response)
         size, most = 0, LARGEST if attachment.size is None else min(attachment.size, LARGEST)
         with part.open("wb") as file:
             for chunk in response.iter_bytes(CHUNK):
                 if size == 0 and looks_like_html(chunk):
-                    raise ReportContentError("a web page came instead, probably a login page")
+                    raise ReportContentError("the storage returned a web page, probably a login page")
                 size += len(chunk)
                 if size > most:
                     raise ReportContentError(f"it is larger than {_spelled(most, attachment)}")
                 file.write(chunk)
     if attachment.size is not None and size != attachment.size:
-        raise ReportContentError(f"{size} bytes came, and Canvas says that it has {attachment.size}")
+        raise ReportContentError(f"{size} bytes arrived, but Canvas announced {attachment.size}")
     return size
 
 
@@ -104,20 +104,20 @@ def _check_head(response: httpx.Response) -> None:
     if response.status_code >= 500:
         raise httpx.TransportError(f"status {response.status_code}")
     if response.status_code != 200:
-        raise ReportContentError(f"its address is refused with status {response.status_code}")
+        raise ReportContentError(f"the storage refused its URL with status {response.status_code}")
     if "html" in response.headers.get("Content-Type", ""):
-        raise ReportContentError("a web page came instead, probably a login page")
+        raise ReportContentError("the storage returned a web page, probably a login page")
 
 
 def looks_like_html(start: bytes) -> bool:
-    """Says whether bytes are the start of a web page."""
+    """Return whether bytes are the start of a web page."""
     return start[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype", b"<html"))
 
 
 def disk_error(error: OSError, directory: Path) -> LocalDiskError:
-    """Says why nothing can be written to a directory."""
+    """Return the error for a directory that cannot be written."""
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     what = "is full" if full else f"cannot be written ({error.strerror})"
     return LocalDiskError(
-        f"the disk of {directory} {what}. Make room there, or point CANVAS_SYNC_HOME to another disk."
+        f"the disk of {directory} {what}. Free some space, or point CANVAS_SYNC_HOME to another disk."
     )

@@ -1,9 +1,9 @@
-"""The life of a report in Canvas as a pure state machine: what was seen goes in, what to do next comes out.
+"""The lifecycle of a Canvas report as a pure state machine: from the observed status to the next step.
 
-Canvas's own states are created → running → (compiling →) complete, or error, aborted, deleted. What looks strange and
-is ordinary: progress that falls back, a finished report without `ended_at`, or for a moment without its attachment;
-half an hour of compiling without movement. What must be bounded because Canvas does not: waiting in the queue,
-compiling (a lost worker leaves `running` for ever), and the whole.
+Canvas's states are created → running → (compiling →) complete, or error, aborted, deleted. Some odd states are normal:
+progress that decreases, a complete report without `ended_at` or, for a moment, without its attachment, and half an hour
+of compilation without progress. Canvas sets no limits, so this module limits the wait in the queue, the compilation (a
+crashed worker of Canvas leaves `running` for ever), and the total time.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, Protocol
 from canvas_sync_dagster.printable import quotable
 
 LONGEST_STATE = 50
-"""Characters of a state; Canvas's longest has nine."""
+"""Maximum characters of a state; Canvas's longest has nine."""
 FAILED = frozenset({"error", "aborted", "deleted"})
 ATTACHMENT_GRACE = timedelta(minutes=5)
 """How long a complete report may be without its attachment: Canvas writes the two within seconds of each other."""
 FIRST_PAUSE = timedelta(seconds=0.5)
-"""Pause after the first look at a report. Canvas compiles a small one within a second."""
+"""Pause after the first poll of a report. Canvas compiles a small one within a second."""
 PAUSE_PER_AGE = 0.25
 """Pause as a share of the time since the report's state last changed. A finished report is found after at most a quarter
 of the time that Canvas took for it, and a pause of 30 seconds is reached after 22 requests and two minutes."""
@@ -32,9 +32,9 @@ class Attachment:
     """The file of a finished report.
 
     Attributes:
-        url: Where it is; lives for hours, not for ever.
-        id: Canvas's id of the file, for a fresh address.
-        size: Bytes as stored; None if Canvas does not say.
+        url: URL of the file; it expires within hours.
+        id: Canvas's id of the file, to request a new URL.
+        size: Bytes; None if Canvas does not return it.
     """
 
     url: str
@@ -44,7 +44,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What Canvas says of a report. Older versions leave most of it out."""
+    """Status of a report, as Canvas returns it. Older versions of Canvas omit most fields."""
 
     id: int
     state: str
@@ -57,10 +57,10 @@ class Status:
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Status:
-        """Reads Canvas's JSON.
+        """Parse Canvas's JSON.
 
         Raises:
-            ValueError: It has no id or no status.
+            ValueError: It lacks id or status.
         """
         parameters = body.get("parameters") or {}
         return cls(
@@ -77,12 +77,12 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Canvas does not know the report any more."""
+    """The report no longer exists in Canvas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Canvas could not be asked."""
+    """The status could not be read."""
 
     reason: str
 
@@ -91,7 +91,7 @@ Seen = Status | Missing | Trouble
 
 
 class Try(Protocol):
-    """What is remembered of the present try, on our own clock."""
+    """The recorded times of the current try, by this host's clock."""
 
     @property
     def tries(self) -> int: ...
@@ -107,14 +107,14 @@ class Try(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how often.
+    """Limits of time and tries for a report.
 
     Attributes:
-        total: From the first request to the file, over all tries.
-        compilation: From the moment that Canvas works on it.
-        queue: From a request until Canvas begins; jobs of an account wait for each other, possibly for hours.
+        total: Longest time from the first request to the file, over all tries.
+        compilation: Longest time from the start of the compilation.
+        queue: Longest time from a request to the start; jobs of an account wait for each other, possibly for hours.
         tries: How often a report is started.
-        poll: Longest pause between two requests for its status.
+        poll: Longest pause between two polls.
     """
 
     total: timedelta
@@ -126,14 +126,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Ask again later."""
+    """Poll again after a pause."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Download."""
+    """Download the file."""
 
     attachment: Attachment
     status: Status
@@ -141,14 +141,14 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class StartAgain:
-    """This try came to nothing; another may."""
+    """This try failed; start the report again."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """No try is left, or no time."""
+    """All tries, or the total time, are used up."""
 
     reason: str
 
@@ -157,13 +157,13 @@ Step = Wait | Fetch | StartAgain | GiveUp
 
 
 def next_step(attempt: Try, seen: Seen, now: datetime, limits: Limits) -> Step:
-    """Decides what to do after a look at a report.
+    """Return the next step after a poll of a report.
 
     Args:
-        attempt: What is remembered of the try.
-        seen: What was seen.
-        now: The moment of the look, on our clock.
-        limits: How long and how often.
+        attempt: Recorded times of the current try.
+        seen: Result of the poll.
+        now: Time of the poll, by this host's clock.
+        limits: Limits of time and tries.
     """
     if isinstance(seen, Status) and seen.state == "complete" and seen.attachment:
         return Fetch(seen.attachment, seen)
@@ -190,7 +190,7 @@ def pause(age: timedelta, longest: timedelta) -> timedelta:
 
 
 def _last_change(attempt: Try) -> datetime:
-    """Return when the report was requested, began or was complete: one that waited in the queue is young when it begins."""
+    """Return the time of the last change of state: requested, running or complete."""
     known = (attempt.requested_at, attempt.running_since, attempt.completed_at)
     return max(moment for moment in known if moment is not None)
 
@@ -200,11 +200,11 @@ def _why_failed(attempt: Try, seen: Seen, now: datetime, limits: Limits) -> str 
         case Trouble():
             return None
         case Missing():
-            return "it vanished from Canvas while it was waited for"
+            return "it disappeared from Canvas before it was complete"
         case Status(state=state) if state in FAILED:
             return f"Canvas ended it as {state}{f': {seen.extra_text.strip()}' if seen.extra_text.strip() else ''}"
         case Status(state="created"):
-            waited, most, what = now - attempt.requested_at, limits.queue, "it was not begun"
+            waited, most, what = now - attempt.requested_at, limits.queue, "it was not started"
         case Status(state="complete"):
             waited, most, what = now - (attempt.completed_at or now), ATTACHMENT_GRACE, "it was complete without a file"
         case _:
@@ -213,7 +213,7 @@ def _why_failed(attempt: Try, seen: Seen, now: datetime, limits: Limits) -> str 
 
 
 def _refuse(body: Mapping[str, Any]) -> Any:
-    raise ValueError(f"this is no report; its keys: {quotable(sorted(body))}")
+    raise ValueError(f"not a report; its keys: {quotable(sorted(body))}")
 
 
 def _attachment(body: object) -> Attachment | None:

@@ -1,7 +1,7 @@
-"""The network below the client: where it may connect to, and until when an answer may take.
+"""Network backend of the client: allowed addresses, and the deadline of a response.
 
-Both are enforced where the socket is, because only there a name has been resolved and every byte passes: a redirect, a
-name with several addresses, or headers that arrive one byte a second cannot get around it.
+Both are enforced at the socket, where names are resolved and every byte passes. A redirect, a name with several
+addresses, or headers that arrive one byte per second cannot bypass them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 METADATA = frozenset(
     map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254"))
 )
-"""Where clouds serve credentials of the machine, as far as it is not in the link-local range."""
+"""Addresses outside the link-local range at which clouds serve credentials of the machine."""
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -43,7 +43,7 @@ def is_refused(address: Address) -> bool:
 
 
 def _inner(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 one stands for, if it does."""
+    """Return the IPv4 address that an IPv6 address embeds, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in NAT64:
@@ -55,20 +55,20 @@ def resolved(host: str, port: int) -> list[str]:
     """Return all addresses of a host.
 
     Raises:
-        OSError: It has none.
+        OSError: It has no address.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Deadline(threading.local):
-    """The moment of `time.monotonic()` until which the calling thread waits for bytes; None without one."""
+    """Reading of `time.monotonic()` until which the calling thread waits for bytes; None for no deadline."""
 
     until: float | None = None
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Bound everything that the body reads from the network."""
+        """Limit the total time of all reads in the `with` block."""
         self.until = time.monotonic() + seconds
         try:
             yield
@@ -76,7 +76,7 @@ class Deadline(threading.local):
             self.until = None
 
     def left(self, timeout: float | None) -> float | None:
-        """Return how long the next read may take.
+        """Return the seconds that the next read may take.
 
         Raises:
             httpcore.ReadTimeout: The deadline has passed.
@@ -85,18 +85,18 @@ class Deadline(threading.local):
             return timeout
         left = self.until - time.monotonic()
         if left <= 0:
-            raise httpcore.ReadTimeout("the whole answer took too long")
+            raise httpcore.ReadTimeout("the whole response took too long")
         return left if timeout is None else min(left, timeout)
 
 
 class Network(httpcore.SyncBackend):
-    """Connects to a Canvas and to the storage that it names, and to nothing on this machine.
+    """Backend that connects to Canvas and its storage, but not to this machine.
 
     Args:
-        canvas_host: Host of the base URL, which a person chose: it may be anywhere. If it is on this machine, so may be
-            the storage.
-        deadline: Of what is read.
-        resolve: Finds the addresses of a host.
+        canvas_host: Host of the base URL. A person chose it, so it may have any address. If it is on this machine, the
+            storage may be, too.
+        deadline: Deadline of reads.
+        resolve: Function that returns the addresses of a host.
     """
 
     def __init__(self, canvas_host: str, deadline: Deadline, resolve: Resolve = resolved) -> None:
@@ -110,11 +110,11 @@ class Network(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first address of a host that answers.
+        """Connect to the first address of a host that responds.
 
         Raises:
             AddressRefusedError: One of its addresses leads to this machine.
-            httpcore.ConnectError: None of them answers.
+            httpcore.ConnectError: No address responds.
         """
         failed: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in self._allowed(host, port):
@@ -142,7 +142,7 @@ def _is_inside(address: str) -> bool:
 
 
 class _BoundedStream(httpcore.NetworkStream):
-    """A connection whose reads end with the deadline of the thread that reads."""
+    """A connection whose reads end at the deadline of the reading thread."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream, self._deadline = stream, deadline
@@ -170,14 +170,14 @@ class GuardedTransport(httpx.HTTPTransport):
 
     def __init__(self, network: Network, verify: ssl.SSLContext) -> None:
         super().__init__(verify=verify)
-        # httpx takes no backend; the pool is what its constructor makes, with ours.
+        # httpx accepts no backend, so this replaces the pool that its constructor created.
         self._pool = httpcore.ConnectionPool(
             ssl_context=verify, max_connections=100, max_keepalive_connections=20, network_backend=network
         )
 
 
 def transport(canvas_host: str, deadline: Deadline, verify: ssl.SSLContext) -> httpx.BaseTransport | None:
-    """Return the guarded transport; None where a proxy is configured, which resolves names and decides by itself."""
+    """Return the guarded transport; None if a proxy is configured, because the proxy resolves the names."""
     if any(name in getproxies() for name in ("http", "https", "all")):
         return None
     return GuardedTransport(Network(canvas_host, deadline), verify)

@@ -1,4 +1,4 @@
-"""`Link` headers: where the next page is. Addresses are opaque; a client that counts pages loops for ever."""
+"""`Link` headers: the URL of the next page. URLs are opaque; a client that counts pages may loop for ever."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from canvas_sync_dagster.errors import NotCanvasError
 
 
 def next_page(response: httpx.Response, base: httpx.URL) -> httpx.URL | None:
-    """Returns the address of the next page, if there is one.
+    """Return the URL of the next page; None if this is the last page.
 
     Raises:
-        NotCanvasError: It is no address, or leads to another host, where the token must not go.
+        NotCanvasError: The link is not a URL, or leads to another host, which must not get the token.
     """
     link = response.links.get("next", {}).get("url")
     if not link:
@@ -21,18 +21,18 @@ def next_page(response: httpx.Response, base: httpx.URL) -> httpx.URL | None:
         url = response.request.url.join(link)
     except httpx.InvalidURL as error:
         raise NotCanvasError(
-            f"{address(response.request.url)} says that its next page is at {link[:100]!r}, which is no address ({error})."
+            f"{address(response.request.url)}: the link to the next page, {link[:100]!r}, is not a URL ({error})."
         ) from None
     if not same_origin(url, base):
         raise NotCanvasError(
-            f"{address(response.request.url)} says that its next page is at {url.scheme}://{url.host}; the token is not "
-            "sent to another host. Check CANVAS_SYNC_BASE_URL: use the name by which Canvas calls itself."
+            f"{address(response.request.url)}: the link to the next page leads to {url.scheme}://{url.host}; the token is "
+            "not sent to another host. Check CANVAS_SYNC_BASE_URL: use the host name that Canvas itself uses."
         )
     return url
 
 
 def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
-    """Says whether scheme, host and port are the same."""
+    """Return whether scheme, host and port are equal."""
     return (one.scheme, one.host, _port(one)) == (other.scheme, other.host, _port(other))
 
 

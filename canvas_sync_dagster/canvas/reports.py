@@ -1,7 +1,7 @@
-"""Drives a report from the question to the file: finds or starts it, asks after it, downloads it.
+"""Drive a report from the request to the file: adopt or start it, poll it, download it.
 
-What was started is written to a ledger before and after, so that whoever comes next after a death adopts the report
-that Canvas is still compiling instead of starting another.
+The ledger records each report before and after it is started. After a crash, the next process therefore adopts the
+report that Canvas is still compiling, instead of starting another one.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ from canvas_sync_dagster.errors import (
 )
 
 CLOCK_SLACK = timedelta(minutes=2)
-"""How much earlier than our request a report in the index may have been made: Canvas tells whole seconds, and our
-reading of its clock is as old as its last answer."""
+"""How much earlier than the request a report in the index may have been created: Canvas's times have whole seconds, and
+our reading of its clock is as old as its last response."""
 STALE_AFTER = timedelta(hours=1)
-"""Age from which a finished report that nobody loaded is left alone: whoever runs again wants fresher rows than that."""
+"""Age above which a finished report that was not loaded is not adopted, because a new run should get newer rows."""
 POST_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0)
-"""Seconds between looking for a report whose answer was lost and asking again; a gateway's hiccup is over by then."""
+"""Seconds before each search for a report whose response was lost; short failures of a gateway have ended by then."""
 ROOT_ONLY = frozenset({"rubrics_csv"})
-"""Reports that Canvas offers to every account, and fails on all but a root account."""
+"""Reports that Canvas offers to every account, although they fail on all except a root account."""
 INDEX_PAGES = 300
-"""Reports of one kind that are looked through for a lost one; the newest come first."""
+"""Maximum reports of one kind that are searched for a lost one, newest first."""
 
 
 class Entry(Try, Protocol):
-    """A try as the ledger keeps it."""
+    """A try of a report, as recorded in the ledger."""
 
     @property
     def id(self) -> int: ...
@@ -74,7 +74,7 @@ E = TypeVar("E", bound=Entry)
 
 
 class Ledger(Protocol[E]):
-    """Remembers started reports; see `canvas_sync_dagster.warehouse.state.ledger.ReportLedger`."""
+    """Record of started reports; see `canvas_sync_dagster.warehouse.state.ledger.ReportLedger`."""
 
     def lock(self, report: str, parameters: Parameters) -> AbstractContextManager[None]: ...
     def find_alive(self, report: str, parameters: Parameters) -> E | None: ...
@@ -97,16 +97,16 @@ class Ledger(Protocol[E]):
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """A finished report on our disk.
+    """The downloaded file of a finished report.
 
     Attributes:
         path: The file, CSV or ZIP.
         entry: Id of its entry in the ledger.
-        status: What Canvas said of it at the end.
-        observed_at: How fresh its rows are, on Canvas's clock.
+        status: Final status in Canvas.
+        observed_at: Observation of its rows, by Canvas's clock.
         bytes: Size of the file.
-        adopted: Whether it was started before: by an earlier run, or ahead by this one.
-        tries: Which try it was.
+        adopted: Whether an earlier run started it, or this run requested it in advance.
+        tries: Number of the successful try, from 1.
     """
 
     path: Path
@@ -119,14 +119,14 @@ class ReportFile:
 
 
 class ReportDriver(Generic[E]):
-    """Obtains reports of one Canvas.
+    """Obtain reports from one Canvas.
 
     Args:
         canvas: The client.
-        ledger: Where started reports are remembered.
-        limits: How long and how often.
-        tell: Takes a line whenever something has changed.
-        sleep: Waits for so many seconds.
+        ledger: Record of started reports.
+        limits: Limits of time and tries.
+        tell: Function that gets a line of progress whenever the status has changed.
+        sleep: Function that waits for a number of seconds.
     """
 
     def __init__(
@@ -145,7 +145,11 @@ class ReportDriver(Generic[E]):
         self._sleep = sleep
 
     def order(self, report: str, parameters: Parameters) -> None:
-        """Starts a report that will be obtained later, unless one like it is under way.
+        """Request a report in advance, unless an equal one is in progress.
+
+        Args:
+            report: Name of the report in Canvas.
+            parameters: Parameters of the report, without Canvas's `parameters[…]`.
 
         Raises:
             CanvasError: Canvas refused to start it.
@@ -160,22 +164,25 @@ class ReportDriver(Generic[E]):
         *,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> ReportFile:
-        """Returns the file of a report, however long Canvas takes for it.
+        """Adopt or start a report, wait for it, and download its file.
 
         Args:
-            report: Canvas's name of it.
-            parameters: What is asked of it, without Canvas's `parameters[…]`.
-            directory: Where the file goes.
-            meanwhile: Called once Canvas has the report, before it is waited for.
+            report: Name of the report in Canvas.
+            parameters: Parameters of the report, without Canvas's `parameters[…]`.
+            directory: Directory for the file.
+            meanwhile: Function that is called once, after Canvas has accepted the report and before the wait.
+
+        Returns:
+            The downloaded file, with its status and observation.
 
         Raises:
-            ReportFailedError: It failed as often as it may, or took too long.
+            ReportFailedError: The report failed on its last try, or took too long.
             CanvasError: Canvas refused to start it.
-            ReportContentError: Its file cannot be had whole.
+            ReportContentError: Its file cannot be downloaded completely.
         """
         entry, adopted = self._find_or_start(report, parameters)
         if adopted:
-            self._tell(f"{report} {entry.canvas_report_id} was started before and is taken up")
+            self._tell(f"{report} {entry.canvas_report_id} was started before and is adopted")
         meanwhile()
         told = ""
         while True:
@@ -189,20 +196,20 @@ class ReportDriver(Generic[E]):
                 case Fetch(attachment=attachment, status=status):
                     return self._fetch(report, entry, attachment, status, directory, adopted=adopted)
                 case StartAgain(reason=reason) | GiveUp(reason=reason) if adopted:
-                    # What was begun before must not use up the tries of this one.
-                    self._tell(f"{report} {entry.canvas_report_id} cannot be taken up: {reason}")
+                    # A failed adoption must not use up the tries of this request.
+                    self._tell(f"{report} {entry.canvas_report_id} cannot be resumed: {reason}")
                     entry, adopted = self._start_again(report, parameters, entry, reason, tries=1, since=_now())
                 case StartAgain(reason=reason):
-                    self._tell(f"{report} {entry.canvas_report_id} came to nothing: {reason}; it is started again")
+                    self._tell(f"{report} {entry.canvas_report_id} failed: {reason}; restarting")
                     tries, since = entry.tries + 1, entry.first_requested_at
                     entry, adopted = self._start_again(report, parameters, entry, reason, tries=tries, since=since)
                 case GiveUp(reason=reason):
                     self._abandon(report, entry, reason)
                     raise ReportFailedError(
-                        f"report {report} ({_spelled(parameters)}), in Canvas number {entry.canvas_report_id}: {reason}, "
-                        f"at try {entry.tries} of {self._limits.tries}. Look at it in Canvas under Admin → Settings → "
-                        "Reports, then run it again; CANVAS_SYNC_REPORT_TIMEOUT, …_COMPILATION_TIMEOUT and …_MAX_TRIES "
-                        "say how long and how often it is tried."
+                        f"report {report} ({_spelled(parameters)}), id {entry.canvas_report_id} in Canvas: {reason}, "
+                        f"on try {entry.tries} of {self._limits.tries}. Look at it in Canvas under Admin → Settings → "
+                        "Reports, then run it again. CANVAS_SYNC_REPORT_TIMEOUT, …_COMPILATION_TIMEOUT and …_MAX_TRIES "
+                        "set the limits."
                     )
 
     def _find_or_start(self, report: str, parameters: Parameters) -> tuple[E, bool]:
@@ -213,7 +220,7 @@ class ReportDriver(Generic[E]):
             return self._start(report, parameters, tries=1, first_requested_at=_now()), False
 
     def _recovered(self, report: str, parameters: Parameters, entry: E | None) -> E | None:
-        """Returns an entry that can still be loaded, or None; one without Canvas's id is looked for in its index."""
+        """Return an entry that can still be loaded, or None; search Canvas's index if the entry has no Canvas id."""
         if entry is None:
             return None
         if entry.canvas_report_id is None:
@@ -224,7 +231,7 @@ class ReportDriver(Generic[E]):
             entry = self._ledger.started(entry, lost)
         too_old = entry.completed_at is not None and _now() - entry.completed_at > STALE_AFTER
         if too_old or _now() - entry.first_requested_at > self._limits.total:
-            self._ledger.failed(entry, "nobody loaded it in time")
+            self._ledger.failed(entry, "it was not loaded in time")
             return None
         return entry
 
@@ -233,7 +240,7 @@ class ReportDriver(Generic[E]):
     ) -> tuple[E, bool]:
         self._abandon(report, entry, reason)
         with self._ledger.lock(report, parameters):
-            # Another run that waited for the same report may have started it again already.
+            # Another run that waits for the same report may have restarted it already.
             other = self._recovered(report, parameters, self._ledger.find_alive(report, parameters))
             if other is not None and other.id != entry.id:
                 return other, True
@@ -252,7 +259,7 @@ class ReportDriver(Generic[E]):
         try:
             number = self._post(report, parameters, entry)
         except CanvasError as error:
-            # A transient error leaves open whether Canvas has it, and the entry with it; a refusal does not.
+            # After a transient error, Canvas may have accepted the report, so the entry stays open; a refusal is final.
             if not isinstance(error, TransientError):
                 self._ledger.failed(entry, str(error))
             raise
@@ -264,8 +271,8 @@ class ReportDriver(Generic[E]):
             try:
                 return self._posted(report, parameters, pairs)
             except TransientError as error:
-                # The answer is lost; Canvas may have done it all the same, and a second POST would do it twice.
-                self._tell(f"the answer to starting {report} was lost ({error}); it is looked for")
+                # Canvas may have executed the request, and a second POST would execute it twice.
+                self._tell(f"the response to starting {report} was lost ({error}); searching for the report")
                 self._sleep(min(pause, self._limits.poll.total_seconds()))
                 lost = self._lost_report(report, parameters, entry)
                 if lost is not None:
@@ -280,13 +287,13 @@ class ReportDriver(Generic[E]):
         except CanvasNotFoundError as error:
             raise CanvasNotFoundError(
                 f"account {self._canvas.account_id} has no report {report}, or the token may not run it "
-                "(Admin → Settings → Reports shows what there is)."
+                "(Admin → Settings → Reports lists the available reports)."
             ) from error
         except CanvasRequestError as error:
-            raise CanvasRequestError(f"Canvas does not start {report} ({_spelled(parameters)}): {error}") from error
+            raise CanvasRequestError(f"Canvas refused to start {report} ({_spelled(parameters)}): {error}") from error
 
     def _lost_report(self, report: str, parameters: Parameters, entry: E) -> int | None:
-        """Finds in Canvas's index a report that was asked for and whose answer never came."""
+        """Return the Canvas id of a report that was requested and whose response was lost; None if there is none."""
         known = self._ledger.known_canvas_ids(report)
         since = entry.canvas_requested_at - CLOCK_SLACK
         for number, body in enumerate(self._canvas.get_list(self._path(report))):
@@ -306,7 +313,7 @@ class ReportDriver(Generic[E]):
         except CanvasNotFoundError:
             return Missing()
         except (TransientError, NotCanvasError, ValueError) as error:
-            # Even a web page with status 200 is an ordinary face of a Canvas under maintenance.
+            # During maintenance Canvas may even return a web page with status 200.
             return Trouble(str(error))
 
     def _note(self, entry: E, seen: Seen) -> E:
@@ -344,7 +351,7 @@ class ReportDriver(Generic[E]):
         return Attachment(str(body.get("url") or attachment.url), attachment.id, attachment.size)
 
     def _abandon(self, report: str, entry: E, reason: str) -> None:
-        """Takes a hopeless report out of Canvas's queue, as well as it goes, so that the next one need not wait for it."""
+        """Best-effort cancellation of a report that will not be used, so that the next one need not wait for it."""
         self._ledger.failed(entry, reason)
         with contextlib.suppress(CanvasError):
             self._canvas.put(f"{self._path(report)}/{entry.canvas_report_id}/abort")
@@ -366,7 +373,7 @@ def available_reports(canvas: Canvas) -> dict[str, str]:
 
 
 def comparable(parameters: Any) -> dict[str, Any]:
-    """Folds parameters so that ours compare with what Canvas made of them.
+    """Return parameters in a form in which ours equal those that Canvas returns.
 
     >>> comparable({"users": True, "extra_text": "Term: All Terms; "}) == comparable({"users": "1"})
     True
@@ -401,6 +408,6 @@ def _line(report: str, entry: Entry, seen: Seen) -> str:
         case Status(state=state, progress=progress):
             return f"{report} {entry.canvas_report_id}: {state}, {progress} %"
         case Trouble(reason=reason):
-            return f"{report} {entry.canvas_report_id} cannot be asked after: {reason}"
+            return f"{report} {entry.canvas_report_id} cannot be polled: {reason}"
         case _:
             return f"{report} {entry.canvas_report_id} is gone"

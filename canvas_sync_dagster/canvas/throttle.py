@@ -1,7 +1,7 @@
-"""Canvas's leaky bucket, as seen from outside, and how long to wait before the next request.
+"""Estimate Canvas's leaky bucket, and wait before requests accordingly.
 
-Canvas charges every request 50 units up front and its real cost afterwards, refills 10 units per second, and refuses
-when 600 are spent. It tells what remains with each answer; between answers we count for ourselves.
+Canvas charges every request 50 units in advance and its real cost afterwards, refills 10 units per second, and refuses
+requests when 600 units are spent. Each response contains the remaining units; between responses this module estimates.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 CAPACITY = 600.0
-"""Units of a full bucket; Canvas's default high-water mark."""
+"""Units of a full bucket; Canvas's default limit."""
 UP_FRONT = 50.0
-"""Units that Canvas holds for each request in flight."""
+"""Units that Canvas reserves for each request in progress."""
 REFILL = 10.0
-"""Units that flow back per second."""
+"""Units refilled per second."""
 RESERVE = 100.0
-"""Units left to others who use the same token, such as a colleague's script."""
+"""Units left for other users of the token, such as a colleague's script."""
 LONGEST_WAIT = 60.0
-"""Seconds; an empty bucket is full again after this."""
+"""Seconds after which an empty bucket is full again."""
 LONGEST_RETRY_AFTER = 300.0
-"""Seconds that a Retry-After is believed."""
+"""Maximum seconds of a Retry-After header that are respected."""
 
 
 class Throttle:
-    """Spends what a token may spend; shared by all threads of a client.
+    """Throttle of one token, shared by all threads of a client.
 
     Args:
-        clock: Seconds that never go back.
-        sleep: Waits for so many seconds.
+        clock: Function that returns monotonic seconds.
+        sleep: Function that waits for a number of seconds.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Throttle:
         self._closed_until = 0.0
 
     def acquire(self) -> None:
-        """Waits until the bucket has room for one request more."""
+        """Wait until the bucket has enough units for another request."""
         while True:
             with self._lock:
                 wait = self._wait()
@@ -59,7 +59,7 @@ class Throttle:
             self._sleep(wait)
 
     def release(self, response: httpx.Response | None) -> None:
-        """Takes note of what an answer says of the bucket."""
+        """Record the remaining units from a response; None if there was no response."""
         with self._lock:
             self._in_flight -= 1
             if response is None:
@@ -73,7 +73,7 @@ class Throttle:
     def _wait(self) -> float:
         now = self._clock()
         level = min(CAPACITY, self._remaining + REFILL * (now - self._at))
-        # The answers that tell what remains count their own up-front charge; those still in flight do not show in it.
+        # The remaining units in a response include its own advance charge, but not those of requests in progress.
         needed = min(CAPACITY, RESERVE + UP_FRONT * self._in_flight) if self._in_flight else UP_FRONT
         short = needed - level
         return min(LONGEST_WAIT, max(self._closed_until - now, short / REFILL))
@@ -84,9 +84,9 @@ class Throttle:
 
 
 def is_throttled(response: httpx.Response) -> bool:
-    """Says whether an answer is a refusal for want of units: Canvas's 403 in plain text, or a 429 of what stands before it.
+    """Return whether a response reports an exhausted rate limit: a 403 of Canvas, or a 429 of a proxy in front of it.
 
-    The body decides: in real logs such answers had units left.
+    The body decides, because in real logs such responses had units left.
     """
     if response.status_code == 429:
         return True
@@ -94,7 +94,7 @@ def is_throttled(response: httpx.Response) -> bool:
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Returns the seconds that an answer asks to wait, whether it says them as a number or as a date."""
+    """Return the seconds of a Retry-After header, which is a number or a date; None without one."""
     said = response.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d{1,9}", said):
         return min(float(said), LONGEST_RETRY_AFTER)
@@ -106,7 +106,7 @@ def retry_after(response: httpx.Response) -> float | None:
 
 
 def canvas_date(response: httpx.Response) -> datetime | None:
-    """Returns the moment of an answer on Canvas's own clock."""
+    """Return the `Date` of a response, which is the time by Canvas's clock; None if it is missing or invalid."""
     try:
         return parsedate_to_datetime(response.headers.get("Date", ""))
     except (ValueError, TypeError, OverflowError):

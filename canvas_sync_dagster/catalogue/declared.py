@@ -1,4 +1,4 @@
-"""A table by declaration alone: a report of one's own becomes a model, without a line of code."""
+"""`simple_table`: a custom report that fills a table, without a function."""
 
 from __future__ import annotations
 
@@ -29,22 +29,32 @@ def declared_table(
     updated_after: bool,
     parents: Sequence[str],
 ) -> Model:
-    """Makes the model of a table that a report fills.
+    """Return the model of a table that a report fills.
+
+    Args:
+        name: Name of the model and its table.
+        report: Name of the report in Canvas.
+        key: Columns of the primary key.
+        columns: Header → column, or header → name and type of the column.
+        parameters: Parameters of the report.
+        per_term: Whether the report is requested for each term.
+        updated_after: Whether the report accepts `updated_after`.
+        parents: Models that are loaded before it.
 
     Raises:
-        SettingError: The declaration contradicts itself, or PostgreSQL would not take it.
+        SettingError: The declaration is inconsistent, or PostgreSQL would reject it.
     """
     where = f"simple_table {name}"
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name) or name.startswith(STATE_PREFIX):
-        allowed = f"small letters, digits and underscores, at most 63, not beginning with {STATE_PREFIX}"
-        raise SettingError("simple_table", "this is no name for a table", allowed=allowed, value=name)
+        allowed = f"lowercase letters, digits and underscores, at most 63, not beginning with {STATE_PREFIX}"
+        raise SettingError("simple_table", "not a valid table name", allowed=allowed, value=name)
     made = tuple(_column(header, each, where, key) for header, each in columns.items())
     names = [column.name for column in made]
     system = {column.name for column in SYSTEM_COLUMNS}
     if taken := sorted({each for each in names if each in system or names.count(each) > 1}):
-        raise SettingError(f"{where}: columns", "it is there already", allowed="a name of its own", value=taken[0])
+        raise SettingError(f"{where}: columns", "the column exists already", allowed="a different name", value=taken[0])
     if lost := [each for each in key if each not in names] or ([""] if not key else []):
-        raise SettingError(f"{where}: key", "there is no such column", allowed=", ".join(names), value=lost[0])
+        raise SettingError(f"{where}: key", "unknown column", allowed=", ".join(names), value=lost[0])
     asked = report_parameters(parameters, where, per_term=per_term, updated_after=updated_after)
     return Model(
         name=name,
@@ -60,10 +70,10 @@ def declared_table(
 def report_parameters(
     given: Mapping[str, object], where: str, *, per_term: bool, updated_after: bool
 ) -> dict[str, Any]:
-    """Encode the parameters of a report of the user's own.
+    """Encode the parameters of a custom report.
 
     Raises:
-        SettingError: The sync sets one of them itself, or a value has no form that Canvas reads.
+        SettingError: The sync sets one of them itself, or a value cannot be sent to Canvas.
     """
     owned = {*ADDED_BY_CANVAS, *(TERM if per_term else ()), *(("updated_after",) if updated_after else ())}
     try:
@@ -76,7 +86,7 @@ def report_parameters(
 def _column(header: str, given: Declared, where: str, key: Sequence[str]) -> Column:
     named = {"name": given} if isinstance(given, str) else dict(given)
     if unknown := sorted(named.keys() - {"name", "type"}):
-        raise SettingError(f"{where}: {header}", "there is no such word", allowed="name, type", value=unknown[0])
+        raise SettingError(f"{where}: {header}", "unknown key", allowed="name, type", value=unknown[0])
     name = named.get("name", header)
     guessed = ColumnType.BIGINT if name in key and name.endswith("_id") else ColumnType.TEXT
     return Column(name, column_type(named["type"], f"{where}: {name}") if "type" in named else guessed, (header,))

@@ -18,7 +18,7 @@ Parameters = Mapping[str, Any]
 """Parameters as they are sent: text, lists and mappings."""
 NONE: Parameters = MappingProxyType({})
 ADDED_BY_CANVAS = frozenset({"extra_text", "locale"})
-"""Canvas adds these to the parameters of a report, so that they do not tell two reports apart."""
+"""Parameters that Canvas adds to every report; they do not distinguish reports."""
 OWNED = frozenset({"enrollment_term_id", "enrollment_term", "updated_after", "include_deleted"}) | ADDED_BY_CANVAS
 """The sync sets these itself: the term of the run, full or incremental, and rows that Canvas marks as deleted."""
 
@@ -30,7 +30,7 @@ def encoded(given: Mapping[str, object]) -> dict[str, Any]:
     {'include_all': 'true', 'limit': '5', 'states': ['active'], 'range': {'from': '2026-01-01'}}
 
     Raises:
-        ValueError: A name or a value has no form that Canvas reads.
+        ValueError: A name or a value cannot be sent to Canvas.
     """
     found = {_name(name): _value(str(name), value) for name, value in given.items() if value is not None}
     return {name: value for name, value in found.items() if not _is_empty(value)}
@@ -56,7 +56,7 @@ def merged(*given: Mapping[str, object]) -> dict[str, object]:
 
 
 def digest(parameters: Parameters) -> str:
-    """Return a short digest that tells parameters apart; empty if there are none."""
+    """Return a short digest of parameters; empty if there are none."""
     if not parameters:
         return ""
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
@@ -66,7 +66,7 @@ def refuse_owned(given: Mapping[str, object], owned: Collection[str] = OWNED) ->
     """Refuse parameters that the sync sets itself.
 
     Raises:
-        ValueError: Names the first one.
+        ValueError: The sync sets one of them itself; the message names it.
     """
     if taken := sorted(str(name) for name in given if name in owned):
         raise ValueError(f"the sync sets the parameter {taken[0]} itself")
@@ -75,7 +75,9 @@ def refuse_owned(given: Mapping[str, object], owned: Collection[str] = OWNED) ->
 def _name(name: object) -> str:
     text = str(name)
     if not text or "[" in text or "]" in text:
-        raise ValueError(f"the parameter {text!r} has no name without brackets; give a list or a mapping as its value")
+        raise ValueError(
+            f"the name of the parameter {text!r} is empty or contains brackets; use a list or a mapping as its value"
+        )
     return text
 
 
@@ -87,7 +89,7 @@ def _value(path: str, value: object) -> Any:
         items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
         found = [_value(path, each) for each in items if each is not None]
         if any(isinstance(each, list) for each in found):
-            raise ValueError(f"the parameter {path} is a list of lists, which a form cannot hold")
+            raise ValueError(f"the parameter {path} is a list of lists, which a form cannot represent")
         return [each for each in found if not _is_empty(each)]
     return _text(path, value)
 
@@ -101,7 +103,7 @@ def _text(path: str, value: object) -> str:
         return value.isoformat()
     if isinstance(value, (str, int, float, Decimal)):
         return str(value)
-    raise ValueError(f"the parameter {path} is of type {type(value).__name__}, which a form cannot hold")
+    raise ValueError(f"the parameter {path} is of type {type(value).__name__}, which a form cannot represent")
 
 
 def _is_empty(value: object) -> bool:

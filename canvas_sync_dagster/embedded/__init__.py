@@ -1,4 +1,4 @@
-"""A real PostgreSQL from a wheel, for the demo, the tests, and whoever has no server at hand."""
+"""A real PostgreSQL server from a wheel, for the demo, for tests, and for users without a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _lock = threading.Lock()
 
 
 def embedded_database_url(home: Path, name: str) -> str:
-    """Returns the address of a database on the home's server, which stays up while this process lives.
+    """Return the URL of a database on the server of a home directory; the server runs at least as long as this process.
+
+    Args:
+        home: Home directory of the server.
+        name: Name of the database; it is created if it does not exist.
 
     Raises:
         EmbeddedPostgresError: The server cannot be started here.
@@ -31,5 +35,5 @@ def embedded_database_url(home: Path, name: str) -> str:
 @atexit.register
 def _leave() -> None:
     for (process, _), handle in list(_handles.items()):
-        if process == os.getpid():  # A forked child leaves the server to its parent.
+        if process == os.getpid():  # A forked child does not stop the server of its parent.
             handle.close()

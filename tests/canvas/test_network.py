@@ -154,7 +154,7 @@ def test_an_answer_that_drips_ends_at_the_deadline(head: bytes) -> None:
         began = time.monotonic()
         with (
             Canvas(base, "t", retry_seconds=0.01, answer_seconds=0.4) as canvas,
-            pytest.raises(CanvasUnavailableError, match="did not answer in time"),
+            pytest.raises(CanvasUnavailableError, match="did not respond in time"),
         ):
             canvas.get("/accounts/self")
     assert time.monotonic() - began < 5

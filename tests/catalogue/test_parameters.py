@@ -43,7 +43,7 @@ def test_each_kind_of_value_has_its_form_and_canvas_reads_it_back(given: dict[st
     ("given", "says"),
     [
         ({"a[]": 1}, "a list or a mapping as its value"),
-        ({"": 1}, "no name"),
+        ({"": 1}, "is empty"),
         ({"a": [[1]]}, "a is a list of lists"),
         ({"a": {"b": object()}}, "a.b is of type object"),
     ],

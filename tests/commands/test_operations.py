@@ -171,7 +171,7 @@ def test_a_killed_sync_can_be_run_again_at_once_and_a_second_one_beside_it_is_re
         "`canvas-sync status` shows it"
     )
     assert again.returncode == 0, again.stderr
-    assert "was started before and is taken up" in again.stdout
+    assert "was started before and is adopted" in again.stdout
     query = "select status, metadata->>'reason' from canvas.canvas_sync_sync_batches order by id"
     assert rows(database_url, query) == [("failed", "its process is gone"), ("completed", "all done")]
     assert rows(database_url, "select 1 from canvas.canvas_sync_job_logs where status = 'running'") == []

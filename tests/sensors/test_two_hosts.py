@@ -146,7 +146,7 @@ def test_two_hosts_at_work_at_once_share_reports_and_leave_true_tables(deploymen
     assert "a sync of canvas (default) is under way already" in refused.stderr
     beside = second.start("canvas-sync", "sync", CANVAS_SYNC_BATCH_GENRE="nightly")
     said = second.home / "canvas-sync.log"
-    until(lambda: f"{report.id} was started before and is taken up" in said.read_text(), 60, "it takes up nothing")
+    until(lambda: f"{report.id} was started before and is adopted" in said.read_text(), 60, "it adopts nothing")
     report.faults.discard(STUCK)
     assert beside.wait(180) == 0, said.read_text()
     deployment.assert_over(("completed", "default", "launch"), ("completed", "nightly", "command"))

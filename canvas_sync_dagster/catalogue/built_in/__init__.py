@@ -81,11 +81,11 @@ BUILT_IN: tuple[Model, ...] = (
 """All models, parents before children; loads of one report follow this order."""
 
 CARRIED_BY = {"xlist": "sections"}
-"""Names that the gem's users give in lists of models, though they have no table → the model that carries their data."""
+"""Names without a table that users of the gem write in lists of models → the model that contains their data."""
 
 
 def with_carriers(names: Iterable[str]) -> tuple[str, ...]:
-    """Replaces names without a table by the models that carry their data.
+    """Replace names without a table by the models that contain their data.
 
     >>> with_carriers(["users", "xlist", "sections"])
     ('users', 'sections')
