@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from enum import StrEnum
 from typing import Any, Self, TypeVar
@@ -68,8 +68,22 @@ def settings(server_version: int, **others: str) -> str:
     They belong to the transaction, because a pooler may give the next one another server process, and this process's
     settings to somebody else. For the same reason they are no start-up options, which poolers refuse.
     """
+    return "; ".join(f"set local {name} = '{value}'" for name, value in _values(server_version, others).items())
+
+
+def session_settings(server_version: int, **others: str) -> str:
+    """Return the statements that give a session our settings; only for a session that no pooler shares.
+
+    Args:
+        server_version: As PostgreSQL numbers it, such as 170002.
+        others: Settings in addition, or in place of ours.
+    """
+    return "; ".join(f"set session {name} = '{value}'" for name, value in _values(server_version, others).items())
+
+
+def _values(server_version: int, others: Mapping[str, str]) -> dict[str, str]:
     newer = {name: value for name, (value, since) in NEWER_SETTINGS.items() if server_version >= since}
-    return "; ".join(f"set local {name} = '{value}'" for name, value in (SETTINGS | newer | others).items())
+    return {**SETTINGS, **newer, **others}
 
 
 class _Cursor(psycopg.Cursor[Row]):

@@ -91,7 +91,7 @@ def test_a_sender_that_goes_away_leaves_nothing(canvas: SimulatedCanvas, base: s
 def test_a_database_that_is_too_slow_is_503_and_comes_back(
     canvas: SimulatedCanvas, base: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committer, "STATEMENT_TIMEOUT", 0.5)
+    monkeypatch.setattr(committer, "COMMIT_SECONDS", 0.5)
     assert post(base, canvas.signer.sign(renamed(canvas))) == 200
     with psycopg.connect(database_url) as connection:
         connection.execute("lock table canvas.canvas_sync_live_events in access exclusive mode")
