@@ -339,8 +339,6 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
         (lambda sync: sync.api("usr"), "usr"),
         (lambda sync: sync.on_sync("sucess"), "sucess.*success"),
         (lambda sync: sync.process_live_event("x"), "x"),
-        (lambda sync: sync.subscribe("user_craeted"), "user_craeted.*user_created"),
-        (lambda sync: sync.live_event_handler("CourseUpdated"), "CourseUpdated.*course_updated"),
         (lambda sync: sync.subscribe(print), "parentheses|names of events"),
         (lambda sync: sync.report("r", params={"locale": "x"})(print), "report r: params: .*locale itself"),
         (lambda sync: sync.report("r", params={"enrollment_term_id": 1}, per_term=True)(print), "enrollment_term_id"),
@@ -385,6 +383,13 @@ def test_quiet_jobs_leave_a_line_only_if_they_fail(
 def test_a_wrong_name_says_which_names_exist(sync: CanvasSync, wrong: Any, says: str) -> None:
     with pytest.raises(SettingError, match=says):
         wrong(sync)
+
+
+def test_a_mistyped_event_is_registered_with_a_warning(sync: CanvasSync) -> None:
+    with pytest.warns(UserWarning, match=r"user_craeted.*user_created"):
+        sync.subscribe("user_craeted")(print)
+    with pytest.warns(UserWarning, match=r"CourseUpdated.*course_updated"):
+        sync.live_event_handler("CourseUpdated")(print)
 
 
 @pytest.mark.parametrize(

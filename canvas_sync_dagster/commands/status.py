@@ -17,8 +17,8 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console, write
+from canvas_sync_dagster.live_events.event_gaps import read_event_gaps
 from canvas_sync_dagster.live_events.inbox import depth
-from canvas_sync_dagster.live_events.silence import read_rhythm
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.sync.standing import Standing, standings, unmet_rhythms
@@ -73,7 +73,7 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
             "under_way": [_batch(each) for each in SyncBatches(warehouse).under_way()],
             "batch": next(map(_batch, latest), None),
             "genres": [_genre(tenant.of_genre(name), latest) for name in tenant.genres],
-            "events": _events(connection, schema, _synced(found, location.models)),
+            "events": _events(warehouse, _synced(found, location.models)),
             "rejects": _count(connection, schema, "canvas_sync_rejected_rows"),
         }
 
@@ -169,19 +169,18 @@ def _synced(found: list[Standing], models: Sequence[Model]) -> datetime | None:
     return min(latest.values(), default=None)
 
 
-def _events(connection: Connection, schema: str, synced: datetime | None) -> dict[str, Any]:
-    """Tells what waits, and when events did not come.
+def _events(warehouse: Warehouse, synced: datetime | None) -> dict[str, Any]:
+    """Return what waits in the inbox, and when no events were received.
 
     Args:
-        connection: To the tenant's database.
-        schema: In it.
+        warehouse: The tenant's.
         synced: Up to when all models that events speak of were synced; None if none was.
     """
-    found, rhythm = depth(connection, schema), read_rhythm(connection, schema)
-    silent = found.latest is not None and datetime.now(UTC) - found.latest > rhythm.unusual
+    found, received = depth(warehouse.connection, warehouse.schema), read_event_gaps(warehouse)
+    silent = found.latest is not None and datetime.now(UTC) - found.latest > received.limit
     gaps = [
         {"since": gap.since, "until": gap.until, "repaired": synced is not None and synced > gap.until}
-        for gap in rhythm.gaps
+        for gap in received.unusual
     ]
     return {
         "waiting": found.waiting,

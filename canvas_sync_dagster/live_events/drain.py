@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from canvas_sync_dagster.live_events import inbox
 from canvas_sync_dagster.live_events.event_batch import EventBatch
+from canvas_sync_dagster.live_events.event_gaps import record_events
 from canvas_sync_dagster.live_events.inbox import InboxEvent
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
-from canvas_sync_dagster.live_events.silence import listen
 from canvas_sync_dagster.sync.erase import drop_events_of_erased
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.session import Session
@@ -94,7 +94,7 @@ def _claimed(session: Session) -> list[InboxEvent]:
     with connect(session.database_url) as connection:
         drop_events_of_erased(connection, session.schema)
         events = inbox.claim(connection, session.schema, AT_ONCE)
-        listen(connection, session.schema, [event.received_at for event in events])
+        record_events(session.warehouse_on(connection), [event.received_at for event in events])
         return events
 
 

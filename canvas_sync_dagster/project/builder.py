@@ -13,8 +13,8 @@ from canvas_sync_dagster.catalogue import Model, RestFeed, with_carriers
 from canvas_sync_dagster.catalogue.declared import Declared, declared_table, report_parameters
 from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shared_tables
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.live_events.event_names import check_event_names
 from canvas_sync_dagster.live_events.handlers import EventHandlers, Handler, ModelHandler
-from canvas_sync_dagster.live_events.names import refuse_typing_errors
 from canvas_sync_dagster.project.callbacks import (
     FAILURE_KEYWORDS,
     SYNC_KEYWORDS,
@@ -376,7 +376,7 @@ class CanvasSync:
             SettingError: A name is a typing error, or the function accepts other arguments.
         """
         self._open("subscribe")
-        refuse_typing_errors(*events)
+        check_event_names(*events)
 
         def register(function: EventFunctionT) -> EventFunctionT:
             check_arguments(function, "subscribe", "event")
@@ -397,7 +397,7 @@ class CanvasSync:
                 arguments.
         """
         self._open("live_event_handler")
-        refuse_typing_errors(event)
+        check_event_names(event)
 
         def register(function: EventFunctionT) -> EventFunctionT:
             check_arguments(function, "live_event_handler", "event")

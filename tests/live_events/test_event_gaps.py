@@ -1,4 +1,4 @@
-"""What is longer than an inbox's own pauses is noticed, told, and covered by the next sync."""
+"""Gaps that are longer than an inbox's usual ones are reported by `status`, and covered by the next sync."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.live_events.drain import drain
-from canvas_sync_dagster.live_events.silence import Pause, Rhythm, heard
+from canvas_sync_dagster.live_events.event_gaps import EventGaps, Gap, with_events
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.session import Session
@@ -23,37 +23,37 @@ from tests.truth import actual, assert_true, sync_everything
 START = datetime(2026, 9, 1, tzinfo=UTC)
 
 
-def days(number: int, pause: timedelta) -> Rhythm:
-    """A rhythm of days with events every ten minutes, but for one pause each night."""
+def days(number: int, pause: timedelta) -> EventGaps:
+    """Return days with events every ten minutes, except for one gap each night."""
     moments = []
     for day in range(number):
         dawn = START + timedelta(days=day) + pause
         moments += [
             dawn + timedelta(minutes=10 * n) for n in range(int((timedelta(days=1) - pause) / timedelta(minutes=10)))
         ]
-    return heard(Rhythm(), moments)
+    return with_events(EventGaps(), moments)
 
 
 def test_nights_are_usual_and_a_lost_day_is_not() -> None:
-    rhythm = days(7, pause=timedelta(hours=6))
-    assert timedelta(hours=18) <= rhythm.unusual <= timedelta(hours=19)
-    assert rhythm.gaps == []
-    assert rhythm.latest is not None
-    late = rhythm.latest + timedelta(days=2)
-    assert heard(rhythm, [late]).gaps == [Pause(rhythm.latest, late)]
+    gaps = days(7, pause=timedelta(hours=6))
+    assert timedelta(hours=18) <= gaps.limit <= timedelta(hours=19)
+    assert gaps.unusual == []
+    assert gaps.latest is not None
+    late = gaps.latest + timedelta(days=2)
+    assert with_events(gaps, [late]).unusual == [Gap(gaps.latest, late)]
 
 
 def test_a_busy_inbox_is_silent_after_an_hour_and_a_new_one_after_a_day() -> None:
-    assert days(7, pause=timedelta(minutes=10)).unusual == timedelta(hours=1)
-    assert days(2, pause=timedelta(minutes=10)).unusual == timedelta(days=1)
+    assert days(7, pause=timedelta(minutes=10)).limit == timedelta(hours=1)
+    assert days(2, pause=timedelta(minutes=10)).limit == timedelta(days=1)
 
 
-def test_it_matters_neither_in_which_order_nor_how_often_moments_are_told() -> None:
+def test_neither_order_nor_repetition_of_moments_matters() -> None:
     moments = [START + timedelta(minutes=n) for n in (0, 5, 60, 61)]
-    assert heard(heard(Rhythm(), moments), reversed(moments)) == heard(Rhythm(), moments)
+    assert with_events(with_events(EventGaps(), moments), list(reversed(moments))) == with_events(EventGaps(), moments)
 
 
-def test_an_outage_is_told_by_status_and_repaired_by_the_next_sync(
+def test_status_reports_an_outage_that_the_next_sync_repairs(
     canvas: SimulatedCanvas, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync_everything(session)
@@ -72,15 +72,15 @@ def test_an_outage_is_told_by_status_and_repaired_by_the_next_sync(
         query = "update canvas.canvas_sync_live_events set received_at = %s where state = 'pending'"
         connection.execute(query, (canvas.now - timedelta(hours=1),))
     drain(session)
-    assert told_gaps(canvas, session, tmp_path, monkeypatch) == [False]
+    assert reported_gaps(canvas, session, tmp_path, monkeypatch) == [False]
     sync_everything(session, SyncOptions(mode="incremental"))
-    assert told_gaps(canvas, session, tmp_path, monkeypatch) == [True]
+    assert reported_gaps(canvas, session, tmp_path, monkeypatch) == [True]
     assert actual(session.database_url, "courses")[2003]["name"] == "Renamed meanwhile"
     sync_everything(session)
     assert_true(canvas, session.database_url)
 
 
-def told_gaps(canvas: SimulatedCanvas, session: Session, home: Path, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def reported_gaps(canvas: SimulatedCanvas, session: Session, home: Path, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     monkeypatch.setenv("CANVAS_SYNC_HOME", str(home))
     monkeypatch.setenv("CANVAS_SYNC_BASE_URL", canvas.base_url)
     monkeypatch.setenv("CANVAS_SYNC_TOKEN", canvas.token)
