@@ -14,7 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
-from canvas_sync_dagster.catalogue.overrides import refuse_parameters
+from canvas_sync_dagster.catalogue.parameters import refuse_parameters
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
 from canvas_sync_dagster.redaction import redact, summary, trace
 from canvas_sync_dagster.settings import Settings

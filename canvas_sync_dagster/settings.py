@@ -21,14 +21,8 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
-from canvas_sync_dagster.catalogue.overrides import (
-    MappingOverride,
-    refuse_shared_tables,
-    with_legacy_ids,
-    xlist_from_gem,
-)
-from canvas_sync_dagster.catalogue.overrides import from_file as mapping_from_file
-from canvas_sync_dagster.catalogue.overrides import from_gem as mapping_from_gem
+from canvas_sync_dagster.catalogue.mapping_files import cross_listing_from_gem, mapping_from_file, mapping_from_gem
+from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shared_tables, with_legacy_ids
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.postgres_url import place_of
 from canvas_sync_dagster.tenants import Genre, TenantSettings
@@ -420,7 +414,7 @@ def _gem_mappings(directory: Path) -> list[MappingOverride]:
                     file.name, "expected a mapping", allowed="{model: {conflict_target, report_columns}}"
                 )
             return [
-                xlist_from_gem(each, f"{file.name}: {name}")
+                cross_listing_from_gem(each, f"{file.name}: {name}")
                 if name == "xlist"
                 else mapping_from_gem(_model(name, file.name), each, f"{file.name}: {name}")
                 for name, each in content.items()

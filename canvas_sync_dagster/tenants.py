@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model, with_carriers
-from canvas_sync_dagster.catalogue.overrides import refuse_parameters
+from canvas_sync_dagster.catalogue.parameters import refuse_parameters
 from canvas_sync_dagster.postgres_url import ALLOWED, problem_of
 from canvas_sync_dagster.rhythm import FullSyncEvery
 

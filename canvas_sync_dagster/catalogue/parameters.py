@@ -14,6 +14,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
+from canvas_sync_dagster.catalogue.model import Model, ProvisioningFeed, RestFeed
+
 Parameters = Mapping[str, Any]
 """Parameters as they are sent: text, lists and mappings."""
 NONE: Parameters = MappingProxyType({})
@@ -21,6 +23,15 @@ ADDED_BY_CANVAS = frozenset({"extra_text", "locale"})
 """Parameters that Canvas adds to every report; they do not distinguish reports."""
 OWNED = frozenset({"enrollment_term_id", "enrollment_term", "updated_after", "include_deleted"}) | ADDED_BY_CANVAS
 """The sync sets these itself: the term of the run, full or incremental, and rows that Canvas marks as deleted."""
+
+TABLES = frozenset(
+    {
+        *("users", "accounts", "terms", "courses", "sections", "enrollments", "groups", "group_membership"),
+        *("group_categories", "xlist", "user_observers", "admins", "roles", "pseudonyms"),
+        *("grading_periods", "grading_period_groups"),
+    }
+)
+"""Parameters that select the tables of a provisioning report. The sync sets them from the selection of the run."""
 
 
 def encoded(given: Mapping[str, object]) -> dict[str, Any]:
@@ -70,6 +81,19 @@ def refuse_owned(given: Mapping[str, object], owned: Collection[str] = OWNED) ->
     """
     if taken := sorted(str(name) for name in given if name in owned):
         raise ValueError(f"the sync sets the parameter {taken[0]} itself")
+
+
+def refuse_parameters(model: Model, given: Mapping[str, object]) -> None:
+    """Check parameters that a user gives to the report of a built-in model.
+
+    Raises:
+        ValueError: The sync sets one itself, no report feeds the model, or a value has no form that Canvas reads.
+    """
+    if isinstance(model.feed, RestFeed):
+        raise ValueError(f"{model.name} is read over REST, so that it has no report to give parameters to")  # noqa: TRY004 (a wrong setting)
+    tables = TABLES if isinstance(model.feed, ProvisioningFeed) else frozenset()
+    refuse_owned(given, OWNED | tables)
+    encoded(given)
 
 
 def _name(name: object) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from canvas_sync_dagster.catalogue import Model, RestFeed, with_carriers
-from canvas_sync_dagster.catalogue.declared import Declared, declared_table, report_parameters
+from canvas_sync_dagster.catalogue.declared import Declared, declared_table, report_name, report_parameters
 from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shared_tables
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events.event_names import check_event_names
@@ -186,7 +186,9 @@ class CanvasSync:
         def register(function: ReportProcessorT) -> ReportProcessorT:
             check_arguments(function, f"report {report}", "report", "context")
             asset = self._free(name or _name(function))
-            custom = CustomReport(report, function, parameters, earlier, per_term, updated_after, asset)
+            custom = CustomReport(
+                report_name(report, "report"), function, parameters, earlier, per_term, updated_after, asset
+            )
             self._chain = replace(self._chain, reports={**self._chain.reports, asset: custom})
             return function
 
@@ -273,9 +275,9 @@ class CanvasSync:
         """
         places = self._all_known(after, "after"), self._all_known(before, "before"), self._all_known(with_, "with_")
         if at not in {None, "start", "end"}:
-            raise SettingError("insert(at=)", "there is no such place", allowed="start, end", value=at)
+            raise SettingError("insert(at=)", "unknown place", allowed="start, end", value=at)
         if any(places) == (at is not None):
-            problem = "it has neighbours and at=" if at else "it has no place"
+            problem = "neighbours and at= exclude each other" if at else "no place is given"
             raise SettingError("insert", problem, allowed="after=, before= and with_=, or at= alone")
 
         def register(function: StepFunctionT) -> StepFunctionT:
@@ -370,10 +372,10 @@ class CanvasSync:
         """Register a function that is called for live events, in addition to the change of the tables.
 
         Args:
-            events: Names of events; none for all events.
+            events: Names of events; none for all events. A name that resembles one of Canvas's causes a warning.
 
         Raises:
-            SettingError: A name is a typing error, or the function accepts other arguments.
+            SettingError: A name is no text, or the function accepts other arguments.
         """
         self._open("subscribe")
         check_event_names(*events)
@@ -390,11 +392,10 @@ class CanvasSync:
         """Register the function that replaces everything else for a live event: subscribers, hooks, and the tables.
 
         Args:
-            event: Name of the event.
+            event: Name of the event. One that resembles an event of Canvas causes a warning.
 
         Raises:
-            SettingError: The event has a handler already, its name is a typing error, or the function accepts other
-                arguments.
+            SettingError: The event has a handler already, or the function accepts other arguments.
         """
         self._open("live_event_handler")
         check_event_names(event)
@@ -496,7 +497,7 @@ class CanvasSync:
         """
         self._open("on_sync")
         if status not in {"success", "complete"}:
-            raise SettingError("on_sync", "there is no such status", allowed="success or complete", value=status)
+            raise SettingError("on_sync", "unknown status", allowed="success or complete", value=status)
 
         def register(function: SyncCallbackT) -> SyncCallbackT:
             check_arguments(function, "on_sync", "batch", keywords=SYNC_KEYWORDS)
@@ -592,22 +593,22 @@ class CanvasSync:
         names = _names(given, where)
         for name in names:
             if name not in known:
-                raise SettingError(where, "there is no such model or step", allowed=", ".join(known), value=name)
+                raise SettingError(where, "unknown model or step", allowed=", ".join(known), value=name)
         return tuple(dict.fromkeys(names))
 
     def _known_model(self, name: str, where: str) -> str:
         self._open(where)
         if name not in self._models:
-            raise SettingError(where, "there is no such model", allowed=", ".join(self._models), value=name)
+            raise SettingError(where, "unknown model", allowed=", ".join(self._models), value=name)
         return name
 
     def _free(self, name: str) -> str:
         self._open(name)
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_]+", name):
             allowed = "letters, digits and underscores; a function without a name of its own needs name="
-            raise SettingError("the name of a step", "Dagster takes no such name", allowed=allowed, value=name)
+            raise SettingError("the name of a step", "not a valid name of an asset", allowed=allowed, value=name)
         if name in self._chain.names:
-            raise SettingError(name, "there is a model or step of this name already", allowed="another name")
+            raise SettingError(name, "the name is taken by a model or step", allowed="another name")
         return name
 
 
@@ -616,7 +617,7 @@ def _resolved(model: Model | str, known: Mapping[str, Model]) -> Model:
         return model
     (name,) = with_carriers([model])
     if name not in known:
-        raise SettingError("models", "there is no such model", allowed=", ".join(known), value=name)
+        raise SettingError("models", "unknown model", allowed=", ".join(known), value=name)
     return known[name]
 
 

@@ -122,15 +122,15 @@ class Project:
             for column in override.columns:
                 if column not in columns:
                     allowed = ", ".join(columns)
-                    yield SettingError(f"api of {name}", "there is no such column", allowed=allowed, value=column)
+                    yield SettingError(f"api of {name}", "unknown column", allowed=allowed, value=column)
 
     def _unknown_genre_steps(self) -> Iterator[SettingError]:
         built_in = {model.name for model in BUILT_IN}
         steps = [name for name in self.chain.names if name not in built_in]
-        allowed = ", ".join(steps) or "nothing: this location has no steps of its own"
+        allowed = ", ".join(steps) or "nothing: this code location has no custom steps"
         for tenant in self.settings.tenants:
             for name, genre in tenant.genres.items():
                 where = f"tenants.{tenant.slug}.genres.{name}.steps"
                 for step in genre.steps:
                     if step not in steps:
-                        yield SettingError(where, "there is no such step", allowed=allowed, value=step)
+                        yield SettingError(where, "unknown step", allowed=allowed, value=step)

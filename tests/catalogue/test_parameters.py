@@ -12,8 +12,8 @@ import pytest
 from canvas_sync_dagster.canvas.reports import comparable
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.model import ProvisioningFeed
-from canvas_sync_dagster.catalogue.overrides import TABLES, MappingOverride, refuse_parameters
-from canvas_sync_dagster.catalogue.parameters import digest, encoded, form, merged
+from canvas_sync_dagster.catalogue.overrides import MappingOverride
+from canvas_sync_dagster.catalogue.parameters import TABLES, digest, encoded, form, merged, refuse_parameters
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.simulator.parameters import _of_form
 

@@ -16,8 +16,9 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.built_in import courses, groups, terms, users
+from canvas_sync_dagster.catalogue.mapping_files import mapping_from_file
 from canvas_sync_dagster.catalogue.model import Column, ColumnType
-from canvas_sync_dagster.catalogue.overrides import MappingOverride, from_file
+from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import DatabaseUnavailableError, MisconfiguredError, SchemaError, SettingError
 from canvas_sync_dagster.settings import Settings
@@ -187,7 +188,7 @@ def test_a_model_is_kept_in_the_table_that_its_mapping_names(database_url: str) 
     with psycopg.connect(database_url) as connection:
         connection.execute("create schema canvas")
         connection.execute(f"create table canvas.groups ({ROWS_OF_OTHERS})")
-    models = [from_file("groups", {"table": "canvas groups"}, "").applied(groups)]
+    models = [mapping_from_file("groups", {"table": "canvas groups"}, "").applied(groups)]
     models.append(MappingOverride("courses").table(long).applied(courses))
     assert "create table canvas groups" in migrate(database_url, "canvas", models).changes
     assert migrate(database_url, "canvas", models) == Migration("canvas", (), ())
@@ -197,7 +198,7 @@ def test_a_model_is_kept_in_the_table_that_its_mapping_names(database_url: str) 
 @pytest.mark.parametrize("name", ["", "canvas_sync_reports", "x" * 64, 7])
 def test_a_name_that_cannot_be_a_table_is_refused(name: object) -> None:
     with pytest.raises(SettingError, match=r"mappings\.users\.table"):
-        from_file("users", {"table": name}, "mappings.users")
+        mapping_from_file("users", {"table": name}, "mappings.users")
 
 
 def test_two_models_cannot_share_a_table() -> None:
