@@ -15,10 +15,10 @@ from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import CreateEnginePlugin
 
+from canvas_sync_dagster.configuration.environment import home_directory
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.postgres_url import ALLOWED, DAGSTER_DATABASE_URL, ENCODING, parts_of, problem_of
-from canvas_sync_dagster.settings import home_directory
 
 if TYPE_CHECKING:
     # Private: the type of an argument that Dagster passes to each storage class. The public API has no name for it.

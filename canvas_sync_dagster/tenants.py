@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model, with_carriers
 from canvas_sync_dagster.catalogue.parameters import refuse_parameters
+from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.postgres_url import ALLOWED, problem_of
 from canvas_sync_dagster.rhythm import FullSyncEvery
 
@@ -73,6 +75,19 @@ def _split(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenTenant:
+    """A tenant that is left out because of a wrong value, so that the other tenants load.
+
+    Attributes:
+        slug: Slug as the file spells it; it may itself be the wrong value.
+        error: The wrong value, and what is allowed.
+    """
+
+    slug: str
+    error: SettingError
 
 
 class Policy(BaseModel):

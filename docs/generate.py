@@ -31,7 +31,7 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main as canvas_sync
-from canvas_sync_dagster.settings import PREFIX
+from canvas_sync_dagster.configuration.environment import PREFIX
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync import fetching
 from canvas_sync_dagster.tenants import UNITS, Genre, Policy, TenantSettings

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from canvas_sync_dagster import CanvasSync
 from canvas_sync_dagster.catalogue import BUILT_IN, ColumnType, ProvisioningFeed
 from canvas_sync_dagster.commands.init import init
+from canvas_sync_dagster.configuration.environment import PREFIX
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.postgres_url import lacks_tls
 from canvas_sync_dagster.rhythm import FullSyncEvery
-from canvas_sync_dagster.settings import PREFIX, Settings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.tenants import TenantSettings, parse_duration
 
 SECRET = "7~secret-of-ours"
@@ -309,3 +310,40 @@ def test_xlist_of_the_gems_mapping_file_names_the_columns_of_sections(tmp_path: 
     (extra,) = sections.feed.enrichments
     assert (extra.key, dict(extra.columns)) == ("canvas_section_id", {"home_course_id": "canvas_nonxlist_course_id"})
     assert sections["home_course_id"].type is ColumnType.BIGINT
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("DATASERVICES_JWK_URL", "keys.test", "not a URL of a key set"),
+        ("PRODUCTION_KEY1", "not a key!", "neither hex nor base64"),
+        ("PRODUCTION_KEY1", "00" * 15, "wrong number of bytes"),
+        ("PRODUCTION_IV1", "00" * 15, "wrong number of bytes"),
+        ("CANVAS_SYNC_HEALTH_PORT", "70000", "less than or equal to 65535"),
+        ("BULK_IMPORTER_BATCH_SIZE", "0", "greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_shared_setting_is_named_and_keys_are_not_shown(
+    tmp_path: Path, name: str, value: str, problem: str
+) -> None:
+    with pytest.raises(SettingError, match=problem) as caught:
+        Settings.from_environment({name: value}, directory=tmp_path)
+    assert caught.value.setting == name
+    assert (value in str(caught.value)) == (not name.startswith("PRODUCTION"))
+
+
+def test_shared_settings_are_read_and_blank_ones_count_as_unset(tmp_path: Path) -> None:
+    given = {
+        "DATASERVICES_JWK_URL": " https://keys.test/jwks ",
+        "PRODUCTION_KEY1": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "PRODUCTION_IV1": "00" * 16,
+        "CANVAS_SYNC_HEALTH_PORT": "8080",
+        "BULK_IMPORTER_BATCH_SIZE": "5000",
+        "CANVAS_SYNC_HOME": "data",
+    }
+    settings = Settings.from_environment(given, directory=tmp_path)
+    assert (settings.event_key, settings.event_iv) == (bytes(16), bytes(16))
+    assert (settings.jwk_url, settings.health_port, settings.batch_rows) == ("https://keys.test/jwks", 8080, 5000)
+    assert settings.home == tmp_path / "data"
+    blank = Settings.from_environment(dict.fromkeys(given, " "), directory=tmp_path)
+    assert (blank.event_key, blank.health_port, blank.batch_rows) == (None, None, None)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from canvas_sync_dagster.errors import MisconfiguredError
-from canvas_sync_dagster.settings import BrokenTenant
+from canvas_sync_dagster.tenants import BrokenTenant
 
 SECONDS = 300
 

@@ -29,9 +29,10 @@ from canvas_sync_dagster.errors import CanvasSyncError, ProvenanceError, Setting
 from canvas_sync_dagster.live_events.receiver import LARGEST_BODY, PATH
 from canvas_sync_dagster.live_events.serve import receiver, served
 from canvas_sync_dagster.live_events.symmetric import SecretKey, decrypt
-from canvas_sync_dagster.settings import BrokenTenant, Settings
+from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import deliver, event, global_id
+from canvas_sync_dagster.tenants import BrokenTenant
 from tests.fix_canvas import tenant_of
 from tests.fix_postgres import fresh
 

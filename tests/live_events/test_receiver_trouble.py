@@ -32,8 +32,8 @@ from canvas_sync_dagster.live_events.event import read_event, redacted
 from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.live_events.serve import receiver as receiver_of
 from canvas_sync_dagster.live_events.serve import served
-from canvas_sync_dagster.settings import BrokenTenant
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.tenants import BrokenTenant
 from tests.fix_canvas import tenant_of
 from tests.live_events.test_kill import free_port
 from tests.live_events.test_receiver import post, renamed, serving, settings_of, stored

@@ -1,0 +1,66 @@
+"""Messages about wrong values: the setting as the user wrote it, the value unless it is secret, and what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.tenants import Genre, TenantSettings
+
+SECRETS = {"token", "database_url", "genres"}
+"""Settings whose values are not shown; a genre is a mapping in which a user may have put a token."""
+HARMLESS_URL = re.compile(r"[A-Za-z0-9.:/_-]*")
+"""A base URL that may be shown: no user, no query, and no `~`, which every Canvas token contains."""
+
+
+def problem_in(details: ErrorDetails) -> str:
+    """Return what pydantic objects to. Its own message repeats the input, which may be a secret; this one does not."""
+    return str(details["msg"]).removeprefix("Value error, ")
+
+
+def written_place(details: ErrorDetails) -> tuple[str, ...]:
+    """Return the keys that lead to a wrong value, without levels that the user did not write, such as list indexes."""
+    location = details["loc"]
+    return tuple(map(str, location[: 3 if location[0] == "genres" else 1]))
+
+
+def tenant_error(setting: str, place: Sequence[str], given: Mapping[str, object], problem: str) -> SettingError:
+    """Return the error of a wrong setting of a tenant.
+
+    Args:
+        setting: Name as the user wrote it: a variable, or a file and keys.
+        place: Keys that lead to it from the tenant, as `written_place` returns them.
+        given: Unvalidated settings of the tenant.
+        problem: What is wrong.
+    """
+    name = place[-1]
+    field, known = _field(place)
+    if field is None:
+        return SettingError(setting, "unknown setting", allowed=", ".join(known))
+    value = None if name in SECRETS else _value(given, place)
+    if name == "base_url" and not HARMLESS_URL.fullmatch(str(value)):
+        value = None
+    return SettingError(setting, problem, allowed=field.description or "", value=value)
+
+
+def _field(place: Sequence[str]) -> tuple[FieldInfo | None, Iterable[str]]:
+    """Return the declaration of a setting, and the names that are known where it is."""
+    if place[0] == "genres" and len(place) == 2:
+        return TenantSettings.model_fields["genres"], ()
+    declared = _by_written_name(Genre if len(place) > 2 else TenantSettings)
+    return declared.get(place[-1]), declared
+
+
+def _by_written_name(settings: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in settings.model_fields.items()}
+
+
+def _value(given: object, place: Sequence[str]) -> object:
+    for key in place:
+        given = given.get(key) if isinstance(given, Mapping) else None
+    return given
