@@ -317,8 +317,8 @@ def test_xlist_of_the_gems_mapping_file_names_the_columns_of_sections(tmp_path: 
     [
         ("DATASERVICES_JWK_URL", "keys.test", "not a URL of a key set"),
         ("PRODUCTION_KEY1", "not a key!", "neither hex nor base64"),
-        ("PRODUCTION_KEY1", "00" * 15, "wrong number of bytes"),
-        ("PRODUCTION_IV1", "00" * 15, "wrong number of bytes"),
+        ("PRODUCTION_KEY1", "00" * 14, "wrong number of bytes"),
+        ("PRODUCTION_IV1", "00" * 14, "wrong number of bytes"),
         ("CANVAS_SYNC_HEALTH_PORT", "70000", "less than or equal to 65535"),
         ("BULK_IMPORTER_BATCH_SIZE", "0", "greater than or equal to 1"),
     ],
