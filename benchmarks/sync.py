@@ -27,12 +27,14 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.report_sync import sync_report
-from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list
+from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session, open_session
+from canvas_sync_dagster.sync.terms import live_term_ids
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
@@ -45,15 +47,15 @@ def outcomes(session: Session) -> Iterator[tuple[str, SyncOutcome]]:
     lists = rest_models(session.models)
     for model in lists:
         if not model.term_scoped:
-            yield model.name, sync_list(session, model, FULL)
+            yield model.name, sync_list(Flow.of(session, FULL), model)
     terms = live_term_ids(session)
     for group in report_groups(session.models):
         for scope in terms if group.term_scoped else [""]:
             names = {model.name for model in group.models}
-            yield group.name, sync_report(session, group, names, scope, FULL, tell=lambda _: None)
+            yield group.name, sync_report(Flow.of(session, FULL, scope), group, names)
     for model in lists:
         for scope in terms if model.term_scoped else []:
-            yield model.name, sync_list(session, model, FULL, scope=scope)
+            yield model.name, sync_list(Flow.of(session, FULL, scope), model)
 
 
 def once(url: str, token: str, dsn: str) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.live_events.handlers import LiveEvent
     from canvas_sync_dagster.project.builder import CanvasSync
     from canvas_sync_dagster.settings import Settings
-    from canvas_sync_dagster.sync.custom_report import DownloadedReport, ReportContext
+    from canvas_sync_dagster.sync.downloaded_report import DownloadedReport, ReportContext
     from canvas_sync_dagster.sync.fetching import fetch, find_or_fetch, load_objects
     from canvas_sync_dagster.sync.own import InsertionContext
     from canvas_sync_dagster.sync.scope import Term
@@ -42,11 +42,11 @@ _HOMES = {
     "CanvasSync": "project.builder",
     "CanvasSyncComponent": "component",
     "CanvasSyncError": "errors",
-    "DownloadedReport": "sync.custom_report",
+    "DownloadedReport": "sync.downloaded_report",
     "InsertionContext": "sync.own",
     "LiveEvent": "live_events.handlers",
     "Model": "catalogue",
-    "ReportContext": "sync.custom_report",
+    "ReportContext": "sync.downloaded_report",
     "Settings": "settings",
     "TenantSettings": "tenants",
     "Term": "sync.scope",

@@ -22,6 +22,7 @@ from canvas_sync_dagster.commands.status import _models
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.university import EPOCH
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.plan import report_groups
@@ -79,14 +80,9 @@ def test_an_answer_dated_in_the_future_moves_no_clock(date: str) -> None:
 
 def load(session: Session, mode: str = "full", *, reload: bool = False) -> SyncOutcome:
     options = SyncOptions(mode=mode, reload=reload)  # type: ignore[arg-type]
-    sync_list(session, session.by_name["terms"], options)
+    sync_list(Flow.of(session, options), session.by_name["terms"])
     return sync_report(
-        session,
-        GROUPS["provisioning_term"],
-        {"courses", "sections", "enrollments"},
-        "118",
-        options,
-        tell=lambda _: None,
+        Flow.of(session, options, "118"), GROUPS["provisioning_term"], {"courses", "sections", "enrollments"}
     )
 
 

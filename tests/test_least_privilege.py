@@ -19,6 +19,7 @@ from canvas_sync_dagster.live_events.serve import receiver, served
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import ROOT_ACCOUNT, deliver
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.warehouse.schema.migrate import migrate, plan
 from canvas_sync_dagster.warehouse.state.housekeeping import drop_old_rows
 from tests.fix_canvas import session_of, tenant_of
@@ -71,7 +72,7 @@ def test_each_role_does_its_work_and_nothing_else(house: str, canvas: SimulatedC
     with session_of(canvas, loader, tmp_path) as session:
         for _ in range(2):
             sync_structure(session)
-            sync_list(session, session.by_name["roles"], FULL)
+            sync_list(Flow.of(session, FULL), session.by_name["roles"])
         canvas.take_events()
         canvas.advance(hours=1)
         events = canvas.save_again("users", 3)

@@ -23,7 +23,7 @@ from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.errors import CanvasUnavailableError, SettingError
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.sync.custom_report import DownloadedReport
+from canvas_sync_dagster.sync.downloaded_report import DownloadedReport
 from tests.fix_canvas import tenant_of
 
 

@@ -31,6 +31,7 @@ from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.available import REPORTS
 from canvas_sync_dagster.simulator.derived import group_membership_with_ids
 from canvas_sync_dagster.simulator.tables import Question
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.rejects import replay_rejects
@@ -283,7 +284,7 @@ def test_a_key_that_occurs_twice_skips_its_model_and_holds_up_no_other(
     with session_of(canvas, migrated_url, tmp_path) as session:
         (group,) = (each for each in report_groups(session.models) if each.name == "provisioning")
         names = {"users", "groups", "group_memberships"}
-        done = sync_report(session, group, names, "", FULL, tell=lambda _: None)
+        done = sync_report(Flow.of(session, FULL), group, names)
         assert {each.model.name for each in done.models} == {"users", "groups"}
         assert (
             "no unique index on canvas_group_id, canvas_user_id; see `canvas-sync doctor`"
@@ -300,7 +301,7 @@ def test_a_key_that_occurs_twice_skips_its_model_and_holds_up_no_other(
             )
         assert drain(session).events == {"applied": len(users)} | ({"failed": 1} if memberships else {})
         with pytest.raises(SchemaError, match="no unique index"):
-            sync_report(session, group, {"group_memberships"}, "", FULL, tell=lambda _: None)
+            sync_report(Flow.of(session, FULL), group, {"group_memberships"})
 
 
 def test_the_whole_road_goes_to_the_tables_that_mappings_name(
@@ -310,11 +311,11 @@ def test_the_whole_road_goes_to_the_tables_that_mappings_name(
     with session_of(canvas, database_url, tmp_path, models) as session:
         for model in rest_models(models):
             if model.name in {"terms", "accounts", "roles"}:
-                sync_list(session, model, FULL)
+                sync_list(Flow.of(session, FULL), model)
         for group in report_groups(models):
             if group.name.startswith("provisioning"):
                 names, scope = {each.name for each in group.models}, "118" if group.term_scoped else ""
-                assert sync_report(session, group, names, scope, FULL, tell=lambda _: None).models
+                assert sync_report(Flow.of(session, FULL, scope), group, names).models
         events = [each for table in ("courses", "sections", "enrollments") for each in canvas.save_again(table, 2)]
         with session.transaction("storing live events") as connection:
             ensure_partitions(connection, session.schema)

@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.cron import Cron
 from canvas_sync_dagster.rhythm import FullSyncEvery, forecast, unmet
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.plan import report_groups
-from canvas_sync_dagster.sync.policy import Mark, decide
+from canvas_sync_dagster.sync.policy import decide
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.sync.standing import unmet_rhythms
 from canvas_sync_dagster.tenants import TenantSettings
+from canvas_sync_dagster.warehouse.state.watermarks import Watermark
 
 DENVER = ZoneInfo("America/Denver")
 START = datetime(2026, 1, 5, 7, tzinfo=UTC)
@@ -35,20 +37,20 @@ def synced(
 ) -> list[list[datetime]]:
     """Plays the batches of a schedule over two terms whose reports wait in a queue; returns the full ones of each."""
     rhythm, full = FullSyncEvery.parse(text), [[], []]  # type: tuple[FullSyncEvery, list[list[datetime]]]
-    marks: list[Mark | None] = [None, None]
+    marks: list[Watermark | None] = [None, None]
     for number, tick in enumerate(Cron.parse(cron).ticks(START, zone, days=7 * weeks)):
         batch = tick + timedelta(seconds=late * (number % 3))
         for term in (0, 1):
             decision = decide(
-                now=batch, marks=[marks[term]], takes_updated_after=True, full_sync_every=rhythm, timezone=zone
+                now=batch, watermarks=[marks[term]], takes_updated_after=True, full_sync_every=rhythm, timezone=zone
             )
             began = batch + timedelta(hours=delays[(number + term) % len(delays)] * (term + 1))
             known = marks[term]
             if decision.mode == "full":
                 full[term].append(batch)
-                marks[term] = Mark(began, began, batch)
+                marks[term] = Watermark(began, began, full_started_at=batch)
             elif known is not None:
-                marks[term] = Mark(began, known.full_observed_at, known.full_started_at)
+                marks[term] = replace(known, observed_at=began)
     return full
 
 
@@ -159,7 +161,7 @@ def test_reports_of_one_batch_are_decided_on_its_start_and_count_from_it(session
     def sync(batch: datetime) -> str:
         options = SyncOptions(batch_id=str(batch), started_at=batch)
         weekly = replace(session, tenant=session.tenant.model_copy(update={"full_sync_every": "saturday"}))
-        return sync_report(weekly, group, {"users"}, "", options, tell=lambda _: None).decision.mode
+        return sync_report(Flow.of(weekly, options), group, {"users"}).decision.mode
 
     assert [sync(started + timedelta(days=days)) for days in (0, 0, 1, 6, 7, 7, 13, 14)] == [
         "full", "incremental", "incremental", "incremental", "full", "incremental", "incremental", "full",

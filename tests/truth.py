@@ -15,12 +15,14 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.available import PROPRIETARY, SINGLE
 from canvas_sync_dagster.simulator.tables import Question
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import ModelOutcome
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.report_sync import sync_report
-from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list
+from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.sync.terms import live_term_ids
 
 FULL = SyncOptions(mode="full")
 
@@ -148,15 +150,15 @@ def sync_everything(session: Session, options: SyncOptions = FULL) -> dict[tuple
     outcomes: dict[tuple[str, str], ModelOutcome] = {}
     for model in rest_models(session.models):
         if not model.term_scoped:
-            outcomes[model.name, ""] = sync_list(session, model, options).models[0]
+            outcomes[model.name, ""] = sync_list(Flow.of(session, options), model).models[0]
     for group in report_groups(session.models):
         for scope in live_term_ids(session) if group.term_scoped else [""]:
             names = {model.name for model in group.models}
-            outcome = sync_report(session, group, names, scope, options, tell=lambda _: None)
+            outcome = sync_report(Flow.of(session, options, scope), group, names)
             outcomes |= {(each.model.name, scope): each for each in outcome.models}
     for model in rest_models(session.models):
         for scope in live_term_ids(session) if model.term_scoped else []:
-            outcomes[model.name, scope] = sync_list(session, model, options, scope=scope).models[0]
+            outcomes[model.name, scope] = sync_list(Flow.of(session, options, scope), model).models[0]
     return outcomes
 
 
@@ -167,11 +169,11 @@ def sync_structure(session: Session) -> None:
     """Syncs terms, accounts and what the provisioning report tells, which is enough for most tests and much quicker."""
     for model in rest_models(BUILT_IN):
         if model.name in STRUCTURE:
-            sync_list(session, model, FULL)
+            sync_list(Flow.of(session, FULL), model)
     for group in report_groups(BUILT_IN):
         if group.name in STRUCTURE:
             for scope in live_term_ids(session) if group.term_scoped else [""]:
-                sync_report(session, group, {m.name for m in group.models}, scope, FULL, tell=lambda _: None)
+                sync_report(Flow.of(session, FULL, scope), group, {m.name for m in group.models})
 
 
 def assert_true(canvas: SimulatedCanvas, database_url: str) -> None:

@@ -34,11 +34,12 @@ def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         from canvas_sync_dagster.sync.custom_report import sync_custom_report  # noqa: PLC0415 (as in reports.py)
+        from canvas_sync_dagster.sync.flow import Flow  # noqa: PLC0415
 
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if report.per_term else ""
-            done = sync_custom_report(session, report, scope, options, tell=context.log.info)
+            done = sync_custom_report(Flow.of(session, options, scope, log=context.log.info), report)
         told = {
             "report_id": done.report_id,
             "mode": done.decision.mode,

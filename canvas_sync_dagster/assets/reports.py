@@ -53,19 +53,21 @@ def report_asset(
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         # Imported by the run, not by the definitions: every daemon and webserver loads those, and Polars takes long.
+        from canvas_sync_dagster.sync.flow import Flow  # noqa: PLC0415
         from canvas_sync_dagster.sync.report_sync import sync_report  # noqa: PLC0415
 
         selected = {key.path[-1] for key in context.selected_asset_keys}
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if group.term_scoped else ""
+            flow = Flow.of(session, options, scope, log=context.log.info)
             in_run = set(context.job_def.asset_layer.executable_asset_keys)
             following = [(each, _selected(in_run, tenant.slug, each)) for each in later]
             # One report, unless models of the group have parameters of their own.
-            reports = requested([(group, selected)], options.over(session.tenant).params)
+            reports = requested([(group, selected)], flow.policy.params)
             for place_in_op, (part, names) in enumerate(reports):
                 ahead = [*reports[place_in_op + 1 :], *following]
-                outcome = sync_report(session, part, names, scope, options, tell=context.log.info, following=ahead)
+                outcome = sync_report(flow, part, names, following=ahead)
                 for name, why in outcome.skipped.items():
                     context.log_event(skipped_observation(tenant.slug, name, scope or None, why))
                     yield from skipped_checks(tenant.slug, name, why, context.selected_asset_check_keys)

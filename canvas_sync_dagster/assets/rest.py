@@ -39,12 +39,14 @@ def rest_asset(
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         # As in reports.py: not by the definitions.
-        from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list  # noqa: PLC0415
+        from canvas_sync_dagster.sync.flow import Flow  # noqa: PLC0415
+        from canvas_sync_dagster.sync.rest_sync import sync_list  # noqa: PLC0415
+        from canvas_sync_dagster.sync.terms import live_term_ids  # noqa: PLC0415
 
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if model.term_scoped else ""
-            outcome = sync_list(session, model, options, scope=scope)
+            outcome = sync_list(Flow.of(session, options, scope, log=context.log.info), model)
             if model.name == "terms":
                 # Keys are only ever added: deleting one under a run would fail that run at its end.
                 name = str(term_partitions(tenant.slug).name)

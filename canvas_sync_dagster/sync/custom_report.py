@@ -1,106 +1,39 @@
-"""Reports of the user's own: asked of Canvas like any other, and given to the user's function in one transaction."""
+"""A custom report: requested like any other, and processed by the user's function in one transaction."""
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
-import polars as pl
-
-from canvas_sync_dagster.canvas.archive import open_tables
-from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile
-from canvas_sync_dagster.catalogue.parameters import digest
-from canvas_sync_dagster.sync.downloads import download_directory
-from canvas_sync_dagster.sync.journal import journaled
-from canvas_sync_dagster.sync.options import SyncOptions
+from canvas_sync_dagster.canvas.reports import ReportFile
+from canvas_sync_dagster.catalogue.parameters import Parameters
+from canvas_sync_dagster.sync.downloaded_report import DownloadedReport, ReportContext
+from canvas_sync_dagster.sync.flow import Flow, Publication
 from canvas_sync_dagster.sync.own import CustomReport
-from canvas_sync_dagster.sync.policy import Decision, decide
-from canvas_sync_dagster.sync.report_sync import Tell, limits, marks_of
-from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.reading.records import read_blocks, read_header
-from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
-from canvas_sync_dagster.warehouse.state.ledger import ReportLedger, mark_loaded
-from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
+from canvas_sync_dagster.sync.plan import scoped
+from canvas_sync_dagster.sync.policy import Decision
+from canvas_sync_dagster.sync.report_download import downloaded
 
-
-@dataclass(frozen=True, slots=True)
-class DownloadedReport:
-    """A report on disk.
-
-    Attributes:
-        path: The file as Canvas gave it, a CSV or a ZIP of several; gone when the function returns.
-        name: Canvas's name of the report.
-        id: Canvas's id of it.
-        scope: Canvas term id, or empty.
-        started_at: How fresh its rows are, on Canvas's clock.
-        parameters: What was asked.
-        updated_after: Since when; None if it is complete.
-    """
-
-    path: Path
-    name: str
-    id: int
-    scope: str
-    started_at: datetime
-    parameters: Mapping[str, Any]
-    updated_after: datetime | None
-
-    def frames(self, table: str | None = None, *, rows: int = 100_000) -> Iterator[pl.DataFrame]:
-        """Yields the rows as text, reading the file as it goes; of an empty report one frame without rows.
-
-        Args:
-            table: Which CSV of a ZIP; the only one if not given.
-            rows: At most, per frame.
-
-        Raises:
-            ReportContentError: The file is no CSV.
-        """
-        name, where = table or self.name, f"{self.name} {self.id}"
-        with open_tables(self.path, [name], where=where)[name]() as file:
-            header, lines = read_header(file, where=where)
-            head = io.StringIO(newline="")
-            csv.writer(head, delimiter=header.separator, lineterminator="\n").writerow(header.names)
-            first = head.getvalue().encode()
-            parse = partial(pl.read_csv, infer_schema=False, separator=header.separator)
-            nothing = True
-            for block in read_blocks(file, first_line=lines + 1, separator=header.separator, where=where):
-                if len(block.records):
-                    nothing = False
-                    yield from parse(first + b"\n".join(block.records)).iter_slices(rows)
-            if nothing:
-                yield parse(first)
-
-
-@dataclass(frozen=True, slots=True)
-class ReportContext:
-    """What a processor works with.
-
-    Attributes:
-        tenant: Whose report it is.
-        schema: Where the tenant's tables are.
-        connection: In the transaction that is committed when the function returns.
-        session: The tenant's Canvas and database.
-        tell: Takes a line for the log.
-    """
-
-    tenant: str
-    schema: str
-    connection: Connection
-    session: Session
-    tell: Tell
+LONGEST_RETURNED = 500
+"""Characters of the function's result that the journal keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class CustomOutcome:
-    """What a custom report did."""
+    """What the sync of a custom report did.
+
+    Attributes:
+        report_id: Canvas's id of the report.
+        observed_at: How fresh its rows are, on Canvas's clock.
+        decision: In full or since when, and why.
+        waited: Seconds until the file was downloaded.
+        seconds: Seconds that the function took.
+        returned: What the function returned.
+    """
 
     report_id: int
     observed_at: datetime
@@ -109,76 +42,82 @@ class CustomOutcome:
     seconds: float
     returned: object
 
+    def summary(self) -> dict[str, object]:
+        """Return what the journal keeps."""
+        returned = repr(self.returned)[:LONGEST_RETURNED]
+        return {"report_id": self.report_id, "mode": self.decision.mode, "returned": returned}
 
-def sync_custom_report(
-    session: Session, report: CustomReport, scope: str, options: SyncOptions, *, tell: Tell
-) -> CustomOutcome:
-    """Runs a report and has the user's function process it; its changes and the watermark are committed together.
+
+def sync_custom_report(flow: Flow, report: CustomReport) -> CustomOutcome:
+    """Request a report and have the user's function process it; its changes and the watermark are committed together.
+
+    Args:
+        flow: The tenant, the policy and the scope.
+        report: The report and its function.
 
     Raises:
         CanvasSyncError: Canvas or the database failed.
-        Exception: Whatever the function raised; nothing was committed.
+        Exception: The function raised it; nothing was committed.
     """
-    prepare_schema(session.database_url, session.schema, session.models, ())
-    tenant, url, schema = options.over(session.tenant), session.database_url, session.schema
-    mark_name = f"report:{report.asset or report.name}"
-    with session.warehouse("reading watermarks") as warehouse:
-        known = Watermarks(warehouse).read([mark_name], scope).get(mark_name)
-    decision = decide(
-        now=options.started_at,
-        marks=marks_of([known], digest(report.parameters)),
-        takes_updated_after=report.takes_updated_after,
-        mode=options.mode,
-        updated_after=tenant.updated_after,
-        full_sync_every=tenant.rhythm,
-        timezone=tenant.time_zone,
-        batch_id=options.batch_id,
-    )
-    parameters = _parameters(report, scope, decision)
-    with (
-        journaled(session, report.name, {"scope": scope, "mode": decision.mode}, options.run_id) as job,
-        download_directory(session.home, session.tenant.slug) as directory,
-    ):
+    flow.prepare((), per_term=report.per_term)
+    name = f"report:{report.asset or report.name}"
+    decision = flow.decide([name], report.parameters, takes_updated_after=report.takes_updated_after)
+    return flow.run(ProcessedReport(flow, report, decision, [name]))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedReport:
+    """A report that the user's function processes, as a source of a flow.
+
+    Attributes:
+        flow: The tenant, the policy and the scope.
+        report: The report and its function.
+        decision: In full or since when.
+        watermarks: Name of its watermark.
+    """
+
+    flow: Flow
+    report: CustomReport
+    decision: Decision
+    watermarks: Sequence[str]
+
+    @property
+    def job(self) -> str:
+        return self.report.name
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        return {"scope": self.flow.scope, "mode": self.decision.mode}
+
+    @property
+    def parameters(self) -> Parameters:
+        return self.report.parameters
+
+    @property
+    def requested(self) -> dict[str, Any]:
+        """All parameters of the request."""
+        return {**self.report.parameters, **scoped(self.flow.scope, self.decision.updated_after)}
+
+    def fetch(self) -> AbstractContextManager[ReportFile]:
+        """Request the report and download it."""
+        return downloaded(self.flow, self.report.name, self.requested)
+
+    def publish(self, publication: Publication[ReportFile]) -> CustomOutcome:
+        """Call the user's function."""
+        session, file = self.flow.session, publication.content
         start = time.perf_counter()
-        driver = ReportDriver(
-            session.canvas, ReportLedger(url, schema, session.canvas.account_id), limits(tenant), tell=tell
+        given = DownloadedReport(
+            path=file.path,
+            name=self.report.name,
+            id=file.status.id,
+            scope=self.flow.scope,
+            started_at=file.observed_at,
+            parameters=self.requested,
+            updated_after=self.decision.updated_after,
         )
-        file = driver.obtain(report.name, parameters, directory)
-        waited = time.perf_counter() - start
-        with session.warehouse(f"processing {report.name}") as warehouse:
-            watermarks = Watermarks(warehouse)
-            watermarks.lock([mark_name], scope)
-            context = ReportContext(session.tenant.slug, schema, warehouse.connection, session, tell)
-            returned = report.processor(_downloaded(report, file, scope, parameters, decision), context)
-            watermarks.advance(
-                mark_name,
-                scope,
-                observed_at=file.observed_at,
-                complete=decision.updated_after is None,
-                report_id=file.status.id,
-                started_at=options.started_at,
-                parameters=digest(report.parameters),
-            )
-            mark_loaded(warehouse, file.entry)
-            job.succeed(
-                warehouse, {"report_id": file.status.id, "mode": decision.mode, "returned": repr(returned)[:500]}
-            )
-    seconds = time.perf_counter() - start - waited
-    return CustomOutcome(file.status.id, file.observed_at, decision, waited, seconds, returned)
-
-
-def _parameters(report: CustomReport, scope: str, decision: Decision) -> dict[str, Any]:
-    parameters = dict(report.parameters)
-    if scope:
-        parameters["enrollment_term_id"] = scope
-    if decision.updated_after is not None:
-        parameters["updated_after"] = decision.updated_after.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return parameters
-
-
-def _downloaded(
-    report: CustomReport, file: ReportFile, scope: str, parameters: Mapping[str, Any], decision: Decision
-) -> DownloadedReport:
-    return DownloadedReport(
-        file.path, report.name, file.status.id, scope, file.observed_at, parameters, decision.updated_after
-    )
+        context = ReportContext(
+            session.tenant.slug, session.schema, publication.warehouse.connection, session, self.flow.log
+        )
+        returned = self.report.processor(given, context)
+        seconds = time.perf_counter() - start
+        return CustomOutcome(file.status.id, file.observed_at, self.decision, publication.waited, seconds, returned)

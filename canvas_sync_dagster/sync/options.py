@@ -1,35 +1,38 @@
-"""What one run asks for in place of the tenant's settings."""
+"""Options of one run, which replace settings of the tenant."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TypeVar
 
-from canvas_sync_dagster.sync.policy import Mode
+from canvas_sync_dagster.canvas.lifecycle import Limits
+from canvas_sync_dagster.sync.policy import Mode, SyncPolicy
 from canvas_sync_dagster.tenants import TenantSettings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
-    """Overrides of one run; None leaves the tenant's setting as it is.
+    """Options of one run; None keeps the setting of the tenant.
 
     Attributes:
-        mode: Full, incremental, or as the policy decides.
-        updated_after: True, False or a moment, as the setting.
-        report_timeout: How long a report may take in all.
-        report_compilation_timeout: How long Canvas may compile it.
-        report_max_tries: How often it is started.
+        mode: Full, incremental, or as the settings decide.
+        updated_after: True, False or a moment, as in the settings.
+        report_timeout: Maximum duration of a report, over all tries.
+        report_compilation_timeout: Maximum duration of its compilation by Canvas.
+        report_max_tries: How often it is started at most.
         legacy_support: Models whose rows go to the user's functions; None is all that have one.
-        accept_shrinkage: Whether a scope may shrink suddenly, for a person has looked at the report.
-        params: Model → parameters of its report, which replace those of the settings.
-        reload: Whether rows are compared by value even where their digests are equal; the caller sets the mode to full.
-        genre: Whose settings the run has; the tenant's own if None.
-        batch_id: Which batch the run belongs to.
+        accept_shrinkage: Whether a scope may shrink suddenly, because a person has checked the report.
+        params: Model → parameters of its report, which replace those of the settings by name.
+        reload: Whether rows are compared by value although their digests are equal; the caller sets the mode to full.
+        genre: The genre whose settings apply; the tenant's usual one if None.
+        batch_id: The batch that the run belongs to; the run itself if it belongs to none.
         started_at: When that batch started, or this run if it belongs to no batch. On our own clock, never on Canvas's:
             full syncs are counted from it.
-        run_id: Which run this is, for the journal.
+        run_id: The run, for the journal.
     """
 
     mode: Mode = "auto"
@@ -46,23 +49,52 @@ class SyncOptions:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     run_id: str = ""
 
-    def over(self, tenant: TenantSettings) -> TenantSettings:
-        """Returns the tenant's settings with these overrides."""
-        given: dict[str, Any] = {
-            "updated_after": self.updated_after,
-            "report_timeout": self.report_timeout,
-            "report_compilation_timeout": self.report_compilation_timeout,
-            "report_max_tries": self.report_max_tries,
-        }
-        tenant = tenant.of_genre(self.genre or tenant.batch_genre)
-        if self.params:
-            both = tenant.params.keys() | self.params.keys()
-            given["params"] = {name: {**tenant.params.get(name, {}), **self.params.get(name, {})} for name in both}
-        return tenant.model_copy(update={name: value for name, value in given.items() if value is not None})
+    def over(self, tenant: TenantSettings) -> SyncPolicy:
+        """Return how a run syncs: the settings of the tenant in this genre, replaced by these options.
+
+        Args:
+            tenant: Settings of the tenant.
+        """
+        settings = tenant.of_genre(self.genre or tenant.batch_genre)
+        if self.updated_after is not None:
+            # A date that a run gives must leave only a `full_sync_every` that the settings name, as one of theirs does.
+            settings = settings.model_copy(update={"updated_after": self.updated_after})
+        models = settings.params.keys() | self.params.keys()
+        return SyncPolicy(
+            limits=self._limits(settings),
+            timezone=settings.time_zone,
+            mode=self.mode,
+            updated_after=settings.updated_after,
+            full_sync_every=settings.rhythm,
+            provisioning_report=settings.provisioning_report,
+            reports_ahead=settings.reports_ahead,
+            named_models=settings.models,
+            params={name: {**settings.params.get(name, {}), **self.params.get(name, {})} for name in models},
+            legacy_support=self.legacy_support,
+            accept_shrinkage=self.accept_shrinkage,
+            reload=self.reload,
+            batch_id=self.batch_id,
+            started_at=self.started_at,
+            run_id=self.run_id,
+        )
+
+    def _limits(self, settings: TenantSettings) -> Limits:
+        total = _given(self.report_timeout, settings.report_timeout)
+        return Limits(
+            total=total,
+            compilation=_given(self.report_compilation_timeout, settings.report_compilation_timeout),
+            queue=total,
+            tries=_given(self.report_max_tries, settings.report_max_tries),
+            poll=timedelta(seconds=settings.poll_seconds),
+        )
+
+
+def _given(option: T | None, setting: T) -> T:
+    return setting if option is None else option
 
 
 def parse_legacy_support(value: str) -> frozenset[str] | None:
-    """Reads `all`, `none` or a comma list of models, or the gem's `true` and `false`; None is all."""
+    """Parse `all`, `none` or a comma list of models, or the gem's `true` and `false`; return None for all."""
     names = frozenset(name.strip() for name in value.split(",") if name.strip())
     if names in ({"all"}, {"true"}):
         return None

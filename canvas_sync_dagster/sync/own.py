@@ -49,7 +49,7 @@ class InsertionContext:
         scope: Canvas term id, or empty.
         session: The tenant's Canvas and database.
         run_id: Which run it is part of.
-        tell: Takes a line for the log.
+        log: Takes a line for the log.
         batch: Of a step at the end of a batch: `key`, `genre`, `status` (completed or failed), `reason` and `started_at`.
             None for other steps, and in a run that belongs to no batch.
     """
@@ -58,7 +58,7 @@ class InsertionContext:
     scope: str
     session: Session
     run_id: str
-    tell: Callable[[str], None]
+    log: Callable[[str], None]
     batch: Mapping[str, Any] | None = None
 
 

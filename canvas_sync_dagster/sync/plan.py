@@ -139,12 +139,24 @@ class Request:
             scope: Canvas term id, or empty for a report without a term.
             updated_after: Since when, for an incremental report.
         """
-        parameters: dict[str, Any] = {"include_deleted": "true", **self.fixed, **dict.fromkeys(self.tables(), "true")}
-        if scope:
-            parameters["enrollment_term_id"] = scope
-        if updated_after is not None:
-            parameters["updated_after"] = updated_after.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return parameters
+        tables = dict.fromkeys(self.tables(), "true")
+        return {"include_deleted": "true", **self.fixed, **tables, **scoped(scope, updated_after)}
+
+
+def scoped(scope: str, updated_after: datetime | None) -> dict[str, str]:
+    """Return the parameters that limit a report.
+
+    Args:
+        scope: Canvas term id, or empty for a report without a term.
+        updated_after: Since when, for an incremental report; None for a full one.
+
+    >>> scoped("118", datetime(2026, 9, 1, tzinfo=UTC))
+    {'enrollment_term_id': '118', 'updated_after': '2026-09-01T00:00:00Z'}
+    """
+    term = {"enrollment_term_id": scope} if scope else {}
+    if updated_after is None:
+        return term
+    return {**term, "updated_after": updated_after.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 def plan_request(

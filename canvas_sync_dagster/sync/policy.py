@@ -1,18 +1,22 @@
 """Full or incremental: decided from the warehouse's state and the policy, never from the clock of a process.
 
-Pure functions: the moment, the marks and the wishes go in, a decision with its reason comes out.
+Pure: the settings, the options of the run and the watermarks go in; a decision with its reason comes out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
-from canvas_sync_dagster.clocks import horizon
+from canvas_sync_dagster.canvas.lifecycle import Limits
+from canvas_sync_dagster.catalogue.parameters import Parameters, digest
 from canvas_sync_dagster.rhythm import FullSyncEvery
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.warehouse.state.watermarks import Watermark
 
 Mode = Literal["auto", "full", "incremental"]
 
@@ -21,32 +25,6 @@ OVERLAP = timedelta(hours=1)
 and reads tables one after another; an hour is far beyond both and costs only rows that turn out unchanged."""
 
 AHEAD = "the time of the last sync lay in the future, because a clock was wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What the warehouse knows of one model in one scope.
-
-    Attributes:
-        observed_at: Freshness of the newest load.
-        full_observed_at: Freshness of the newest complete load.
-        full_started_at: When the sync of that load started, on our own clock: its batch, or its run if it belonged to
-            no batch.
-    """
-
-    observed_at: datetime | None
-    full_observed_at: datetime | None
-    full_started_at: datetime | None = None
-
-    def is_ahead(self, now: datetime) -> bool:
-        """Return whether the mark lies in the future, because a clock was wrong."""
-        latest = horizon(now)
-        return any(at is not None and at > latest for at in (self.observed_at, self.full_observed_at))
-
-    def believed(self, now: datetime) -> Mark:
-        """Return the mark without the times that lie in the future, as `read_watermarks` gives it."""
-        times = (self.observed_at, self.full_observed_at, self.full_started_at)
-        return Mark(*(None if at is not None and at > horizon(now) else at for at in times))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +44,72 @@ class Decision:
         return "full" if self.updated_after is None else "incremental"
 
 
+@dataclass(frozen=True, slots=True)
+class SyncPolicy:
+    """How one run syncs: the settings of its tenant and genre, replaced by the options of the run where it has any.
+
+    Attributes:
+        limits: How long and how often a report is tried.
+        timezone: Calendar in which full syncs are counted.
+        mode: Full, incremental, or as the settings decide.
+        updated_after: True is since the last success, False is always full, a date is at the latest since then.
+        full_sync_every: How often a scope is read in full; None is never for this reason.
+        provisioning_report: Canvas's name of the provisioning report, or `auto`.
+        reports_ahead: Number of reports that are ordered while another one is compiled.
+        named_models: Models that the settings name, so that it is an error if Canvas cannot feed one.
+        params: Model → parameters of its report.
+        legacy_support: Models whose rows go to the user's functions; None is all that have one.
+        accept_shrinkage: Whether a scope may shrink suddenly, because a person has checked the report.
+        reload: Whether rows are compared by value although their digests are equal.
+        batch_id: The batch that the run belongs to; the run itself if it belongs to none.
+        started_at: When the batch or the run started, on our own clock.
+        run_id: The run, for the journal.
+    """
+
+    limits: Limits
+    timezone: ZoneInfo
+    mode: Mode
+    updated_after: datetime | bool
+    full_sync_every: FullSyncEvery | None
+    provisioning_report: str
+    reports_ahead: int
+    named_models: Sequence[str]
+    params: Mapping[str, Parameters]
+    legacy_support: frozenset[str] | None
+    accept_shrinkage: bool
+    reload: bool
+    batch_id: str
+    started_at: datetime
+    run_id: str
+
+    def decide(
+        self, watermarks: Iterable[Watermark | None], parameters: Parameters, *, takes_updated_after: bool
+    ) -> Decision:
+        """Decide whether a report is requested in full or since a time.
+
+        Args:
+            watermarks: Those of the models that the report feeds in this scope; None for one that was never loaded.
+            parameters: Parameters of the report other than its term and `updated_after`. What was loaded with other
+                parameters is no base for an incremental report with these.
+            takes_updated_after: Whether the report can be limited to what changed.
+        """
+        same = digest(parameters)
+        return decide(
+            now=self.started_at,
+            watermarks=[mark if mark is not None and mark.parameters == same else None for mark in watermarks],
+            takes_updated_after=takes_updated_after,
+            mode=self.mode,
+            updated_after=self.updated_after,
+            full_sync_every=self.full_sync_every,
+            timezone=self.timezone,
+            batch_id=self.batch_id,
+        )
+
+
 def decide(
     *,
     now: datetime,
-    marks: Iterable[Mark | None],
+    watermarks: Iterable[Watermark | None],
     takes_updated_after: bool,
     mode: Mode = "auto",
     updated_after: datetime | bool = True,
@@ -77,21 +117,21 @@ def decide(
     timezone: ZoneInfo | None = None,
     batch_id: str = "",
 ) -> Decision:
-    """Decides whether a report is asked in full or since a time.
+    """Decide whether a report is requested in full or since a time.
 
     Args:
         now: Start of the batch, or of a run that belongs to no batch: all scopes of a batch are decided alike. On our own
             clock, aware.
-        marks: Marks of all the models that the report feeds in this scope; None for one that was never loaded.
-        takes_updated_after: Whether the report can be limited at all.
-        mode: What the run asks for.
-        updated_after: The policy: True is since the last success, False never; a date is as given, unless the scope's
-            last success is earlier: what changed in between would be missed for good.
-        full_sync_every: Rhythm of full syncs under the policy; None is never by rhythm.
-        timezone: Whose calendar the rhythm follows; UTC if not given.
-        batch_id: What makes a percentage reproducible.
+        watermarks: Those of all models that the report feeds in this scope; None for one that was never loaded.
+        takes_updated_after: Whether the report can be limited to what changed.
+        mode: Full, incremental, or as the other arguments decide.
+        updated_after: True is since the last success, False is always full; a date is as given, unless the last success
+            is earlier: what changed in between would be missed permanently.
+        full_sync_every: How often a scope is read in full; None is never for this reason.
+        timezone: Calendar in which full syncs are counted; UTC if not given.
+        batch_id: Seed of a percentage, which makes it reproducible.
     """
-    known = list(marks)
+    known = list(watermarks)
     if reason := _reason_for_full(known, takes_updated_after, mode, updated_after):
         return Decision(None, reason)
     last_full = min(mark.full_started_at or mark.full_observed_at for mark in known if mark and mark.full_observed_at)
@@ -108,7 +148,7 @@ def decide(
 
 
 def _reason_for_full(
-    marks: list[Mark | None], takes_updated_after: bool, mode: Mode, updated_after: datetime | bool
+    marks: list[Watermark | None], takes_updated_after: bool, mode: Mode, updated_after: datetime | bool
 ) -> str | None:
     if mode == "full":
         return "a full sync was asked for"

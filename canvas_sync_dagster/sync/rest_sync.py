@@ -1,54 +1,34 @@
-"""A list that Canvas gives over REST, from the walk to the committed table: complete or nothing."""
+"""A model that is fed by a list over REST."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from psycopg import sql
-
 from canvas_sync_dagster.catalogue import Model, RestFeed
-from canvas_sync_dagster.errors import CanvasNotFoundError, NotCanvasError, SettingError
-from canvas_sync_dagster.sync.journal import journaled
-from canvas_sync_dagster.sync.objects import rows_of
-from canvas_sync_dagster.sync.options import SyncOptions
+from canvas_sync_dagster.catalogue.parameters import NONE, Parameters
+from canvas_sync_dagster.sync.flow import Flow, Publication
 from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 from canvas_sync_dagster.sync.policy import Decision
+from canvas_sync_dagster.sync.rest_walk import Walk, walk
 from canvas_sync_dagster.sync.root_account import store_root_account
-from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.sync.terms import is_deleted, read_terms
-from canvas_sync_dagster.warehouse.absence import (
-    GATE,
-    VolumeGate,
-    in_scope,
-    keys_of,
-    mark_missing,
-    not_deleted,
-    spoken_of,
-)
-from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
-from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
-from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
+from canvas_sync_dagster.sync.terms import is_deleted
+from canvas_sync_dagster.warehouse.absence import GATE, Absence, keys_of, mark_missing, spoken_of
+from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_rows
 from canvas_sync_dagster.warehouse.table_counts import count_rows
-from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
-AT_ONCE = 8
-"""Lists that are walked side by side. Canvas's bucket holds eleven requests in flight, and some is others' to use."""
-
-Body = Mapping[str, Any]
+IN_FULL = "a list over REST is always read in full"
 
 
-def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: str = "") -> SyncOutcome:
-    """Walks a model's list, or one list per parent, and loads it.
+def sync_list(flow: Flow, model: Model) -> SyncOutcome:
+    """Read a model's list, or one list per parent, and load it.
 
     Args:
-        session: The tenant's Canvas and database.
-        model: What is listed.
-        options: What this run asks for in place of the settings.
-        scope: Canvas term id, or empty for a list without a term.
+        flow: The tenant, the policy and the scope.
+        model: Model of the listed objects.
 
     Raises:
         CanvasSyncError: Nothing was published; the message says what to do.
@@ -56,159 +36,105 @@ def sync_list(session: Session, model: Model, options: SyncOptions, *, scope: st
     feed = model.feed
     if not isinstance(feed, RestFeed):
         raise TypeError(f"{model.name} is not fed over REST")
-    if model.term_scoped and not scope.isdecimal():
-        raise SettingError("partition", "this is not a Canvas term", allowed="the id of a term, in digits", value=scope)
-    prepare_schema(session.database_url, session.schema, session.models, [model.name])
-    with journaled(session, f"rest:{model.name}", {"path": feed.path, "scope": scope}, options.run_id) as job:
-        start = time.perf_counter()
-        began = time.monotonic()
-        walked = _walked(session, model, feed, scope)
-        source = Source(scope, session.canvas.moment(began), feed.path)
-        waited = time.perf_counter() - start
-        with session.warehouse(f"loading {model.name}") as warehouse:
-            watermarks = Watermarks(warehouse)
-            watermarks.lock([model.name], scope)
-            mark = watermarks.read([model.name], scope).get(model.name)
-            source = replace(source, watermark=mark.observed_at if mark else None)
-            deleted = is_deleted(warehouse.connection, session.schema, session.by_name, scope)
-            gate = None if options.accept_shrinkage or deleted else GATE
-            each = _published(warehouse, session, model, walked, source, gate)
-            outcome = SyncOutcome(
-                source=feed.path,
-                scope=scope,
-                observed_at=source.observed_at,
-                decision=Decision(None, walked.reason),
-                waited=waited,
-                models=(each,),
-            )
-            job.succeed(warehouse, outcome.summary())
+    flow.prepare([model.name], per_term=model.term_scoped)
+    outcome = flow.run(ModelList(flow, model, feed))
     if model.name == "terms":
         # Every sync begins with the terms.
-        store_root_account(session)
+        store_root_account(flow.session)
     return outcome
 
 
-def _published(
-    warehouse: Warehouse, session: Session, model: Model, walked: _Walked, source: Source, gate: VolumeGate | None
-) -> ModelOutcome:
-    connection, schema = warehouse.connection, warehouse.schema
-    assert isinstance(model.feed, RestFeed)  # noqa: S101 (the caller has seen to it)
-    counts = load_rows(connection, schema, model, walked.rows, source, keep_rejects=True)
-    absence = mark_missing(
-        connection,
-        schema,
-        model,
-        session.by_name,
-        source,
-        keys_of(model, walked.rows),
-        gate=gate,
-        among=spoken_of(model.feed, walked.silent),
-        values=model.feed.absent,
-    )
-    if model.feed.absent and not absence.held:
-        gone = absence.missing
-        counts = replace(counts, updated=counts.updated + gone, rows_in_report=counts.rows_in_report + gone)
-    Watermarks(warehouse).advance(
-        model.name, source.scope, observed_at=source.observed_at, complete=True, report_id=None
-    )
-    counted = count_rows(connection, schema, model, session.by_name)
-    return ModelOutcome(
-        model, counts, counted.rows, absence=absence, suspects=counted.suspects, orphans=counted.orphans
-    )
-
-
 @dataclass(frozen=True, slots=True)
-class _Walked:
-    """A list that was read to its end, or all lists of the parents.
+class ModelList:
+    """A list that feeds a model, as a source of a flow.
 
     Attributes:
-        rows: What they hold.
-        silent: Parents that Canvas does not find: they are gone, or hidden from the token, and nobody can say which.
+        flow: The tenant, the policy and the scope.
+        model: Model of the listed objects.
+        feed: Its feed.
     """
 
-    rows: list[dict[str, object]]
-    silent: tuple[int, ...] = ()
+    flow: Flow
+    model: Model
+    feed: RestFeed
 
     @property
-    def reason(self) -> str:
-        missed = f"; Canvas does not find {', '.join(map(str, self.silent))}" if self.silent else ""
-        return f"a list over REST is always read in full{missed}"
+    def job(self) -> str:
+        return f"rest:{self.model.name}"
 
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        return {"path": self.feed.path, "scope": self.flow.scope}
 
-def _walked(session: Session, model: Model, feed: RestFeed, scope: str) -> _Walked:
-    """Reads the whole list, or all lists of the parents, as rows; an error in its middle leaves nothing."""
-    if feed.per is None:
-        return _Walked(rows_of(session, model, ((body, {}) for body in _list(session, feed))))
-    parents = _parents(session, feed.per, scope)
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
-        lists = list(threads.map(lambda each: _list_of(session, feed, each), parents))
-    told = (
-        (body, {feed.inject: parent} if feed.inject else {})
-        for parent, bodies in zip(parents, lists, strict=True)
-        for body in bodies or ()
-    )
-    rows = rows_of(session, model, told)
-    return _Walked(rows, tuple(parent for parent, bodies in zip(parents, lists, strict=True) if bodies is None))
+    @property
+    def watermarks(self) -> Sequence[str]:
+        return [self.model.name]
 
+    @property
+    def decision(self) -> Decision:
+        return Decision(None, IN_FULL)
 
-def _list(session: Session, feed: RestFeed) -> list[Body]:
-    found: list[Body] = list(session.canvas.get_list(feed.path, feed.parameters, envelope=feed.envelope))
-    if feed.first is None:
-        return found
-    first = session.canvas.get(feed.first)
-    if not isinstance(first, dict):
-        raise NotCanvasError(f"{feed.first} does not answer with an object. Check CANVAS_SYNC_BASE_URL.")
-    return [first, *found]
+    @property
+    def parameters(self) -> Parameters:
+        return NONE
 
+    @contextmanager
+    def fetch(self) -> Iterator[Walk]:
+        """Read the list, or the lists of all parents."""
+        yield walk(self.flow.session, self.model, self.feed, self.flow.scope)
 
-def _list_of(session: Session, feed: RestFeed, parent: int) -> list[Body] | None:
-    path = feed.path.replace("{parent}", str(parent))
-    try:
-        found: list[Body] = list(session.canvas.get_list(path, feed.parameters, envelope=feed.envelope))
-    except CanvasNotFoundError:
-        return None
-    return [each[feed.item] for each in found] if feed.item else found
-
-
-def _parents(session: Session, per: str, scope: str) -> list[int]:
-    """Finds the parents whose lists are walked."""
-    if per == "self":
-        return [_own_id(session, "/users/self")]
-    model = session.by_name.get(per)
-    if model is None:
-        return _parents_unknown(session, per)
-    with session.transaction(f"reading {per}") as connection:
-        query = sql.SQL("select t.{key} from {table} t where {live} and {scope} order by 1").format(
-            key=sql.Identifier(model.key[0]),
-            table=sql.Identifier(session.schema, model.table),
-            live=not_deleted(model),
-            scope=in_scope(session.schema, model, session.by_name, scope),
+    def publish(self, publication: Publication[Walk]) -> SyncOutcome:
+        """Load the rows, and mark those that are no longer listed."""
+        listed = publication.content
+        missed = f"; Canvas does not find {', '.join(map(str, listed.not_found))}" if listed.not_found else ""
+        return SyncOutcome(
+            source=self.feed.path,
+            scope=self.flow.scope,
+            observed_at=listed.observed_at,
+            decision=Decision(None, f"{IN_FULL}{missed}"),
+            waited=publication.waited,
+            models=(self._load(publication),),
         )
-        found = [int(row[0]) for row in connection.execute(query).fetchall()]
-    return found or (_parents_unknown(session, per) if per == "accounts" else [])
 
+    def _load(self, publication: Publication[Walk]) -> ModelOutcome:
+        session, model, connection = self.flow.session, self.model, publication.warehouse.connection
+        watermark = publication.watermarks.get(model.name)
+        source = Source(
+            self.flow.scope,
+            publication.content.observed_at,
+            self.feed.path,
+            watermark=watermark.observed_at if watermark else None,
+        )
+        counts = load_rows(connection, session.schema, model, publication.content.rows, source, keep_rejects=True)
+        absence = self._mark_missing(connection, publication.content, source)
+        counted = count_rows(connection, session.schema, model, session.by_name)
+        return ModelOutcome(
+            model,
+            self._with_absent(counts, absence),
+            counted.rows,
+            absence=absence,
+            suspects=counted.suspects,
+            orphans=counted.orphans,
+        )
 
-def _parents_unknown(session: Session, per: str) -> list[int]:
-    """Returns the parents where the tenant does not sync them: of the accounts the tenant's own one.
+    def _mark_missing(self, connection: Connection, listed: Walk, source: Source) -> Absence:
+        session, models = self.flow.session, self.flow.session.by_name
+        deleted = is_deleted(connection, session.schema, models, self.flow.scope)
+        return mark_missing(
+            connection,
+            session.schema,
+            self.model,
+            models,
+            source,
+            keys_of(self.model, listed.rows),
+            gate=None if self.flow.policy.accept_shrinkage or deleted else GATE,
+            among=spoken_of(self.feed, listed.not_found),
+            values=self.feed.absent,
+        )
 
-    Raises:
-        SettingError: Without the parents' table it is not known which lists there are.
-    """
-    if per != "accounts":
-        problem = f"their lists are read for each row of {per}, which this tenant does not sync"
-        raise SettingError("models", problem, allowed=f"{per} in addition")
-    return [_own_id(session, "/accounts/{account_id}")]
-
-
-def _own_id(session: Session, path: str) -> int:
-    body = session.canvas.get(path)
-    if not isinstance(body, dict) or not str(body.get("id", "")).isdecimal():
-        raise NotCanvasError(f"{path} does not answer with an object. Check CANVAS_SYNC_BASE_URL.")
-    return int(body["id"])
-
-
-def live_term_ids(session: Session) -> list[str]:
-    """Return the ids of the terms that Canvas lists and has not deleted, as partition keys."""
-    with session.transaction("reading terms") as connection:
-        terms = read_terms(connection, session.schema, session.by_name["terms"])
-    return [term.id for term in terms if not term.deleted and not term.missing]
+    def _with_absent(self, counts: LoadCounts, absence: Absence) -> LoadCounts:
+        """Count the rows whose absence from the list is a value, as the feed declares it, among those of the list."""
+        if not self.feed.absent or absence.held:
+            return counts
+        updated, rows = counts.updated + absence.missing, counts.rows_in_report + absence.missing
+        return replace(counts, updated=updated, rows_in_report=rows)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 
-from canvas_sync_dagster.catalogue import Model, ReportFeed
+from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.cron import Cron
 from canvas_sync_dagster.rhythm import unmet
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
-from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK, ReportGroup, carries, report_groups, rest_models
-from canvas_sync_dagster.sync.policy import Decision, Mark, decide
+from canvas_sync_dagster.sync.options import SyncOptions
+from canvas_sync_dagster.sync.plan import (
+    PROPRIETARY,
+    STOCK,
+    ReportGroup,
+    plan_request,
+    report_groups,
+    requested,
+    rest_models,
+)
+from canvas_sync_dagster.sync.policy import Decision, SyncPolicy
 from canvas_sync_dagster.sync.staleness import staleness_of
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.state.job_logs import JobLogs, LastSync
-from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
+from canvas_sync_dagster.warehouse.state.watermarks import Watermark, Watermarks
 
 JUDGED_DAYS = 400
 """How far ahead a schedule is compared with its rhythm: a year and what a rhythm of some weeks needs beyond it."""
@@ -41,7 +50,7 @@ class Standing:
 
     model: str
     scope: str
-    mark: Mark | None
+    mark: Watermark | None
     behind: bool
     last: LastSync | None
     coming: Decision | None
@@ -55,11 +64,8 @@ def standings(covered: CoveredTerms) -> list[Standing]:
     """
     tenant, now = covered.tenant, datetime.now(UTC)
     with covered.warehouse("reading the journal") as warehouse:
-        watermarks = Watermarks(warehouse).read_all()
+        marks = Watermarks(warehouse).read_all()
         results = JobLogs(warehouse).last_syncs()
-    marks = {
-        place: Mark(each.observed_at, each.full_observed_at, each.full_started_at) for place, each in watermarks.items()
-    }
     terms = covered.in_scope(now)
     behind = {(each.model, scope) for each in staleness_of(covered) for scope in each.scopes}
     chosen = tenant.chosen(covered.models)
@@ -94,7 +100,7 @@ def unmet_rhythms(tenant: TenantSettings, now: datetime) -> Iterator[str]:
             )
 
 
-def _scopes(model: Model, marks: Mapping[Place, Mark], terms: list[str]) -> list[str]:
+def _scopes(model: Model, marks: Mapping[Place, Watermark], terms: list[str]) -> list[str]:
     if not model.term_scoped:
         return [""]
     return sorted({scope for name, scope in marks if name == model.name and scope} | set(terms), key=int)
@@ -103,45 +109,42 @@ def _scopes(model: Model, marks: Mapping[Place, Mark], terms: list[str]) -> list
 def _coming(
     tenant: TenantSettings,
     chosen: tuple[Model, ...],
-    marks: Mapping[Place, Mark],
+    marks: Mapping[Place, Watermark],
     results: Mapping[Place, LastSync],
     terms: list[str],
     now: datetime,
 ) -> Iterator[tuple[Place, Decision]]:
+    by_name = [model.name for model in chosen]
     for model in rest_models(chosen):
         for scope in terms if model.term_scoped else [""]:
             yield (model.name, scope), Decision(None, "a list over REST is always read in full")
-    for group in report_groups(chosen):
+    policy = replace(SyncOptions().over(tenant), started_at=now)
+    for group, names in requested(((group, by_name) for group in report_groups(chosen)), policy.params):
         for scope in terms if group.term_scoped else [""]:
-            decision = _decided(tenant, group, scope, marks, results, now)
-            for model in group.models:
-                yield (model.name, scope), decision
+            decision = _decide(policy, group, scope, marks, results)
+            for name in names:
+                yield (name, scope), decision
 
 
-def _decided(
-    tenant: TenantSettings,
+def _decide(
+    policy: SyncPolicy,
     group: ReportGroup,
     scope: str,
-    marks: Mapping[Place, Mark],
+    marks: Mapping[Place, Watermark],
     results: Mapping[Place, LastSync],
-    now: datetime,
 ) -> Decision:
-    """Decides as the op will; a percentage is drawn only when there is a batch."""
-    last = [results[model.name, scope].source for model in group.models if (model.name, scope) in results]
-    feeds = [model.feed for model in group.models]
-    limited = any(isinstance(feed, ReportFeed) and feed.takes_updated_after for feed in feeds)
-    provisioning = STOCK if STOCK in {tenant.provisioning_report, *last} else PROPRIETARY
-    report = group.report or provisioning
-    known = [marks.get((model.name, scope)) for model in group.models if carries(report, model)]
-    drawn = tenant.rhythm is not None and tenant.rhythm.percent is not None
-    decision = decide(
-        now=now,
-        marks=[mark and mark.believed(now) for mark in known],
-        takes_updated_after=limited or report == PROPRIETARY,
-        updated_after=tenant.updated_after,
-        full_sync_every=None if drawn else tenant.rhythm,
-        timezone=tenant.time_zone,
+    """Decide as the op will; a percentage is drawn only when there is a batch."""
+    last = {results[model.name, scope].source for model in group.models if (model.name, scope) in results}
+    provisioning = STOCK if STOCK in {policy.provisioning_report, *last} else PROPRIETARY
+    names = [model.name for model in group.models]
+    request = plan_request(group, names, {group.report or provisioning}, provisioning)
+    known = [marks.get((model.name, scope)) for model in request.models]
+    drawn = policy.full_sync_every is not None and policy.full_sync_every.percent
+    decision = replace(policy, full_sync_every=None if drawn else policy.full_sync_every).decide(
+        [mark and mark.believed(policy.started_at) for mark in known],
+        request.fixed,
+        takes_updated_after=request.takes_updated_after,
     )
     if drawn and decision.mode == "incremental":
-        return Decision(decision.updated_after, f"{decision.reason}; full with a chance of {tenant.full_sync_every}")
+        return Decision(decision.updated_after, f"{decision.reason}; full with a chance of {drawn}%")
     return decision

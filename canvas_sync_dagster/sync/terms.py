@@ -8,6 +8,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.sync.scope import Term
+from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.target import system_columns
 
@@ -47,3 +48,10 @@ def read_terms(connection: Connection, schema: str, model: Model) -> list[Term]:
         Term(str(number), sis_id, name or "", start, end, deleted=state == "deleted", missing=missing)
         for number, sis_id, name, start, end, state, missing in connection.execute(query).fetchall()
     ]
+
+
+def live_term_ids(session: Session) -> list[str]:
+    """Return the ids of the terms that Canvas lists and has not deleted, as partition keys."""
+    with session.transaction("reading terms") as connection:
+        terms = read_terms(connection, session.schema, session.by_name["terms"])
+    return [term.id for term in terms if not term.deleted and not term.missing]

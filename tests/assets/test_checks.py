@@ -12,6 +12,7 @@ from canvas_sync_dagster.assets.checks import check_results
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.plan import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
@@ -24,7 +25,7 @@ KEY = dg.AssetCheckKey(dg.AssetKey(["canvas", "sections"]), "header_contract")
 def header_check(session: Session) -> tuple[bool, dict[str, Any]]:
     """Syncs sections and returns whether their check passed, with its evidence."""
     group = next(each for each in report_groups(session.models) if each.name == "provisioning_term")
-    outcome = sync_report(session, group, {"sections"}, "118", FULL, tell=lambda _: None)
+    outcome = sync_report(Flow.of(session, FULL, "118"), group, {"sections"})
     (result,) = check_results("canvas", outcome.models[0], {KEY})
     return result.passed, {name: value.value for name, value in result.metadata.items()}
 

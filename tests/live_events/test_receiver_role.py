@@ -12,6 +12,7 @@ import pytest
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
@@ -51,7 +52,7 @@ def test_it_receives_with_a_role_for_the_inbox_alone_and_without_a_token(
     with serving(settings) as base:
         # Until the first sync has stored whose events are the tenant's.
         assert post(base, token) == 503
-    sync_list(session, session.by_name["terms"], SyncOptions())
+    sync_list(Flow.of(session, SyncOptions()), session.by_name["terms"])
     with serving(settings) as base:
         assert post(base, token) == 200
         with psycopg.connect(database_url, autocommit=True) as owner:

@@ -11,6 +11,7 @@ import pytest
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.errors import CanvasUnauthorizedError, VolumeGateError
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.objects import Answer, Verdict, apply_answers
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
@@ -36,7 +37,7 @@ def _in_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 def sync(session: Session, options: SyncOptions = FULL) -> SyncOutcome:
     names = {"courses", "sections", "enrollments"}
-    return sync_report(session, GROUPS["provisioning_term"], names, TERM, options, tell=lambda _: None)
+    return sync_report(Flow.of(session, options, TERM), GROUPS["provisioning_term"], names)
 
 
 def suspects(session: Session, model: str) -> list[int]:
@@ -168,20 +169,20 @@ def test_a_section_that_goes_home_is_cross_listed_no_more(canvas: SimulatedCanva
 
 
 def test_admins_whom_canvas_no_longer_lists_are_inactive(canvas: SimulatedCanvas, session: Session) -> None:
-    sync_list(session, MODELS["accounts"], FULL)
-    sync_list(session, MODELS["admins"], FULL)
+    sync_list(Flow.of(session, FULL), MODELS["accounts"])
+    sync_list(Flow.of(session, FULL), MODELS["admins"])
     assert state(session, "admins", 2000) == "active"
     canvas.advance(days=40)
-    sync_list(session, MODELS["admins"], FULL)
+    sync_list(Flow.of(session, FULL), MODELS["admins"])
     assert state(session, "admins", 2000) == "inactive"
     assert state(session, "admins", 2001) == "active"
 
 
 def test_a_walk_that_breaks_off_publishes_nothing(canvas: SimulatedCanvas, session: Session) -> None:
-    sync_list(session, MODELS["accounts"], FULL)
+    sync_list(Flow.of(session, FULL), MODELS["accounts"])
     canvas.faults.add("no_permission")
     with pytest.raises(Exception, match=r"may not|authorized"):
-        sync_list(session, MODELS["roles"], FULL)
+        sync_list(Flow.of(session, FULL), MODELS["roles"])
     with psycopg.connect(session.database_url) as connection:
         assert connection.execute("select count(*) from canvas.roles").fetchone() == (0,)
 
@@ -190,44 +191,44 @@ def test_an_account_that_canvas_does_not_find_says_nothing_of_its_admins_until_i
     canvas: SimulatedCanvas, session: Session
 ) -> None:
     for name in ("accounts", "admins", "roles"):
-        sync_list(session, MODELS[name], FULL)
+        sync_list(Flow.of(session, FULL), MODELS[name])
     canvas.advance(minutes=1)
     canvas.university.set("accounts", pl.col("id") == 4, state="deleted")
-    outcome = sync_list(session, MODELS["admins"], FULL)
-    sync_list(session, MODELS["roles"], FULL)
+    outcome = sync_list(Flow.of(session, FULL), MODELS["admins"])
+    sync_list(Flow.of(session, FULL), MODELS["roles"])
     assert "does not find 4" in outcome.decision.reason
     assert [state(session, "admins", 4000), state(session, "roles", 104)] == ["active", "active"]
-    sync_list(session, MODELS["accounts"], FULL)
+    sync_list(Flow.of(session, FULL), MODELS["accounts"])
     assert reconcile(session, MODELS["accounts"]).deleted == 1
     for name in ("admins", "roles"):
-        sync_list(session, MODELS[name], FULL)
+        sync_list(Flow.of(session, FULL), MODELS[name])
     assert [state(session, "admins", 4000), state(session, "roles", 104)] == ["inactive", "inactive"]
 
 
 def test_lists_that_are_suddenly_empty_make_nobody_inactive(canvas: SimulatedCanvas, session: Session) -> None:
     for name in ("accounts", "roles"):
-        sync_list(session, MODELS[name], FULL)
+        sync_list(Flow.of(session, FULL), MODELS[name])
     with psycopg.connect(session.database_url) as connection:
         connection.execute(
             "insert into canvas.roles (canvas_id, canvas_account_id, workflow_state, observed_at) "
             "select 5000 + n, 2, 'active', '2020-01-01' from generate_series(1, 90) n"
         )
     with pytest.raises(VolumeGateError, match=r"90 of 100 rows.*accept_shrinkage"):
-        sync_list(session, MODELS["roles"], FULL)
+        sync_list(Flow.of(session, FULL), MODELS["roles"])
     assert state(session, "roles", 5001) == "active"
-    sync_list(session, MODELS["roles"], replace(FULL, accept_shrinkage=True))
+    sync_list(Flow.of(session, replace(FULL, accept_shrinkage=True)), MODELS["roles"])
     assert state(session, "roles", 5001) == "inactive"
 
 
 def test_outcomes_of_courses_are_not_missed_in_the_lists_of_accounts(canvas: SimulatedCanvas, session: Session) -> None:
     for name in ("accounts", "learning_outcomes"):
-        sync_list(session, MODELS[name], FULL)
+        sync_list(Flow.of(session, FULL), MODELS[name])
     with psycopg.connect(session.database_url) as connection:
         connection.execute(
             "insert into canvas.learning_outcomes (canvas_id, canvas_context_id, canvas_context_type, observed_at) "
             "select 5000 + n, 2003, 'Course', '2020-01-01' from generate_series(1, 90) n"
         )
-    assert sync_list(session, MODELS["learning_outcomes"], FULL).models[0].suspects == 0
+    assert sync_list(Flow.of(session, FULL), MODELS["learning_outcomes"]).models[0].suspects == 0
 
 
 def test_rows_that_canvas_hides_do_not_stand_before_the_others_for_ever(
@@ -250,11 +251,11 @@ def test_a_table_that_was_there_before_needs_none_of_our_columns(canvas: Simulat
                 connection.execute(f"alter table canvas.{table} drop column {column}")
     sync(session)
     for name in ("accounts", "roles", "admins"):
-        sync_list(session, MODELS[name], FULL)
+        sync_list(Flow.of(session, FULL), MODELS[name])
     vanish(canvas, 4_000_002)
     canvas.advance(days=40)
     sync(session)
-    sync_list(session, MODELS["admins"], FULL)
+    sync_list(Flow.of(session, FULL), MODELS["admins"])
     assert state(session, "admins", 2000) == "inactive"
     assert reconcile(session, MODELS["enrollments"]).reason == "its table has no column missing_since"
     gone = Answer({"canvas_id": 2003}, Verdict.GONE, observed_at=canvas.now)
@@ -268,7 +269,7 @@ def test_rows_whose_term_no_table_tells_are_missed_in_the_report_that_listed_the
     canvas: SimulatedCanvas, session: Session
 ) -> None:
     def scores(term: str) -> SyncOutcome:
-        return sync_report(session, GROUPS["scores"], {"scores"}, term, FULL, tell=lambda _: None)
+        return sync_report(Flow.of(session, FULL, term), GROUPS["scores"], {"scores"})
 
     # No enrollment is in its table, so that none tells the term of a score.
     first = {term: scores(term).models[0].counts.inserted for term in ("116", "118")}

@@ -16,6 +16,7 @@ from canvas_sync_dagster.live_events.inbox import store
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import event, global_id
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.objects import Verdict, ask
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.plan import report_groups
@@ -43,12 +44,12 @@ def test_a_tenant_that_is_a_sub_account_reads_terms_and_enrollments_from_its_roo
 ) -> None:
     session = sessions(account_id="3")
     terms = session.by_name["terms"]
-    assert sync_list(session, terms, SyncOptions()).models[0].counts.inserted == 5
+    assert sync_list(Flow.of(session, SyncOptions()), terms).models[0].counts.inserted == 5
     group = next(group for group in report_groups(BUILT_IN) if group.name == "provisioning_term")
     wanted = {"courses", "sections", "enrollments"}
-    sync_report(session, group, wanted, "118", SyncOptions(mode="full"), tell=lambda _: None)
+    sync_report(Flow.of(session, SyncOptions(mode="full"), "118"), group, wanted)
     rubrics = next(group for group in report_groups(BUILT_IN) if group.name == "rubrics")
-    outcome = sync_report(session, rubrics, {"rubrics"}, "", SyncOptions(), tell=lambda _: None)
+    outcome = sync_report(Flow.of(session, SyncOptions()), rubrics, {"rubrics"})
     assert not outcome.models
     assert "on this account" in outcome.skipped["rubrics"]
     (answer,) = ask(session, terms, [{"canvas_id": 118}])

@@ -7,6 +7,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import BUILT_IN, SYSTEM_COLUMNS, ColumnType, Model
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.loading.row_statements import mark_deleted
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
@@ -53,7 +54,7 @@ def test_tables_of_the_gem_become_and_stay_true_without_the_systems_columns(
     for days in (0, 3):
         canvas.advance(days=days)
         sync_structure(session)
-        sync_list(session, roles, FULL)
+        sync_list(Flow.of(session, FULL), roles)
         for model in STRUCTURE:
             have, want = actual(session.database_url, model), expected(canvas, model)
             assert have == {**have, **want}, model
@@ -61,7 +62,7 @@ def test_tables_of_the_gem_become_and_stay_true_without_the_systems_columns(
     with psycopg.connect(session.database_url, autocommit=True) as connection:
         before = [connection.execute(versions.format(model)).fetchone() for model in (*COLUMNS, "roles")]
         sync_structure(session)
-        sync_list(session, roles, FULL)
+        sync_list(Flow.of(session, FULL), roles)
         assert [connection.execute(versions.format(model)).fetchone() for model in (*COLUMNS, "roles")] == before
         row = connection.execute("select canvas_id from canvas.roles where workflow_state = 'active'").fetchone()
         assert row is not None

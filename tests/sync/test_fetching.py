@@ -15,6 +15,7 @@ from canvas_sync_dagster.errors import CanvasUnauthorizedError, FunctionError, R
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import event, global_id
 from canvas_sync_dagster.sync.extensions import ApiOverride, Extensions
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.objects import Verdict
 from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.rest_sync import sync_list
@@ -76,7 +77,7 @@ def test_what_a_404_means_is_the_users_to_say(
 def test_fields_of_ones_own_hold_for_objects_and_for_lists(canvas: SimulatedCanvas, session: Session) -> None:
     shout = ApiOverride(fields={"name": lambda body: body["name"].upper(), "sis_id": "uuid"})
     own = overridden(session, accounts=shout)
-    sync_list(own, own.by_name["accounts"], FULL)
+    sync_list(Flow.of(own, FULL), own.by_name["accounts"])
     load_objects(own, "accounts", [{"id": 77, "name": "late", "uuid": "u"}])
     fetch(own, "accounts", 2)
     with psycopg.connect(session.database_url) as connection:
@@ -207,7 +208,7 @@ class TestFunctions:
             rows = connection.execute("select canvas_id, name, sis_id, workflow_state from canvas.accounts")
             assert sorted(rows.fetchall()) == [(77, "c", "u", "u of 77"), (78, "b", None, "None of 78")]
         fetch(own, "accounts", 2)
-        sync_list(own, own.by_name["accounts"], FULL)
+        sync_list(Flow.of(own, FULL), own.by_name["accounts"])
         assert find_or_fetch(own, "accounts", 2)["workflow_state"] == "uuid-of-account-2 of 2"  # type: ignore[index]
 
     def test_apply_may_change_the_values_in_place(self, session: Session) -> None:

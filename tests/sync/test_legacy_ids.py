@@ -11,8 +11,7 @@ from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.reconciliation import reconcile
-from canvas_sync_dagster.sync.rest_sync import live_term_ids
-from canvas_sync_dagster.sync.terms import read_terms
+from canvas_sync_dagster.sync.terms import live_term_ids, read_terms
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from tests.fix_canvas import session_of

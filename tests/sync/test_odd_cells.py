@@ -16,11 +16,13 @@ from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import event, global_id
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.rejects import Replay, replay_rejects
-from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list
+from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.sync.standing import standings
+from canvas_sync_dagster.sync.terms import live_term_ids
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,7 +40,7 @@ def test_odd_terms_are_kept_or_rejected_alone_and_are_no_trouble_to_read(
     canvas.spell_term(118, end_at="9999-12-31T23:59:59-07:00", name="a\0b c")
     canvas.spell_term(117, start_at="20205-01-01T00:00:00Z", end_at="0000-01-01T00:00:00Z")
     canvas.spell_term(116, start_at="next week")
-    outcome = sync_list(session, terms, SyncOptions()).models[0]
+    outcome = sync_list(Flow.of(session, SyncOptions()), terms).models[0]
     assert (outcome.counts.inserted, outcome.counts.rejected) == (4, 1)
     held = dict(rows(session, "select canvas_id, coalesce(end_at::text, '') from canvas.terms"))
     assert held[118] == "10000-01-01 06:59:59+00"
@@ -57,9 +59,9 @@ def test_odd_terms_are_kept_or_rejected_alone_and_are_no_trouble_to_read(
 
 def test_a_rejected_row_is_no_missing_row(canvas: SimulatedCanvas, session: Session) -> None:
     terms = session.by_name["terms"]
-    sync_list(session, terms, SyncOptions())
+    sync_list(Flow.of(session, SyncOptions()), terms)
     canvas.spell_term(116, start_at="next week")
-    outcome = sync_list(session, terms, SyncOptions()).models[0]
+    outcome = sync_list(Flow.of(session, SyncOptions()), terms).models[0]
     assert (outcome.counts.rejected, outcome.absence.missing) == (1, 0)
     assert rows(session, "select reason from canvas.canvas_sync_rejected_rows") == [
         ("'next week' is not a timestamptz",)
@@ -112,7 +114,7 @@ def test_a_time_that_no_calendar_has_is_the_moment_of_receipt(text: str) -> None
 
 
 def test_events_of_the_year_1_do_not_stop_the_drain(canvas: SimulatedCanvas, session: Session) -> None:
-    sync_list(session, session.by_name["accounts"], SyncOptions())
+    sync_list(Flow.of(session, SyncOptions()), session.by_name["accounts"])
     body = {"course_id": global_id(2003), "name": "x", "end_at": "20205-01-01T00:00:00Z"}
     given = event("course_updated", body, canvas.now + timedelta(hours=1))
     with session.transaction("storing") as connection:

@@ -9,10 +9,11 @@ import psycopg
 from canvas_sync_dagster.canvas.reports import ReportDriver
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.plan import plan_request, report_groups, requested
-from canvas_sync_dagster.sync.report_sync import limits, sync_report
+from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.state.ledger import ReportLedger
 from tests.fix_canvas import Sessions
@@ -24,7 +25,7 @@ BY_SIS = {"users": {"created_by_sis": True}}
 def sync(session: Session, options: SyncOptions | None = None, *names: str) -> list[SyncOutcome]:
     options = options or SyncOptions()
     reports = requested([(GROUP, names or ("users",))], options.over(session.tenant).params)
-    return [sync_report(session, part, chosen, "", options, tell=lambda _: None) for part, chosen in reports]
+    return [sync_report(Flow.of(session, options), part, chosen) for part, chosen in reports]
 
 
 def asked(canvas: SimulatedCanvas) -> list[dict[str, Any]]:
@@ -99,5 +100,7 @@ def test_an_unfinished_report_is_taken_up_only_with_the_same_parameters(
         ((part, names),) = requested([(GROUP, ("users",))], session.tenant.params)
         request = plan_request(part, names, canvas.queue.available, "auto")
         ledger = ReportLedger(session.database_url, session.schema, session.canvas.account_id)
-        ReportDriver(session.canvas, ledger, limits(session.tenant)).order(request.report, request.parameters("", None))
+        ReportDriver(session.canvas, ledger, SyncOptions().over(session.tenant).limits).order(
+            request.report, request.parameters("", None)
+        )
     assert [each.get("x") for each in asked(canvas)] == [None, ["1"], ["2"]]

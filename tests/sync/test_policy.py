@@ -10,38 +10,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canvas_sync_dagster.rhythm import FullSyncEvery, draw
-from canvas_sync_dagster.sync.policy import OVERLAP, Mark, decide
+from canvas_sync_dagster.sync.policy import OVERLAP, decide
 from canvas_sync_dagster.tenants import TenantSettings
+from canvas_sync_dagster.warehouse.state.watermarks import Watermark
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)  # a Sunday
-RECENT = Mark(NOW - timedelta(hours=3), NOW - timedelta(days=1))
+RECENT = Watermark(NOW - timedelta(hours=3), NOW - timedelta(days=1))
 hours = st.integers(0, 23)
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
-marks = st.none() | st.builds(Mark, st.none() | moments, st.none() | moments)
+marks = st.none() | st.builds(Watermark, st.none() | moments, st.none() | moments)
 
 
 def test_a_scope_without_an_earlier_full_sync_is_read_in_full() -> None:
-    decision = decide(now=NOW, marks=[RECENT, None], takes_updated_after=True)
+    decision = decide(now=NOW, watermarks=[RECENT, None], takes_updated_after=True)
     assert (decision.mode, decision.reason) == ("full", "no earlier full sync of this scope")
 
 
 def test_a_report_that_cannot_be_limited_is_read_in_full() -> None:
-    assert decide(now=NOW, marks=[RECENT], takes_updated_after=False, mode="incremental").mode == "full"
+    assert decide(now=NOW, watermarks=[RECENT], takes_updated_after=False, mode="incremental").mode == "full"
 
 
 def test_the_oldest_of_several_marks_decides_how_far_an_incremental_report_reaches_back() -> None:
-    older = Mark(NOW - timedelta(days=5), NOW - timedelta(days=6))
-    decision = decide(now=NOW, marks=[RECENT, older], takes_updated_after=True)
+    older = Watermark(NOW - timedelta(days=5), NOW - timedelta(days=6))
+    decision = decide(now=NOW, watermarks=[RECENT, older], takes_updated_after=True)
     assert decision.updated_after == NOW - timedelta(days=5) - OVERLAP
 
 
 def test_a_date_is_taken_as_given() -> None:
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    assert decide(now=NOW, marks=[RECENT], takes_updated_after=True, updated_after=since).updated_after == since
+    assert decide(now=NOW, watermarks=[RECENT], takes_updated_after=True, updated_after=since).updated_after == since
 
 
 def test_a_run_may_ask_for_incremental_although_the_policy_is_full() -> None:
-    decision = decide(now=NOW, marks=[RECENT], takes_updated_after=True, mode="incremental", updated_after=False)
+    decision = decide(now=NOW, watermarks=[RECENT], takes_updated_after=True, mode="incremental", updated_after=False)
     assert decision.mode == "incremental"
 
 
@@ -61,7 +62,7 @@ def test_full_syncs_are_counted_on_our_own_clock_however_wrong_the_one_of_canvas
     on_canvas, started = NOW + off, NOW - timedelta(minutes=5)
     decision = decide(
         now=NOW,
-        marks=[Mark(on_canvas, on_canvas, started)],
+        watermarks=[Watermark(on_canvas, on_canvas, full_started_at=started)],
         takes_updated_after=True,
         full_sync_every=FullSyncEvery.parse("sunday"),
     )
@@ -75,9 +76,9 @@ def test_a_drift_of_hours_does_not_skip_a_week() -> None:
 
 @given(marks=st.lists(marks), takes=st.booleans(), now=moments, since=st.booleans() | moments)
 def test_an_incremental_report_never_starts_after_what_is_already_known(
-    marks: list[Mark | None], takes: bool, now: datetime, since: datetime | bool
+    marks: list[Watermark | None], takes: bool, now: datetime, since: datetime | bool
 ) -> None:
-    decision = decide(now=now, marks=marks, takes_updated_after=takes, updated_after=since)
+    decision = decide(now=now, watermarks=marks, takes_updated_after=takes, updated_after=since)
     if decision.updated_after is None or isinstance(since, datetime):
         return
     assert takes
@@ -107,7 +108,7 @@ def test_what_is_not_a_rhythm_is_refused(text: str) -> None:
 
 
 def test_a_date_later_than_the_last_success_leaves_no_gap() -> None:
-    decision = decide(now=NOW, marks=[RECENT], takes_updated_after=True, updated_after=NOW - timedelta(minutes=5))
+    decision = decide(now=NOW, watermarks=[RECENT], takes_updated_after=True, updated_after=NOW - timedelta(minutes=5))
     assert decision.updated_after == NOW - timedelta(hours=3) - OVERLAP
     assert "earlier than the date that was given" in decision.reason
 

@@ -9,6 +9,7 @@ import psycopg
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.resources import SyncOptionsResource
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.plan import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
@@ -21,8 +22,8 @@ RELOAD = replace(FULL, reload=True)
 
 def sync(session: Session, options: SyncOptions) -> dict[str, tuple[int, int]]:
     """Syncs a root report and a term's; returns updated and unchanged rows by model."""
-    root = sync_report(session, GROUPS["provisioning"], {"users"}, "", options, tell=print)
-    term = sync_report(session, GROUPS["provisioning_term"], {"courses"}, "118", options, tell=print)
+    root = sync_report(Flow.of(session, options, log=print), GROUPS["provisioning"], {"users"})
+    term = sync_report(Flow.of(session, options, "118", log=print), GROUPS["provisioning_term"], {"courses"})
     return {each.model.name: (each.counts.updated, each.counts.unchanged) for each in (*root.models, *term.models)}
 
 

@@ -29,6 +29,7 @@ from canvas_sync_dagster.errors import (
 )
 from canvas_sync_dagster.simulator import FAULTS, SimulatedCanvas
 from canvas_sync_dagster.simulator.faults import OBJECT_FAULTS
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.plan import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
@@ -45,7 +46,7 @@ TERM_MODELS = {"courses", "sections", "enrollments"}
 
 def provisioning(session: Session, options: SyncOptions | None = None):
     options = options or SyncOptions(mode="full")
-    return sync_report(session, GROUPS["provisioning_term"], TERM_MODELS, TERM, options, tell=lambda _: None)
+    return sync_report(Flow.of(session, options, TERM), GROUPS["provisioning_term"], TERM_MODELS)
 
 
 @pytest.mark.every_postgres
@@ -106,18 +107,15 @@ def test_an_incremental_sync_brings_what_changed_since_the_last_one(canvas: Simu
 def test_the_stock_report_feeds_what_it_can_and_names_the_rest(canvas: SimulatedCanvas, sessions: Sessions) -> None:
     canvas.queue.available = frozenset({"provisioning_csv"})
     session = sessions()
-    outcome = sync_report(
-        session, GROUPS["provisioning"], {"users", "pseudonyms"}, "", SyncOptions(), tell=lambda _: None
-    )
+    outcome = sync_report(Flow.of(session, SyncOptions()), GROUPS["provisioning"], {"users", "pseudonyms"})
     assert [each.model.name for each in outcome.models] == ["users"]
     assert "pseudonyms" in outcome.skipped["pseudonyms"]
-    assert (
-        sync_report(session, GROUPS["submissions"], {"submissions"}, TERM, SyncOptions(), tell=lambda _: None).models
-        == ()
-    )
+    assert sync_report(Flow.of(session, SyncOptions(), TERM), GROUPS["submissions"], {"submissions"}).models == ()
     with pytest.raises(CanvasNotFoundError, match="CANVAS_SYNC_MODELS"):
         sync_report(
-            sessions(models="submissions"), GROUPS["submissions"], {"submissions"}, TERM, SyncOptions(), tell=print
+            Flow.of(sessions(models="submissions"), SyncOptions(), TERM, log=print),
+            GROUPS["submissions"],
+            {"submissions"},
         )
 
 
@@ -127,13 +125,13 @@ def test_what_only_the_proprietary_report_tells_is_not_missed_in_the_stock_one(
     canvas.queue.available = frozenset({"provisioning_csv"})
     for group, scope in (("provisioning", ""), ("provisioning_term", TERM)):
         names = {model.name for model in GROUPS[group].models}
-        for each in sync_report(session, GROUPS[group], names, scope, SyncOptions(), tell=lambda _: None).models:
+        for each in sync_report(Flow.of(session, SyncOptions(), scope), GROUPS[group], names).models:
             assert each.header is not None
             assert each.header.missing == (), each.model.name
 
 
 def test_a_selection_chooses_the_reports_parameters(canvas: SimulatedCanvas, session: Session) -> None:
-    sync_report(session, GROUPS["provisioning_term"], {"courses"}, TERM, SyncOptions(), tell=lambda _: None)
+    sync_report(Flow.of(session, SyncOptions(), TERM), GROUPS["provisioning_term"], {"courses"})
     (report,) = canvas.queue.reports.values()
     assert report.parameters == {"courses": "true", "include_deleted": "true", "enrollment_term_id": TERM}
 
@@ -231,7 +229,7 @@ def test_an_unreadable_row_is_kept_with_line_reason_and_raw_text(
     canvas: SimulatedCanvas, session: Session, fault: str
 ) -> None:
     canvas.faults.add(fault)
-    outcome = sync_report(session, GROUPS["provisioning"], {"users"}, "", SyncOptions(), tell=lambda _: None)
+    outcome = sync_report(Flow.of(session, SyncOptions()), GROUPS["provisioning"], {"users"})
     counts = outcome.models[0].counts
     assert (counts.rejected, counts.rows_in_report) == (1, 43)
     with psycopg.connect(session.database_url) as connection:
@@ -307,11 +305,11 @@ class TestBadInput:
 
     def test_an_unknown_term(self, session: Session) -> None:
         with pytest.raises(CanvasRequestError, match="enrollment_term_id"):
-            sync_report(session, GROUPS["provisioning_term"], {"courses"}, "4711", SyncOptions(), tell=lambda _: None)
+            sync_report(Flow.of(session, SyncOptions(), "4711"), GROUPS["provisioning_term"], {"courses"})
 
     def test_a_partition_that_is_no_term(self, session: Session) -> None:
         with pytest.raises(SettingError, match="digits"):
-            sync_report(session, GROUPS["provisioning_term"], {"courses"}, "fall", SyncOptions(), tell=lambda _: None)
+            sync_report(Flow.of(session, SyncOptions(), "fall"), GROUPS["provisioning_term"], {"courses"})
 
     def test_an_unreachable_database(self, sessions: Sessions) -> None:
         with pytest.raises(DatabaseUnavailableError, match="CANVAS_SYNC_DATABASE_URL"):
@@ -341,7 +339,7 @@ class TestBadInput:
     def test_terms_cannot_be_read_by_halves(self, canvas: SimulatedCanvas, session: Session) -> None:
         canvas.faults.add("token_expired")
         with pytest.raises(CanvasUnauthorizedError):
-            sync_list(session, BUILT_IN[0], SyncOptions())
+            sync_list(Flow.of(session, SyncOptions()), BUILT_IN[0])
         assert len(actual_terms(session)) == 0
 
 
@@ -351,10 +349,10 @@ def actual_terms(session: Session) -> list[tuple[object, ...]]:
 
 
 def test_the_last_full_sync_of_a_deleted_term_takes_its_rows_along(canvas: SimulatedCanvas, session: Session) -> None:
-    sync_list(session, session.by_name["terms"], SyncOptions())
+    sync_list(Flow.of(session, SyncOptions()), session.by_name["terms"])
     provisioning(session)
     canvas.university.set("terms", pl.col("id") == int(TERM), state="deleted")
-    sync_list(session, session.by_name["terms"], SyncOptions())
+    sync_list(Flow.of(session, SyncOptions()), session.by_name["terms"])
     canvas.university.set("courses", pl.col("term_id") == int(TERM), state="deleted")
     provisioning(session)
     with psycopg.connect(session.database_url) as connection:

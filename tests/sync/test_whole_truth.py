@@ -18,12 +18,14 @@ from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import Weather
 from canvas_sync_dagster.simulator.university import University
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.report_sync import sync_report
-from canvas_sync_dagster.sync.rest_sync import live_term_ids, sync_list
+from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.sync.terms import live_term_ids
 from canvas_sync_dagster.warehouse import absence
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading import merge
@@ -62,7 +64,7 @@ def test_whatever_happens_a_full_sync_makes_every_table_equal_canvas(
         canvas.faults.clear()
         canvas.advance(minutes=1)
         for name in ("terms", "accounts"):
-            sync_list(session, session.by_name[name], SHRINKING)
+            sync_list(Flow.of(session, SHRINKING), session.by_name[name])
         # Whoever is in an account that is gone is known to be only when the account is.
         reconcile(session, session.by_name["accounts"])
         sync_everything(session, SHRINKING)
@@ -96,17 +98,17 @@ class Happenings:
         self.canvas.faults.clear()
         for fault in ("shuffled_rows", "duplicate_rows", "reordered_columns"):
             self.canvas.faults.add(fault, times=self.dice.randint(0, 4))
-        sync_list(self.session, self.session.by_name["terms"], SHRINKING)
+        sync_list(Flow.of(self.session, SHRINKING), self.session.by_name["terms"])
         terms = live_term_ids(self.session)
         models = self.session.models
         work: list[Callable[[SyncOptions], object]] = [
-            lambda options, model=model, scope=scope: sync_list(self.session, model, options, scope=scope)
+            lambda options, model=model, scope=scope: sync_list(Flow.of(self.session, options, scope), model)
             for model in rest_models(models)
             for scope in (terms if model.term_scoped else [""])
         ]
         work += [
             lambda options, group=group, scope=scope: sync_report(
-                self.session, group, {m.name for m in group.models}, scope, options, tell=lambda _: None
+                Flow.of(self.session, options, scope), group, {m.name for m in group.models}
             )
             for group in report_groups(models)
             for scope in (terms if group.term_scoped else [""])

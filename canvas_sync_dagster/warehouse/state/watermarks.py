@@ -34,6 +34,19 @@ class Watermark:
     parameters: str = ""
     full_started_at: datetime | None = None
 
+    def is_ahead(self, now: datetime) -> bool:
+        """Return whether the watermark lies in the future, because a clock was wrong."""
+        return any(at is not None and at > horizon(now) for at in (self.observed_at, self.full_observed_at))
+
+    def believed(self, now: datetime) -> Watermark:
+        """Return the watermark without the times that lie in the future, as a sync reads it."""
+
+        def past(at: datetime | None) -> datetime | None:
+            return None if at is not None and at > horizon(now) else at
+
+        times = past(self.observed_at), past(self.full_observed_at), past(self.full_started_at)
+        return Watermark(times[0], times[1], self.parameters, times[2])
+
 
 def row_mark(model: str) -> str:
     """Return the name of the watermark of a model whose rows go to the user's function and not to the table."""

@@ -1,0 +1,156 @@
+"""The tables of a downloaded report, loaded in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from canvas_sync_dagster.canvas.archive import Opener, open_tables
+from canvas_sync_dagster.canvas.reports import ReportFile
+from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
+from canvas_sync_dagster.sync.flow import Flow, Publication
+from canvas_sync_dagster.sync.outcome import ModelOutcome
+from canvas_sync_dagster.sync.plan import Request
+from canvas_sync_dagster.sync.policy import Decision
+from canvas_sync_dagster.sync.terms import is_deleted
+from canvas_sync_dagster.warehouse.absence import GATE, Absence, clear_unlisted, mark_missing, no_keys
+from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
+from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
+from canvas_sync_dagster.warehouse.table_counts import count_rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A table that was loaded.
+
+    Attributes:
+        model: Whose table.
+        source: What it was loaded from.
+        counts: What became of each record.
+        enriched: Enriching table → rows that it changed.
+        listed: Keys that the report lists; None if its rows went to the user's function.
+    """
+
+    model: Model
+    source: Source
+    counts: LoadCounts
+    enriched: Mapping[str, int]
+    listed: pl.DataFrame | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLoad:
+    """The load of a report.
+
+    Attributes:
+        flow: The tenant, the policy and the scope.
+        request: What was requested.
+        decision: In full or since when.
+        publication: The file, and the transaction.
+    """
+
+    flow: Flow
+    request: Request
+    decision: Decision
+    publication: Publication[ReportFile]
+
+    def run(self) -> tuple[ModelOutcome, ...]:
+        """Load all tables, then mark what a complete report no longer lists.
+
+        Rows are marked last: only when all tables are loaded does every row have its parents, and so its term.
+        """
+        tables = self._open()
+        loaded = [self._load(model, tables) for model in self.request.models]
+        return tuple(self._outcome(each) for each in loaded)
+
+    def _open(self) -> Mapping[str, Opener]:
+        file, report = self.publication.content, self.request.report
+        return open_tables(file.path, self.request.tables() or [report], where=f"{report} {file.status.id}")
+
+    def _source(self, model: Model) -> Source:
+        file = self.publication.content
+        watermark = self.publication.watermarks.get(self.flow.watermark_name(model.name))
+        return Source(
+            scope=self.flow.scope,
+            observed_at=file.observed_at,
+            report=self.request.report,
+            report_id=file.status.id,
+            complete=self.decision.updated_after is None,
+            watermark=watermark.observed_at if watermark else None,
+            reload=self.flow.policy.reload,
+        )
+
+    def _load(self, model: Model, tables: Mapping[str, Opener]) -> _Loaded:
+        feed, source = model.feed, self._source(model)
+        csv = tables[feed.table if isinstance(feed, ProvisioningFeed) else self.request.report]
+        function = self.flow.row_functions.get(model.name)
+        if function is not None:
+            connection, schema = self.publication.warehouse.connection, self.flow.session.schema
+            counts = load_row_by_row(connection, schema, model, csv, source, function)
+            return _Loaded(model, source, counts, {}, None)
+        counts = self._load_table(model, csv, source)
+        extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
+        enriched = {extra.table: self._enrich(model, extra, tables[extra.table], source) for extra in extras}
+        return _Loaded(model, source, counts, enriched, no_keys(model) if counts.listed is None else counts.listed)
+
+    def _load_table(self, model: Model, csv: Opener, source: Source) -> LoadCounts:
+        """Load the records that the table can take; the others become rejects."""
+        session, connection = self.flow.session, self.publication.warehouse.connection
+        with keep_known(connection, session.schema, model, csv, source) as (narrow, opener, unfit):
+            counts = load_csv(
+                connection,
+                session.schema,
+                narrow,
+                opener,
+                source,
+                prefer=model.feed.prefer if isinstance(model.feed, (ProvisioningFeed, ReportFeed)) else None,
+                batch_rows=session.batch_rows,
+                lists=True,
+                scratch=self.publication.content.path.parent,
+            )
+        return replace(counts, rows_in_report=counts.rows_in_report + unfit, rejected=counts.rejected + unfit)
+
+    def _enrich(self, model: Model, extra: Enrichment, csv: Opener, source: Source) -> int:
+        """Update columns of the loaded rows from a second table; return how many rows it changed."""
+        session, connection = self.flow.session, self.publication.warehouse.connection
+        scratch = self.publication.content.path.parent
+        counts = enrich_csv(connection, session.schema, model, extra, csv, source, lists=True, scratch=scratch)
+        if not source.complete or source.is_outdated or not self.request.lists_all:
+            return counts.updated
+        return counts.updated + clear_unlisted(
+            connection,
+            session.schema,
+            model,
+            session.by_name,
+            source,
+            columns=list(extra.columns),
+            listed=no_keys(model) if counts.listed is None else counts.listed,
+        )
+
+    def _outcome(self, loaded: _Loaded) -> ModelOutcome:
+        session, model = self.flow.session, loaded.model
+        absence = self._mark_missing(loaded)
+        counted = count_rows(self.publication.warehouse.connection, session.schema, model, session.by_name)
+        return ModelOutcome(
+            model,
+            loaded.counts,
+            counted.rows,
+            header=loaded.counts.header,
+            enriched=loaded.enriched,
+            absence=absence,
+            suspects=counted.suspects,
+            orphans=counted.orphans,
+        )
+
+    def _mark_missing(self, loaded: _Loaded) -> Absence:
+        """Mark the rows that a complete report no longer lists."""
+        if not loaded.source.complete or loaded.listed is None or not self.request.lists_all:
+            return Absence()
+        session, connection = self.flow.session, self.publication.warehouse.connection
+        models = session.by_name
+        deleted = is_deleted(connection, session.schema, models, self.flow.scope)
+        gate = None if self.flow.policy.accept_shrinkage or deleted else GATE
+        return mark_missing(connection, session.schema, loaded.model, models, loaded.source, loaded.listed, gate=gate)
