@@ -94,8 +94,8 @@ def asked(session: Session, query: str) -> list[tuple[object, ...]]:
 def status_of(session: Session) -> list[dict[str, Any]]:
     """Return what `status --json` tells of each model."""
     found = standings(CoveredTerms(session.tenant, session.database_url, session.models))
-    with session.transaction("reading") as connection:
-        return _models(connection, session.schema, session.models, found)
+    with session.warehouse("reading") as warehouse:
+        return _models(warehouse, session.models, found)
 
 
 def set_clock(canvas: SimulatedCanvas, now: datetime) -> None:
