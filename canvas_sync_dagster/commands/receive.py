@@ -6,6 +6,8 @@ import contextlib
 import os
 import resource
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +28,10 @@ MODULE, FILE, DRAINS, HEALTH_PORT, KEEP_ALIVE = (
     f"{PREFIX}{name}" for name in ("MODULE", "FILE", "DRAINS", "HEALTH_PORT", "KEEP_ALIVE")
 )
 """How the first process passes the options to the others."""
+METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable of `prometheus_client`; a process reads it when it imports that."""
 LAST_SECONDS = 14
-"""Seconds that requests under way are given when the receiver is to end; Canvas waits for fifteen."""
+"""Seconds that running requests are given when the receiver is stopped; Canvas waits for 15 s."""
 FILES = 4_096
 """Open files that a process may have where the system allows it: many distributions start with 1,024, which 1,000
 connections, databases and libraries exceed."""
@@ -69,7 +73,7 @@ def live_events(
     import uvicorn  # noqa: PLC0415
     from uvicorn.supervisors import Multiprocess  # noqa: PLC0415
 
-    from canvas_sync_dagster.live_events.serve import BACKLOG, server_options  # noqa: PLC0415
+    from canvas_sync_dagster.live_events.uvicorn_server import BACKLOG, server_options  # noqa: PLC0415
 
     location = find(module, file, needs_tokens=drain)
     for broken in location.settings.broken:
@@ -99,14 +103,15 @@ def live_events(
         os.environ |= {MODULE: module or "", FILE: str(file.resolve()) if file else "", DRAINS: "1" if drain else ""}
         os.environ |= {HEALTH_PORT: str(probes or ""), KEEP_ALIVE: str(keep_alive)}
         config = uvicorn.Config(f"{__name__}:application", factory=True, **options)
-        Multiprocess(config, sockets=sockets).run()
+        with _shared_metrics():
+            Multiprocess(config, sockets=sockets).run()
 
 
 def application() -> Receiver:
-    """Makes the ASGI application of this environment, for a server that makes it in each of its processes.
+    """Build the ASGI application from environment variables, for a server that does so in each of its processes.
 
     Raises:
-        CanvasSyncError: A setting is wrong, or a database is away.
+        CanvasSyncError: A setting is wrong, or no tenant's database can be used.
     """
     module, file = os.environ.get(MODULE), os.environ.get(FILE)
     drains = bool(os.environ.get(DRAINS))
@@ -132,6 +137,17 @@ def _receiver(location: Location, *, drains: bool, health_port: int | None, keep
         limits=Limits(idle_seconds=keep_alive),
         models_of=location.models_of,
     )
+
+
+@contextlib.contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """Name a directory in which the processes that are started keep their metrics, until all have ended."""
+    with tempfile.TemporaryDirectory(prefix="canvas_sync_metrics_") as directory:
+        os.environ[METRICS] = directory
+        try:
+            yield
+        finally:
+            del os.environ[METRICS]
 
 
 def _listening(host: str, port: int) -> socket.socket:

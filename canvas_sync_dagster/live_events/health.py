@@ -1,28 +1,39 @@
-"""How a receiver is, for probes and for Prometheus."""
+"""Whether a receiver can store events: what `/health` reports of the keys and of each tenant's inbox."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.live_events.budget import Budget
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.keys import KeySet
+from canvas_sync_dagster.live_events.tenant_inbox import Inbox
 from canvas_sync_dagster.warehouse.connection import transaction
+
+HEALTH_SECONDS = 5.0
+"""How long a probe waits for a database; orchestrators give up after about ten."""
+HEALTH_AGE = 1.0
+"""Seconds for which one look into the databases answers all probes; each look opens a connection per tenant."""
+THREADS = 4
+"""Looks into databases at the same time. They have threads of their own: databases that hang must not take the threads
+that draining needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class InboxHealth:
-    """What is told of one tenant's inbox.
+    """State of one tenant's inbox.
 
     Attributes:
-        database: `ok`, or what is wrong with it.
-        waiting: Events that are not applied yet.
-        dead: Events that were tried as often as they may be.
-        oldest_seconds: How long the oldest one waits.
+        database: `ok`, or `failing` with the reason.
+        waiting: Number of events that are not applied yet.
+        dead: Number of events that failed as often as they may.
+        oldest_seconds: Age of the oldest waiting event.
     """
 
     database: str = "ok"
@@ -34,8 +45,44 @@ class InboxHealth:
 UNANSWERED = InboxHealth("failing: it does not answer in time")
 
 
+class HealthProbes:
+    """Looks into the inboxes of all tenants; probes at about the same time share one look.
+
+    Args:
+        inboxes: Tenant → its inbox.
+    """
+
+    def __init__(self, inboxes: Mapping[str, Inbox]) -> None:
+        self._inboxes = dict(inboxes)
+        self._threads = ThreadPoolExecutor(THREADS, "canvas_sync probe")
+        self._look: asyncio.Task[dict[str, InboxHealth]] | None = None
+        self._until = 0.0
+
+    async def look(self) -> dict[str, InboxHealth]:
+        """Return tenant → health of its inbox, at most `HEALTH_AGE` old."""
+        if self._look is None or time.monotonic() >= self._until:
+            self._until = time.monotonic() + HEALTH_AGE
+            self._look = asyncio.create_task(self._look_anew())
+        return await asyncio.shield(self._look)
+
+    def close(self) -> None:
+        """Start no further look."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _look_anew(self) -> dict[str, InboxHealth]:
+        found = await asyncio.gather(*map(self._probe, self._inboxes.values()))
+        return dict(zip(self._inboxes, found, strict=True))
+
+    async def _probe(self, inbox: Inbox) -> InboxHealth:
+        looking = asyncio.get_running_loop().run_in_executor(self._threads, inbox_health, inbox.url, inbox.schema)
+        try:
+            return await asyncio.wait_for(looking, HEALTH_SECONDS)
+        except TimeoutError:
+            return UNANSWERED
+
+
 def inbox_health(url: str, schema: str) -> InboxHealth:
-    """Looks into an inbox; blocking."""
+    """Return the state of an inbox; blocking."""
     try:
         with transaction(url, "looking into the inbox") as connection:
             found = depth(connection, schema)
@@ -46,59 +93,11 @@ def inbox_health(url: str, schema: str) -> InboxHealth:
 
 
 def health_document(keys: KeySet, inboxes: Mapping[str, InboxHealth]) -> tuple[bool, bytes]:
-    """Returns whether all is well, and what a probe is told."""
+    """Return whether all inboxes can be reached, and the JSON document for a probe."""
     fine = all(each.database == "ok" for each in inboxes.values())
-    told = {
+    document = {
         "status": "ok" if fine else "failing",
         "keys": {"known": keys.size, "age_seconds": keys.age, "server": "away" if keys.away else "ok"},
         **{tenant: asdict(each) for tenant, each in inboxes.items()},
     }
-    return fine, json.dumps(told).encode()
-
-
-Samples = Sequence[tuple[Mapping[str, object], float]]
-
-
-def metrics_text(
-    answers: Mapping[tuple[str, int], int],
-    uncommitted: Mapping[str, int],
-    keys: KeySet,
-    inboxes: Mapping[str, InboxHealth],
-    budget: Budget,
-) -> bytes:
-    """Write Prometheus's text format. Counters and connections are those of one process; the inboxes are shared."""
-    counted = [({"tenant": tenant, "status": status}, number) for (tenant, status), number in sorted(answers.items())]
-    families: list[tuple[str, str, str, Samples]] = [
-        ("total", "counter", "Deliveries, by how they were answered.", counted),
-        ("uncommitted", "gauge", "Events that wait for their commit.", _by_tenant(uncommitted.items())),
-        ("connections", "gauge", "Open connections.", [({}, len(budget))]),
-        ("unfinished_bytes", "gauge", "Bytes of requests that are not answered yet.", [({}, budget.held)]),
-        (
-            "closed_total",
-            "counter",
-            "Connections that the receiver closed, by the limit that they reached.",
-            [({"limit": limit}, number) for limit, number in sorted(budget.closed.items())],
-        ),
-        ("keys", "gauge", "Public keys that are known.", [({}, keys.size)]),
-    ]
-    of_inboxes: dict[str, tuple[str, dict[str, float]]] = {
-        "database_up": ("Whether the database answers.", {t: each.database == "ok" for t, each in inboxes.items()}),
-        "waiting": ("Events in the inbox that are not applied yet.", {t: e.waiting for t, e in inboxes.items()}),
-        "dead": ("Events that were given up.", {t: each.dead for t, each in inboxes.items()}),
-        "oldest_seconds": ("Age of the oldest event that waits.", {t: e.oldest_seconds for t, e in inboxes.items()}),
-    }
-    families += [(name, "gauge", text, _by_tenant(found.items())) for name, (text, found) in of_inboxes.items()]
-    return "".join(_family(*family) for family in families).encode()
-
-
-def _by_tenant(numbers: Iterable[tuple[str, float]]) -> Samples:
-    return [({"tenant": tenant}, float(number)) for tenant, number in numbers]
-
-
-def _family(name: str, kind: str, text: str, samples: Samples) -> str:
-    whole = f"canvas_sync_live_events_{name}"
-    lines = [f"# HELP {whole} {text}", f"# TYPE {whole} {kind}"]
-    for labels, number in samples:
-        told = ",".join(f'{label}="{value}"' for label, value in labels.items())
-        lines.append(f"{whole}{f'{{{told}}}' if told else ''} {number:g}")
-    return "\n".join(lines) + "\n"
+    return fine, json.dumps(document).encode()

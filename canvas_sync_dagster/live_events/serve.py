@@ -1,27 +1,20 @@
-"""Serves the receiver for the tenants of the settings, by uvicorn."""
+"""Build the receiver for the tenants of the settings."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
-import uvicorn
+from collections.abc import Callable, Sequence
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError
 from canvas_sync_dagster.live_events.budget import Budget, Limits
-from canvas_sync_dagster.live_events.connections import LimitedProtocol
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.live_events.provenance import Provenance
-from canvas_sync_dagster.live_events.receiver import Inbox, Receiver, belongs
+from canvas_sync_dagster.live_events.receiver import Receiver
 from canvas_sync_dagster.live_events.symmetric import SecretKey
+from canvas_sync_dagster.live_events.tenant_inbox import Inbox, belongs
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.sync.root_account import ROOT_ACCOUNT_UUID, learn_root_account
@@ -36,11 +29,9 @@ from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 LOG = logging.getLogger(__name__)
 NEEDED = frozenset({INBOX, "canvas_sync_remembered"})
-"""Tables without which no event can be received; what a data table lacks does not matter to the receiver."""
-BACKLOG = 512
-"""Connections that the kernel holds until they are accepted; beyond it senders' systems try again by themselves."""
+"""Tables without which no event can be received. Missing columns of data tables do not matter to the receiver."""
 TURN = 5.0
-"""Seconds that a receiver drains in one go; so long it may take to end, too."""
+"""Seconds for which a receiver drains at once; stopping it may take as long."""
 
 
 def receiver(
@@ -53,19 +44,19 @@ def receiver(
     limits: Limits | None = None,
     models_of: Callable[[TenantSettings], tuple[Model, ...]] | None = None,
 ) -> Receiver:
-    """Makes the receiver of all tenants; their tables are made ready.
+    """Build the receiver of all tenants, and create the tables that it needs.
 
     Args:
-        settings: With the tenants.
-        models: Of the code location.
-        models_of: Returns the models that a tenant syncs; those of `models` that its settings name, if not given.
+        settings: Settings with the tenants.
+        models: Models of the code location.
         extensions: The user's own functions.
-        drains: Whether it applies events itself; the sensor applies what it does not.
+        drains: Whether the receiver also applies events; the sensor applies the others.
         health_port: Port at which `/health` and `/metrics` are answered, and events are not; None for the same port.
-        limits: Of the connections of this process.
+        limits: Limits of the connections of this process.
+        models_of: Returns the models that a tenant syncs; those of `models` that its settings name, if not given.
 
     Raises:
-        CanvasSyncError: A database is away, or lacks something.
+        CanvasSyncError: No tenant's database can be used.
     """
     own = extensions or Extensions()
     chosen = models_of or (lambda tenant: tenant.chosen(models))
@@ -83,44 +74,6 @@ def receiver(
     )
 
 
-def server_options(keep_alive: int = 5) -> dict[str, Any]:
-    """Return the options of uvicorn that bound what senders may take.
-
-    No header of a proxy is believed, as none is used; uvicorn's own limit of connections refuses genuine senders while
-    an attacker holds connections open, and `Budget` takes its place.
-
-    Args:
-        keep_alive: Seconds that an idle connection is kept.
-    """
-    return {
-        "http": LimitedProtocol,
-        "ws": "none",
-        "proxy_headers": False,
-        "server_header": False,
-        "access_log": False,
-        "timeout_keep_alive": keep_alive,
-        "limit_concurrency": None,
-    }
-
-
-@contextlib.contextmanager
-def served(app: Callable[..., Any]) -> Iterator[str]:
-    """Serves an ASGI application on a free port of loopback for the length of a `with`; yields its address."""
-    with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
-        options = server_options() | {"log_level": "critical", "lifespan": "on", "backlog": BACKLOG}
-        config = uvicorn.Config(app, timeout_graceful_shutdown=1, **options)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            while not server.started and thread.is_alive():
-                time.sleep(0.005)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 def _inbox(
     settings: Settings, tenant: TenantSettings, models: tuple[Model, ...], extensions: Extensions, *, drains: bool
 ) -> Inbox:
@@ -130,7 +83,7 @@ def _inbox(
         with transaction(url, "looking for the inbox") as connection:
             lacking = {each.partition(".")[0] for each in fitness(connection, schema, ()).lacking}
         if lacking & NEEDED:
-            # Events are received whatever a data table lacks.
+            # Events are received even if a data table lacks columns.
             prepare_schema(url, schema, models, ())
         with transaction(url, "preparing the inbox") as connection:
             ensure_partitions(connection, schema)
@@ -166,13 +119,13 @@ def _inbox(
 
 
 def _prepare(inboxes: Sequence[Inbox]) -> None:
-    """Makes the tables ready; a tenant whose database is away must not keep the others from receiving."""
+    """Create the tables; a tenant whose database does not answer must not keep the others from receiving."""
     problems = []
     for inbox in inboxes:
         try:
             inbox.prepare()
         except CanvasSyncError as error:
-            LOG.warning("%s: events are answered by 503 until its inbox is there: %s", inbox.tenant, error)
+            LOG.warning("%s: events are answered by 503 until the inbox can be used: %s", inbox.tenant, error)
             problems.append(error)
     if problems and len(problems) == len(inboxes):
         raise problems[0]

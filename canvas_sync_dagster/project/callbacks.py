@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.errors import RunFailedError
     from canvas_sync_dagster.live_events.event import Event
     from canvas_sync_dagster.live_events.handlers import LiveEvent
-    from canvas_sync_dagster.live_events.receiver import Inbox
+    from canvas_sync_dagster.live_events.tenant_inbox import Inbox
     from canvas_sync_dagster.sync.downloaded_report import DownloadedReport, ReportContext
     from canvas_sync_dagster.sync.own import InsertionContext
     from canvas_sync_dagster.sync.scope import Term

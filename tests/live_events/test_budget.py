@@ -17,7 +17,8 @@ import uvicorn
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.live_events.budget import STATE, Budget, Limits, Phase
 from canvas_sync_dagster.live_events.receiver import PATH, Receiver
-from canvas_sync_dagster.live_events.serve import receiver, served, server_options
+from canvas_sync_dagster.live_events.serve import receiver
+from canvas_sync_dagster.live_events.uvicorn_server import served, server_options
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from tests.live_events.test_receiver import post, renamed, settings_of, stored
 

@@ -26,9 +26,11 @@ from pydantic import SecretStr
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import CanvasSyncError, ProvenanceError, SettingError
-from canvas_sync_dagster.live_events.receiver import LARGEST_BODY, PATH
-from canvas_sync_dagster.live_events.serve import receiver, served
+from canvas_sync_dagster.live_events.asgi import LARGEST_BODY
+from canvas_sync_dagster.live_events.receiver import PATH
+from canvas_sync_dagster.live_events.serve import receiver
 from canvas_sync_dagster.live_events.symmetric import SecretKey, decrypt
+from canvas_sync_dagster.live_events.uvicorn_server import served
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import deliver, event, global_id
@@ -256,7 +258,7 @@ def test_health_and_metrics_tell_what_waits(canvas: SimulatedCanvas, base: str) 
     health = httpx.get(base + "/health").json()
     assert health["status"] == "ok"
     assert health["canvas"]["waiting"] == 1
-    assert 'canvas_sync_live_events_total{tenant="canvas",status="200"} 1' in httpx.get(base + "/metrics").text
+    assert 'canvas_sync_live_events_total{status="200",tenant="canvas"} 1.0' in httpx.get(base + "/metrics").text
 
 
 def test_a_database_that_goes_away_is_503_and_comes_back(canvas: SimulatedCanvas, base: str, database_url: str) -> None:

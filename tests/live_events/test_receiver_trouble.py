@@ -21,6 +21,7 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -31,7 +32,7 @@ from canvas_sync_dagster.live_events import committer, receiver
 from canvas_sync_dagster.live_events.event import read_event, redacted
 from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.live_events.serve import receiver as receiver_of
-from canvas_sync_dagster.live_events.serve import served
+from canvas_sync_dagster.live_events.uvicorn_server import served
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.tenants import BrokenTenant
 from tests.fix_canvas import tenant_of
@@ -166,8 +167,8 @@ def test_metrics_are_prometheus_text_and_tell_of_the_inbox(canvas: SimulatedCanv
     sample = re.compile(r"(# (HELP|TYPE) \w+ .+|\w+(\{\w+=\"\w*\"(,\w+=\"\w*\")*\})? [0-9.e+-]+)")
     assert [line for line in text.splitlines() if not sample.fullmatch(line)] == []
     told = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert told['canvas_sync_live_events_waiting{tenant="canvas"}'] == "1"
-    assert told['canvas_sync_live_events_database_up{tenant="canvas"}'] == "1"
+    assert told['canvas_sync_live_events_waiting{tenant="canvas"}'] == "1.0"
+    assert told['canvas_sync_live_events_database_up{tenant="canvas"}'] == "1.0"
     assert float(told['canvas_sync_live_events_oldest_seconds{tenant="canvas"}']) >= 0
     health = httpx.get(base + "/health").json()
     assert health["keys"]["server"] == "ok"
@@ -233,7 +234,14 @@ def test_it_ends_soon_though_it_drains_from_a_canvas_that_hangs(
     assert stored(database_url) == [("course_updated", "pending")]
 
 
-def test_several_processes_serve_a_location_of_ones_own(
+def deliveries(probes: int) -> dict[str, float]:
+    """Return status → deliveries that `/metrics` reports for all processes."""
+    text = httpx.get(f"http://127.0.0.1:{probes}/metrics").text
+    (family,) = [each for each in text_string_to_metric_families(text) if each.name == "canvas_sync_live_events"]
+    return {each.labels["status"]: each.value for each in family.samples if each.name.endswith("_total")}
+
+
+def test_several_processes_serve_a_location_of_ones_own_and_count_together(
     canvas: SimulatedCanvas, database_url: str, tmp_path: Path
 ) -> None:
     own = tmp_path / "own.py"
@@ -266,6 +274,10 @@ def test_several_processes_serve_a_location_of_ones_own(
             assert post(base, canvas.signer.sign(renamed(canvas, name="refused"))) == 401
             answers = [httpx.get(f"http://127.0.0.1:{each}/health").status_code for each in (port, probes)]
             assert answers == [404, 200]
+            token = canvas.signer.sign(renamed(canvas))
+            assert {post(base, token) for _ in range(30)} == {200}
+            # Whichever process answers, it reports what all have counted.
+            assert [deliveries(probes) for _ in range(12)] == [{"200": 31, "401": 1}] * 12
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)

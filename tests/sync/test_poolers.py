@@ -15,7 +15,8 @@ from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.instance_storage import DATABASE_URL
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.receiver import PATH
-from canvas_sync_dagster.live_events.serve import receiver, served
+from canvas_sync_dagster.live_events.serve import receiver
+from canvas_sync_dagster.live_events.uvicorn_server import served
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.events import deliver
