@@ -23,8 +23,7 @@ from live_events import environment
 
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.live_events.receiver import PATH
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import event, global_id
+from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.testing import embedded_postgres
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 

@@ -29,8 +29,7 @@ from canvas_sync_dagster.live_events.inbox import store
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.settings import Settings
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import event, global_id
+from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.session import open_session
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.testing import embedded_postgres

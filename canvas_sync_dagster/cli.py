@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import yaml
@@ -18,9 +17,6 @@ from canvas_sync_dagster.commands.output import console, say, write
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
 from canvas_sync_dagster.redaction import trace
 from canvas_sync_dagster.tenants import TenantSettings
-
-if TYPE_CHECKING:
-    from canvas_sync_dagster.simulator import SimulatedCanvas
 
 SIZES = click.Choice(["small", "medium", "large"])
 
@@ -167,66 +163,9 @@ def dbt_sources(location: Location, tenant: str | None) -> None:
     write(yaml.safe_dump({"version": 2, "sources": found}, sort_keys=False, allow_unicode=True))
 
 
-@main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8765, show_default=True, help="Port to listen on.")
-@click.option("--size", type=SIZES, default="small", show_default=True, help="How large the university is.")
-@click.option("--seed", default=1, show_default=True, help="Which university it is.")
-@click.option("--hostile", is_flag=True, help="Let go wrong what goes wrong with a real Canvas.")
-@click.option("--compile-seconds", default=2.0, show_default=True, help="How long a report takes.")
-@click.option("--day-seconds", type=click.FloatRange(min=0.1), help="Let a day pass each so many seconds.")
-@click.option("--events-to", help="Address that gets signed live events of what changes as days pass.")
-def simulate(
-    *,
-    host: str,
-    port: int,
-    size: str,
-    seed: int,
-    hostile: bool,
-    compile_seconds: float,
-    day_seconds: float | None,
-    events_to: str | None,
-) -> None:
-    """Serve a simulated Canvas to develop against."""
-    from canvas_sync_dagster.simulator import SimulatedCanvas  # noqa: PLC0415
-
-    if events_to and not day_seconds:
-        raise click.UsageError("--events-to tells what changes as days pass: give --day-seconds, too.")
-    canvas = SimulatedCanvas(size, seed=seed, hostile=hostile, compile_seconds=compile_seconds)
-    try:
-        with canvas.serve(host, port):
-            say(
-                f"export CANVAS_SYNC_BASE_URL={canvas.base_url} CANVAS_SYNC_TOKEN={canvas.token} CANVAS_SYNC_POLL_SECONDS=1 "
-                f"DATASERVICES_JWK_URL={canvas.jwk_url}"
-            )
-            say("A simulated Canvas serves there; Ctrl-C ends it.", err=True)
-            while True:
-                time.sleep(day_seconds or 3600)
-                if day_seconds:
-                    _pass_a_day(canvas, events_to, hostile=hostile)
-    except KeyboardInterrupt:
-        pass
-    except OSError as error:
-        raise click.ClickException(
-            f"cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
-        ) from None
-
-
-def _pass_a_day(canvas: SimulatedCanvas, events_to: str | None, *, hostile: bool) -> None:
-    """Lets the university change, and tells the receiver, as unreliably as Canvas at its worst where that is wanted."""
-    from canvas_sync_dagster.simulator.events import Weather, deliver  # noqa: PLC0415
-
-    canvas.advance(days=1)
-    events = canvas.take_events(everything=True)
-    if events_to is None:
-        return
-    seed = canvas.now.toordinal()
-    weather = Weather(loss=0.05, duplicates=0.2, disorder=True, seed=seed) if hostile else Weather()
-    statuses = Counter(deliver(events_to, canvas.signer, events, weather))
-    told = ", ".join(f"{number} × {status or 'no answer'}" for status, number in sorted(statuses.items()))
-    say(f"{canvas.now:%Y-%m-%d}: {len(events)} events happened; delivered: {told or 'none'}", err=True)
-
-
+main.add_command(
+    _Lazy("simulate", "canvas_sync_dagster.commands.simulate:simulate", "Serve a simulated Canvas to develop against.")
+)
 main.add_command(_Lazy("live-events", "canvas_sync_dagster.commands.receive:live_events", "Receive live events."))
 main.add_command(
     _Lazy(

@@ -27,8 +27,7 @@ from canvas_sync_dagster.live_events.serve import receiver
 from canvas_sync_dagster.live_events.uvicorn_server import served
 from canvas_sync_dagster.project.builder import CanvasSync
 from canvas_sync_dagster.settings import Settings
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import deliver
+from canvas_sync_dagster.simulator import SimulatedCanvas, deliver
 from canvas_sync_dagster.sync.session import open_session
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.schema.migrate import migrate

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from canvas_sync_dagster import simulator
+
 PACKAGE = Path(__file__).parent.parent / "canvas_sync_dagster"
 NAME = PACKAGE.name
 
@@ -46,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "warehouse": {"clocks", "errors", "printable", "redaction", "catalogue", "postgres_url"},
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
     "live_events": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
-    "simulator": {"errors"},
+    "simulator": set(),
     "instance_storage": {"errors", "embedded", "configuration", "postgres_url"},
     "orchestration": {"sync", "catalogue", "warehouse"} | LEAVES,
     "resources": {"orchestration", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
@@ -86,6 +88,7 @@ ALLOWED: dict[str, set[str]] = {
         "project",
         "assets",
         "sensors",
+        "simulator",
         "resources",
         "sync",
         "canvas",
@@ -93,10 +96,19 @@ ALLOWED: dict[str, set[str]] = {
         "warehouse",
     }
     | LEAVES,
-    "cli": {"commands", "live_events", "demo", "simulator", "project", "sync", "catalogue", "warehouse"} | LEAVES,
+    "cli": {"commands", "live_events", "demo", "project", "sync", "catalogue", "warehouse"} | LEAVES,
     "testing": {"commands", "embedded", "live_events", "project", "simulator", "sync"},
     "__init__": {"canvas", "catalogue", "component", "errors", "live_events", "project", "settings", "sync", "tenants"},
 }
+SIMULATOR = f"{NAME}.simulator"
+TESTS_OF_SIMULATED_DATA = {
+    "truth.py",
+    "witness.py",
+    "catalogue/test_parameters.py",
+    "live_events/test_drain.py",
+    "sync/test_report_sync.py",
+}
+"""Tests that compare with the simulator's own tables, form parser, events or kinds of faults."""
 DAGSTER = {
     "orchestration",
     "commands",
@@ -155,10 +167,29 @@ def test_a_module_imports_only_what_its_room_may_know(path: Path) -> None:
     assert own - {room(path)} <= ALLOWED[room(path)]
 
 
+def test_the_product_imports_only_the_public_face_of_the_simulator() -> None:
+    public = {f"{SIMULATOR}.{name}" for name in simulator.__all__}
+    for path in modules():
+        if room(path) != "simulator":
+            assert simulator_names(path) <= public, path
+
+
+def test_tests_and_benchmarks_import_only_the_public_face_of_the_simulator() -> None:
+    public, root = {f"{SIMULATOR}.{name}" for name in simulator.__all__}, PACKAGE.parent
+    allowed = {root / "tests" / name for name in TESTS_OF_SIMULATED_DATA}
+    files = [*(root / "tests").rglob("*.py"), *(root / "benchmarks").rglob("*.py"), *(root / "docs").rglob("*.py")]
+    reaching = {path for path in files if not simulator_names(path) <= public}
+    assert {path for path in reaching if path.parent != root / "tests" / "simulator"} == allowed
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_shell_knows_dagster(path: Path) -> None:
     knows = any(name.split(".")[0] in {"dagster", "dagster_postgres"} for name in imported(path))
     assert not knows or room(path) in DAGSTER
+
+
+def simulator_names(path: Path) -> set[str]:
+    return {name for name in imported(path) if name.startswith(f"{SIMULATOR}.")}
 
 
 def test_the_rooms_below_the_shell_start_without_dagster() -> None:

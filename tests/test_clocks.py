@@ -19,8 +19,7 @@ from canvas_sync_dagster.commands.checks.database import clocks
 from canvas_sync_dagster.commands.checks.finding import Level
 from canvas_sync_dagster.commands.progress import teller
 from canvas_sync_dagster.commands.status import _models
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.university import EPOCH
+from canvas_sync_dagster.simulator import EPOCH, SimulatedCanvas
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions

@@ -18,8 +18,7 @@ from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.live_events.serve import receiver
 from canvas_sync_dagster.live_events.uvicorn_server import served
 from canvas_sync_dagster.settings import Settings
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import ROOT_ACCOUNT, deliver
+from canvas_sync_dagster.simulator import ROOT_ACCOUNT, SimulatedCanvas, deliver
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.warehouse.schema.migrate import migrate, plan
 from canvas_sync_dagster.warehouse.state.housekeeping import drop_old_rows

@@ -27,10 +27,7 @@ from canvas_sync_dagster.live_events.inbox import store
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.settings import Settings
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.available import REPORTS
-from canvas_sync_dagster.simulator.derived import group_membership_with_ids
-from canvas_sync_dagster.simulator.tables import Question
+from canvas_sync_dagster.simulator import REPORTS, SimulatedCanvas
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.reconciliation import reconcile
@@ -124,7 +121,7 @@ def _fill(connection: psycopg.Connection[Any], canvas: SimulatedCanvas) -> None:
     for model in ("users", "courses", "sections", "enrollments"):
         for number, row in enumerate(list(expected(canvas, model).values())[:30]):
             rails.insert(connection, model, {**row, "workflow_state": "outdated"} if number == 0 else row)
-    for membership in group_membership_with_ids(canvas.university, Question()).head(5).to_dicts():
+    for membership in canvas.table("proservices_provisioning_csv", "group_membership")[1][:5]:
         keys = {name: membership[name] for name in ("canvas_group_id", "canvas_user_id")}
         rails.insert(connection, "group_memberships", {"canvas_id": membership["canvas_group_membership_id"], **keys})
 
@@ -206,7 +203,7 @@ def _live_events_and_reconcile(application: Application) -> None:
 
 def _memberships(application: Application) -> None:
     """The table requires an id that the stock report does not have: what is there is updated, the others are rejects."""
-    want = group_membership_with_ids(application.canvas.university, Question()).height
+    want = len(application.canvas.table("proservices_provisioning_csv", "group_membership")[1])
     held = (
         "select count(*), count(distinct canvas_id), bool_and(workflow_state is not null) from public.group_memberships"
     )

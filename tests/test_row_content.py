@@ -21,9 +21,7 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
 from canvas_sync_dagster.settings import Settings
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.event_bodies import global_id
-from canvas_sync_dagster.simulator.events import event
+from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 from canvas_sync_dagster.warehouse.loading.rows import load_rows

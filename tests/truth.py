@@ -13,8 +13,8 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.available import PROPRIETARY, SINGLE
-from canvas_sync_dagster.simulator.tables import Question
+from canvas_sync_dagster.simulator.report_tables.offered_reports import PROPRIETARY, SINGLE
+from canvas_sync_dagster.simulator.report_tables.report_query import ReportQuery
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import ModelOutcome
@@ -72,10 +72,10 @@ Row = dict[str, Any]
 
 def expected(canvas: SimulatedCanvas, model: str) -> dict[int, Row]:
     """What the table should hold: all terms together, one row per key."""
-    frame = MAKERS[model](canvas.university, Question())
+    frame = MAKERS[model](canvas.university, ReportQuery())
     if model in {"courses", "sections", "enrollments", "assignments", "submissions"}:
         live = canvas.university.terms.filter(pl.col("state") != "deleted").get_column("id")
-        frame = pl.concat([MAKERS[model](canvas.university, Question(int(term))) for term in live])
+        frame = pl.concat([MAKERS[model](canvas.university, ReportQuery(int(term))) for term in live])
     rows = frame.to_dicts()
     if model == "users":
         # The first login with a SIS id speaks for its user, else the last one.
@@ -107,7 +107,7 @@ def assert_one_to_one(canvas: SimulatedCanvas, database_url: str, schema: str = 
     live = canvas.university.terms.filter(pl.col("state") != "deleted").get_column("id").to_list()
     for report, (model, key) in ONE_TO_ONE.items():
         scoped = next(each for each in BUILT_IN if each.name == model).term_scoped
-        frames = [SINGLE[report](canvas.university, Question(term)) for term in (live if scoped else [None])]
+        frames = [SINGLE[report](canvas.university, ReportQuery(term)) for term in (live if scoped else [None])]
         frame = pl.concat(frames).rename({key: "canvas_id"})
         with psycopg.connect(database_url, row_factory=psycopg.rows.dict_row) as connection:
             query = sql.SQL("select * from {} where missing_since is null").format(sql.Identifier(schema, model))

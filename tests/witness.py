@@ -13,17 +13,18 @@ import psycopg
 import psycopg.rows
 from psycopg import sql
 
-from canvas_sync_dagster.simulator import SimulatedCanvas, derived
-from canvas_sync_dagster.simulator.available import PROPRIETARY, SINGLE
-from canvas_sync_dagster.simulator.tables import Question
-from canvas_sync_dagster.simulator.university import University
+from canvas_sync_dagster.simulator import SimulatedCanvas, University
+from canvas_sync_dagster.simulator.http_api import rest_lists
+from canvas_sync_dagster.simulator.report_tables.offered_reports import PROPRIETARY, SINGLE
+from canvas_sync_dagster.simulator.report_tables.report_query import ReportQuery
+from canvas_sync_dagster.simulator.university.learning_outcomes import outcomes
 from canvas_sync_dagster.sync.session import Session
 from tests.truth import COLUMNS, ONE_TO_ONE
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 
-REPORTS: dict[str, Callable[[University, Question], pl.DataFrame]] = {
+REPORTS: dict[str, Callable[[University, ReportQuery], pl.DataFrame]] = {
     **{name: PROPRIETARY[name] for name in ("users", "pseudonyms", "courses", "sections", "enrollments", "groups")},
     **{name: PROPRIETARY[name] for name in ("group_categories", "user_observers")},
     **{name: PROPRIETARY[name] for name in ("grading_periods", "grading_period_groups")},
@@ -60,7 +61,7 @@ def told(canvas: SimulatedCanvas) -> Iterator[tuple[str, list[Row]]]:
     u = canvas.university
     live_terms = u.terms.filter(pl.col("state") != "deleted").get_column("id").to_list()
     for model, make in REPORTS.items():
-        frames = [make(u, Question(term)) for term in (live_terms if model in TERM_SCOPED else [None])]
+        frames = [make(u, ReportQuery(term)) for term in (live_terms if model in TERM_SCOPED else [None])]
         rows = [row for frame in frames for row in frame.to_dicts()]
         names = RENAMED.get(model, {})
         # A header that gives its name to another column must not fill the one that is called like it.
@@ -82,27 +83,27 @@ def _listed(u: University, live_terms: list[int]) -> Iterator[tuple[str, list[Ro
     ids = accounts.get_column("canvas_id").to_list()
     yield (
         "roles",
-        [_plain(each) | {"canvas_account_id": account} for account in ids for each in derived.roles(u, account)],
+        [_plain(each) | {"canvas_account_id": account} for account in ids for each in rest_lists.roles(u, account)],
     )
     yield "admins", [
         _plain(each) | {"canvas_account_id": account, "role_name": each["role"], "canvas_role_id": each["role_id"],
                         "canvas_user_id": _within(each, "user", "id")}
-        for account in ids for each in derived.admins(u, account)
+        for account in ids for each in rest_lists.admins(u, account)
     ]  # fmt: skip
     yield "learning_outcomes", [
         _plain(each) | {"canvas_context_id": each["context_id"], "canvas_context_type": each["context_type"]}
-        for account in ids for each in derived.outcomes(u, account)
+        for account in ids for each in outcomes(account)
     ]  # fmt: skip
     yield "learning_outcome_results", [
         _plain(each) | {"canvas_course_id": course, "canvas_user_id": _within(each, "links", "user"),
                         "alignment": _within(each, "links", "alignment"),
                         "canvas_learning_outcome_id": _within(each, "links", "learning_outcome")}
         for course in u.courses.filter((pl.col("state") != "deleted") & pl.col("term_id").is_in(live_terms)).get_column("id")
-        for each in derived.outcome_results(u, course)
+        for each in rest_lists.outcome_results(u, course)
     ]  # fmt: skip
     yield (
         "course_nicknames",
-        [each | {"canvas_user_id": 1001, "canvas_course_id": each["course_id"]} for each in derived.nicknames(u)],
+        [each | {"canvas_user_id": 1001, "canvas_course_id": each["course_id"]} for each in rest_lists.nicknames(u)],
     )
 
 

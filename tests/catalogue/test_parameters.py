@@ -15,7 +15,7 @@ from canvas_sync_dagster.catalogue.model import ProvisioningFeed
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.catalogue.parameters import TABLES, digest, encoded, form, merged, refuse_parameters
 from canvas_sync_dagster.errors import SettingError
-from canvas_sync_dagster.simulator.parameters import _of_form
+from canvas_sync_dagster.simulator.http_api.report_parameters import of_form
 
 MODELS = {model.name: model for model in BUILT_IN}
 
@@ -34,8 +34,8 @@ MODELS = {model.name: model for model in BUILT_IN}
 def test_each_kind_of_value_has_its_form_and_canvas_reads_it_back(given: dict[str, Any], pairs: list[str]) -> None:
     sent = form(encoded(given))
     assert [f"{name.removeprefix('parameters[').replace(']', '', 1)}={value}" for name, value in sent] == pairs
-    assert _of_form(sent) == encoded(given)
-    assert comparable(_of_form(sent)) == comparable(encoded(given))
+    assert of_form(sent) == encoded(given)
+    assert comparable(of_form(sent)) == comparable(encoded(given))
     assert urlencode(sent).count("parameters%5B") == len(pairs)
 
 

@@ -13,8 +13,7 @@ from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.commands.checks.finding import Finding, fail, failed, note, ok
 from canvas_sync_dagster.commands.doctor import exit_code
 from canvas_sync_dagster.errors import CanvasUnauthorizedError, MisconfiguredError
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.available import REPORTS
+from canvas_sync_dagster.simulator import REPORTS, SimulatedCanvas
 
 WRONG = failed(MisconfiguredError("a setting is wrong"))
 REFUSED = failed(CanvasUnauthorizedError("the token is not accepted"))

@@ -17,9 +17,8 @@ from canvas_sync_dagster.live_events.event import read_event
 from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent
 from canvas_sync_dagster.live_events.inbox import MOST_ATTEMPTS, depth, replay, store
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.event_bodies import SPOKEN
-from canvas_sync_dagster.simulator.events import Weather, event, global_id
+from canvas_sync_dagster.simulator import DeliveryFaults, SimulatedCanvas, event, global_id
+from canvas_sync_dagster.simulator.event_feed.event_bodies import EVENT_TABLES
 from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.sync.objects import apply_answers, ask
 from canvas_sync_dagster.sync.options import SyncOptions
@@ -77,15 +76,15 @@ def test_every_kind_of_event_finds_its_object_by_local_and_global_ids(
     canvas: SimulatedCanvas, session: Session
 ) -> None:
     migrate(session.database_url, "canvas", BUILT_IN)
-    assert set(SPOKEN) == {model.name for model in BUILT_IN if model.events}
-    for table, spoken in SPOKEN.items():
-        numbers = spoken.rows(canvas.university).head(5).get_column(spoken.key).to_list()
+    assert set(EVENT_TABLES) == {model.name for model in BUILT_IN if model.events}
+    for table, source in EVENT_TABLES.items():
+        numbers = source.rows(canvas.university).head(5).get_column(source.key).to_list()
         done = put_and_drain(session, canvas.save_again(table, 5), canvas)
         assert (table, done.events) == (table, {"applied": len(numbers)})
         with psycopg.connect(session.database_url) as connection:
             rows = connection.execute(f"select canvas_id from canvas.{table}").fetchall()
         assert set(numbers) <= {number for (number,) in rows}, table
-        everything = set(spoken.rows(canvas.university).get_column(spoken.key).to_list())
+        everything = set(source.rows(canvas.university).get_column(source.key).to_list())
         assert {number for (number,) in rows} <= everything, table
 
 
@@ -199,8 +198,8 @@ def through_any_weather(canvas: SimulatedCanvas, session: Session, seed: int) ->
     late: list[dict[str, Any]] = []
     for day in range(3):
         canvas.advance(days=1)
-        weather = Weather(loss=0.2, duplicates=0.3, disorder=True, seed=seed * 100 + day)
-        events = [*late, *weather.befall(canvas.take_events(everything=True))]
+        delivery = DeliveryFaults(loss=0.2, duplicates=0.3, disorder=True, seed=seed * 100 + day)
+        events = [*late, *delivery.apply(canvas.take_events(everything=True))]
         dice.shuffle(events)
         cut = dice.randrange(len(events) + 1)
         now, late = events[:cut], events[cut:]

@@ -21,7 +21,7 @@ from canvas_sync_dagster.live_events.partitions import (
     age_out,
     ensure_partitions,
 )
-from canvas_sync_dagster.simulator.events import event
+from canvas_sync_dagster.simulator import event
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 

@@ -32,8 +32,7 @@ from canvas_sync_dagster.live_events.serve import receiver
 from canvas_sync_dagster.live_events.symmetric import SecretKey, decrypt
 from canvas_sync_dagster.live_events.uvicorn_server import served
 from canvas_sync_dagster.settings import Settings
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import deliver, event, global_id
+from canvas_sync_dagster.simulator import SimulatedCanvas, deliver, event, global_id
 from canvas_sync_dagster.tenants import BrokenTenant
 from tests.fix_canvas import tenant_of
 from tests.fix_postgres import fresh

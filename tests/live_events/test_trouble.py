@@ -19,8 +19,7 @@ from canvas_sync_dagster.errors import CanvasUnavailableError
 from canvas_sync_dagster.live_events import canvas_reads
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.handlers import EventHandlers
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import event, global_id
+from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.sync.session import Session
 from tests.live_events.test_drain import due, put, put_and_drain, states

@@ -10,8 +10,7 @@ import dagster as dg
 import pytest
 
 from canvas_sync_dagster.sensors import live_events
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import event, global_id
+from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.session import Session
 from tests.live_events.test_drain import put, states
 from tests.truth import sync_structure

@@ -18,8 +18,7 @@ import pytest
 import yaml
 
 from canvas_sync_dagster.embedded import EmbeddedPostgres
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.report import Report
+from canvas_sync_dagster.simulator import ReportRun, SimulatedCanvas
 from tests.machines import MONITORING, Machine, until
 
 pytestmark = pytest.mark.soak
@@ -52,7 +51,7 @@ class Deployment:
             "dagster", "job", "launch", "-w", "workspace.yaml", "-j", "canvas__sync_root"
         ).check_returncode()
 
-    def waited_for(self) -> Report:
+    def waited_for(self) -> ReportRun:
         """Returns the report that Canvas compiles while a run waits for it."""
         reports = self.canvas.queue.reports
         until(lambda: any(each.polls > 2 for each in list(reports.values())), 120, "nobody asks for a report")

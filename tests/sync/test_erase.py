@@ -15,9 +15,7 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.live_events.inbox import TABLE as INBOX
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.event_bodies import global_id
-from canvas_sync_dagster.simulator.events import event
+from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.erase import erase_user, sweep
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import connect

@@ -12,8 +12,7 @@ import pytest
 import canvas_sync_dagster
 from canvas_sync_dagster import fetch, find_or_fetch, load_objects
 from canvas_sync_dagster.errors import CanvasUnauthorizedError, FunctionError, ReportContentError, SettingError
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import event, global_id
+from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.extensions import ApiOverride, Extensions
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.objects import Verdict

@@ -13,8 +13,7 @@ from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event, read_time
 from canvas_sync_dagster.live_events.inbox import store
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import event, global_id
+from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
@@ -37,9 +36,9 @@ def test_odd_terms_are_kept_or_rejected_alone_and_are_no_trouble_to_read(
     canvas: SimulatedCanvas, session: Session
 ) -> None:
     terms = session.by_name["terms"]
-    canvas.spell_term(118, end_at="9999-12-31T23:59:59-07:00", name="a\0b c")
-    canvas.spell_term(117, start_at="20205-01-01T00:00:00Z", end_at="0000-01-01T00:00:00Z")
-    canvas.spell_term(116, start_at="next week")
+    canvas.override_term(118, end_at="9999-12-31T23:59:59-07:00", name="a\0b c")
+    canvas.override_term(117, start_at="20205-01-01T00:00:00Z", end_at="0000-01-01T00:00:00Z")
+    canvas.override_term(116, start_at="next week")
     outcome = sync_list(Flow.of(session, SyncOptions()), terms).models[0]
     assert (outcome.counts.inserted, outcome.counts.rejected) == (4, 1)
     held = dict(rows(session, "select canvas_id, coalesce(end_at::text, '') from canvas.terms"))
@@ -60,7 +59,7 @@ def test_odd_terms_are_kept_or_rejected_alone_and_are_no_trouble_to_read(
 def test_a_rejected_row_is_no_missing_row(canvas: SimulatedCanvas, session: Session) -> None:
     terms = session.by_name["terms"]
     sync_list(Flow.of(session, SyncOptions()), terms)
-    canvas.spell_term(116, start_at="next week")
+    canvas.override_term(116, start_at="next week")
     outcome = sync_list(Flow.of(session, SyncOptions()), terms).models[0]
     assert (outcome.counts.rejected, outcome.absence.missing) == (1, 0)
     assert rows(session, "select reason from canvas.canvas_sync_rejected_rows") == [

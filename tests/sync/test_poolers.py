@@ -18,8 +18,7 @@ from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.live_events.serve import receiver
 from canvas_sync_dagster.live_events.uvicorn_server import served
 from canvas_sync_dagster.settings import Settings
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import deliver
+from canvas_sync_dagster.simulator import SimulatedCanvas, deliver
 from canvas_sync_dagster.warehouse.schema.migrate import migrate, plan
 from tests.fix_canvas import session_of, tenant_of
 from tests.fix_pgbouncer import needs_pgbouncer, pgbouncer

@@ -15,9 +15,7 @@ from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
 from canvas_sync_dagster.live_events.inbox import store
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.simulator.events import Weather
-from canvas_sync_dagster.simulator.university import University
+from canvas_sync_dagster.simulator import DeliveryFaults, SimulatedCanvas, University
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.plan import report_groups, rest_models
@@ -83,7 +81,7 @@ class Happenings:
 
     def __init__(self, canvas: SimulatedCanvas, session: Session, dice: random.Random) -> None:
         self.canvas, self.session, self.dice = canvas, session, dice
-        self.weather = Weather(loss=0.2, duplicates=0.3, disorder=True, seed=dice.getrandbits(30))
+        self.delivery = DeliveryFaults(loss=0.2, duplicates=0.3, disorder=True, seed=dice.getrandbits(30))
         sync_everything(session)
         canvas.take_events()
 
@@ -124,7 +122,7 @@ class Happenings:
 
     def drain(self) -> None:
         """Events, some of them lost, twice, or in disorder."""
-        events = self.weather.befall(self.canvas.take_events())
+        events = self.delivery.apply(self.canvas.take_events())
         with connect(self.session.database_url) as connection:
             ensure_partitions(connection, self.session.schema)
             store(connection, self.session.schema, [read_event(each, self.canvas.now) for each in events])

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import polars as pl
 
-from canvas_sync_dagster.simulator.university import EPOCH, University
+from canvas_sync_dagster.simulator.university.sizes import EPOCH
+from canvas_sync_dagster.simulator.university.state import University
 
 
 def advance(university: University, duration: timedelta) -> None:

@@ -35,12 +35,12 @@ async def read_parameters(request: Request) -> dict[str, Any]:
         pairs = (
             _parts(body, kind) if kind.startswith("multipart/") else parse_qsl(body.decode(), keep_blank_values=True)
         )
-        return _of_form(pairs)
+        return of_form(pairs)
     except ValueError:
         raise HTTPException(400, UNREADABLE) from None
 
 
-def _of_form(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def of_form(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Reads `parameters[a][b]` and `parameters[a][]` as Rails does."""
     whole: dict[str, Any] = {}
     for name, value in pairs:

@@ -11,15 +11,17 @@ from typing import Any
 
 import polars as pl
 
-from canvas_sync_dagster.simulator import derived, tables
-from canvas_sync_dagster.simulator.tables import Question
-from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT, SHARD, University
+from canvas_sync_dagster.simulator.report_tables import course_content, coursework, groups
+from canvas_sync_dagster.simulator.report_tables.report_query import ReportQuery
+from canvas_sync_dagster.simulator.university.learning_outcomes import outcomes
+from canvas_sync_dagster.simulator.university.sizes import ROOT_ACCOUNT, SHARD
+from canvas_sync_dagster.simulator.university.state import University
 
 SHARD_NUMBER = 7
 """The shard that this Canvas lives on; its own ids are local in REST and reports, global in most events."""
 
 Body = dict[str, Any]
-Report = Callable[[University, Question], pl.DataFrame]
+Report = Callable[[University, ReportQuery], pl.DataFrame]
 
 
 def global_id(number: int | None) -> str | None:
@@ -132,11 +134,11 @@ def _with_course(u: University) -> pl.DataFrame:
 
 
 def _outcomes(u: University) -> pl.DataFrame:
-    return pl.DataFrame([row for account in u.accounts.get_column("id") for row in derived.outcomes(u, account)])
+    return pl.DataFrame([row for account in u.accounts.get_column("id") for row in outcomes(account)])
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class EventTable:
     """What events say of the rows of one table.
 
     Attributes:
@@ -155,55 +157,55 @@ class Spoken:
 
 
 def _report(table: Report) -> Callable[[University], pl.DataFrame]:
-    return lambda u: table(u, Question())
+    return lambda u: table(u, ReportQuery())
 
 
 def _report_in_courses(table: Report, course: str) -> Callable[[University], pl.DataFrame]:
-    return lambda u: table(u, Question()).with_columns(course_id=course)
+    return lambda u: table(u, ReportQuery()).with_columns(course_id=course)
 
 
-OWN = {
-    "accounts": Spoken("account", _account, lambda u: u.accounts),
-    "users": Spoken("user", _user, lambda u: u.users),
-    "courses": Spoken("course", _course, lambda u: u.courses, course="id"),
-    "sections": Spoken("course_section", _section, lambda u: u.sections, course="course_id"),
-    "enrollments": Spoken("enrollment", _enrollment, _with_course, course="course_id"),
-    "assignments": Spoken("assignment", _assignment, lambda u: u.assignments, course="course_id"),
+STORED_TABLES = {
+    "accounts": EventTable("account", _account, lambda u: u.accounts),
+    "users": EventTable("user", _user, lambda u: u.users),
+    "courses": EventTable("course", _course, lambda u: u.courses, course="id"),
+    "sections": EventTable("course_section", _section, lambda u: u.sections, course="course_id"),
+    "enrollments": EventTable("enrollment", _enrollment, _with_course, course="course_id"),
+    "assignments": EventTable("assignment", _assignment, lambda u: u.assignments, course="course_id"),
 }
 """Tables that a university holds → what events say of them."""
-DERIVED = {
-    "assignment_groups": Spoken(
+DERIVED_TABLES = {
+    "assignment_groups": EventTable(
         "assignment_group",
         _assignment_group,
-        _report_in_courses(derived.assignment_groups, "canvas_course_id"),
+        _report_in_courses(coursework.assignment_groups, "canvas_course_id"),
         "canvas_assignment_group_id",
         "course_id",
     ),
-    "assignment_overrides": Spoken(
+    "assignment_overrides": EventTable(
         "assignment_override",
         _override,
-        _report_in_courses(derived.assignment_overrides, "canvas_course_id"),
+        _report_in_courses(coursework.assignment_overrides, "canvas_course_id"),
         "canvas_assignment_override_id",
         "course_id",
     ),
     # Graded by a tool or a job, they tell no course.
-    "submissions": Spoken("submission", _submission, _report(tables.submissions), "submission id"),
-    "context_modules": Spoken(
+    "submissions": EventTable("submission", _submission, _report(coursework.submissions), "submission id"),
+    "context_modules": EventTable(
         "module",
         _module,
-        _report_in_courses(derived.context_modules, "canvas_context_id"),
+        _report_in_courses(course_content.context_modules, "canvas_context_id"),
         "canvas_context_module_id",
         "course_id",
     ),
-    "context_module_items": Spoken(
-        "module_item", _module_item, _report(derived.context_module_items), "canvas_context_module_item_id"
+    "context_module_items": EventTable(
+        "module_item", _module_item, _report(course_content.context_module_items), "canvas_context_module_item_id"
     ),
-    "group_categories": Spoken(
-        "group_category", _group_category, _report(derived.group_categories), "canvas_group_category_id"
+    "group_categories": EventTable(
+        "group_category", _group_category, _report(groups.group_categories), "canvas_group_category_id"
     ),
-    "groups": Spoken("group", _group, _report(derived.groups), "canvas_group_id"),
-    "group_memberships": Spoken("group_membership", _membership, derived.memberships),
-    "learning_outcomes": Spoken("learning_outcome", _outcome, _outcomes),
+    "groups": EventTable("group", _group, _report(groups.groups), "canvas_group_id"),
+    "group_memberships": EventTable("group_membership", _membership, groups.memberships),
+    "learning_outcomes": EventTable("learning_outcome", _outcome, _outcomes),
 }
 """Tables that follow from those → what events say of them."""
-SPOKEN = OWN | DERIVED
+EVENT_TABLES = STORED_TABLES | DERIVED_TABLES

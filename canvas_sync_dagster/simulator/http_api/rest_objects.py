@@ -9,12 +9,14 @@ from typing import Any
 
 import polars as pl
 
-from canvas_sync_dagster.simulator import derived, tables
-from canvas_sync_dagster.simulator.tables import ROLES, Question
-from canvas_sync_dagster.simulator.university import University
+from canvas_sync_dagster.simulator.report_tables import course_content, coursework, groups, provisioning
+from canvas_sync_dagster.simulator.report_tables.provisioning import ROLES
+from canvas_sync_dagster.simulator.report_tables.report_query import ReportQuery
+from canvas_sync_dagster.simulator.university.learning_outcomes import outcomes
+from canvas_sync_dagster.simulator.university.state import University
 
 Body = dict[str, Any]
-Table = Callable[[University, Question], pl.DataFrame]
+Table = Callable[[University, ReportQuery], pl.DataFrame]
 
 COURSE_STATES = {"active": "available", "concluded": "completed"}
 TIMES = {
@@ -46,7 +48,7 @@ def user(u: University, number: int) -> Body | None:
     narrow = copy.copy(u)
     narrow.users = u.users.filter(pl.col("id") == number)
     narrow.logins = u.logins.filter((pl.col("user_id") == number) & (pl.col("state") != "deleted"))
-    rows = tables.users(narrow, Question()).to_dicts()
+    rows = provisioning.users(narrow, ReportQuery()).to_dicts()
     if not rows:
         return None
     row = next((each for each in rows if each["user_id"] is not None), rows[-1])
@@ -63,7 +65,7 @@ def user(u: University, number: int) -> Body | None:
 
 
 def course(u: University, number: int) -> Body | None:
-    found = _row(tables.courses, of_course(u, number), canvas_course_id=number)
+    found = _row(provisioning.courses, of_course(u, number), canvas_course_id=number)
     if found is None or found["status"] == "deleted":
         return None
     names = {
@@ -146,7 +148,7 @@ def assignment(u: University, of: int, number: int) -> Body | None:
             )
         },
     }
-    found = _row(tables.assignments, of_course(u, of), canvas_assignment_id=number)
+    found = _row(coursework.assignments, of_course(u, of), canvas_assignment_id=number)
     return found and _body(found, names)
 
 
@@ -163,13 +165,13 @@ def submission(u: University, of: int, task: int, person: int) -> Body | None:
         "excused": "excused",
         "workflow_state": "workflow state",
     }
-    found = _row(tables.submissions, of_course(u, of), **{"assignment id": task, "canvas user id": person})
+    found = _row(coursework.submissions, of_course(u, of), **{"assignment id": task, "canvas user id": person})
     return found and _body(found, names)
 
 
 def assignment_group(u: University, of: int, number: int) -> Body | None:
     names = {"id": "canvas_assignment_group_id", "name": "name", "position": "position", "group_weight": "group_weight"}
-    found = _row(derived.assignment_groups, of_course(u, of), canvas_assignment_group_id=number)
+    found = _row(coursework.assignment_groups, of_course(u, of), canvas_assignment_group_id=number)
     return found and _body(found, names)
 
 
@@ -182,7 +184,9 @@ def assignment_override(u: University, of: int, task: int, number: int) -> Body 
         **{name: name for name in ("due_at", "all_day", "all_day_date", "unlock_at", "lock_at", "title")},
     }
     narrow = of_course(u, of)
-    found = _row(derived.assignment_overrides, narrow, canvas_assignment_override_id=number, canvas_assignment_id=task)
+    found = _row(
+        coursework.assignment_overrides, narrow, canvas_assignment_override_id=number, canvas_assignment_id=task
+    )
     if found is None:
         return None
     students = [int(each) for each in (found["student_ids"] or "{}").strip("{}").split(",") if each]
@@ -190,7 +194,7 @@ def assignment_override(u: University, of: int, task: int, number: int) -> Body 
 
 
 def module(u: University, of: int, number: int) -> Body | None:
-    found = _row(derived.context_modules, of_course(u, of), canvas_context_module_id=number)
+    found = _row(course_content.context_modules, of_course(u, of), canvas_context_module_id=number)
     if found is None or found["workflow_state"] == "deleted":
         return None
     return _body(
@@ -206,7 +210,7 @@ def group(u: University, number: int) -> Body | None:
         "course_id": "canvas_course_id",
         **{name: name for name in ("name", "context_type", "max_membership")},
     }
-    found = _row(derived.groups, u, canvas_group_id=number)
+    found = _row(groups.groups, u, canvas_group_id=number)
     return found and _body(found, names)
 
 
@@ -215,17 +219,17 @@ def group_category(u: University, number: int) -> Body | None:
         "id": "canvas_group_category_id",
         **{name: name for name in ("name", "context_type", "role", "self_signup", "group_limit", "auto_leader")},
     }
-    found = _row(derived.group_categories, u, canvas_group_category_id=number)
+    found = _row(groups.group_categories, u, canvas_group_category_id=number)
     return found and _body(found, names)
 
 
 def outcome(u: University, number: int) -> Body | None:
-    found = [each for each in derived.outcomes(u, number // 10) if each["id"] == number]
+    found = [each for each in outcomes(number // 10) if each["id"] == number]
     return found[0] if found else None
 
 
 def _row(table: Table, u: University, **key: int) -> Body | None:
-    frame = table(u, Question())
+    frame = table(u, ReportQuery())
     rows = frame.filter(pl.all_horizontal(pl.col(name) == value for name, value in key.items())).to_dicts()
     return rows[0] if rows else None
 
@@ -239,7 +243,7 @@ def _utc(value: str | None) -> str | None:
 
 
 def membership(u: University, of: int, person: int) -> Body | None:
-    rows = derived.memberships(u).filter((pl.col("group_id") == of) & (pl.col("user_id") == person)).to_dicts()
+    rows = groups.memberships(u).filter((pl.col("group_id") == of) & (pl.col("user_id") == person)).to_dicts()
     if not rows:
         return None
     row = rows[0]
@@ -247,5 +251,5 @@ def membership(u: University, of: int, person: int) -> Body | None:
 
 
 def observee(u: University, observer: int, person: int) -> Body | None:
-    found = _row(derived.user_observers, u, canvas_observer_id=observer, canvas_student_id=person)
+    found = _row(groups.user_observers, u, canvas_observer_id=observer, canvas_student_id=person)
     return found and user(u, person)

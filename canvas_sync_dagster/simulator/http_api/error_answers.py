@@ -37,6 +37,18 @@ def forbidden() -> Response:
     return JSONResponse(body, 403)
 
 
+def unauthorized_object() -> Response:
+    """Answer for a single object that the token may not read; Canvas uses 401 here, without WWW-Authenticate."""
+    body = {"status": "unauthorized", "errors": [{"message": "user not authorized to perform that action"}]}
+    return JSONResponse(body, 401)
+
+
+def crashed() -> Response:
+    """Answer as Canvas does after an error of its own."""
+    error = {"message": "An error occurred.", "error_code": "internal_server_error"}
+    return JSONResponse({"errors": [error], "error_report_id": 7}, 500)
+
+
 def torn() -> Response:
     """Promises more than it sends; the server then breaks the connection."""
     return StreamingResponse(iter([b'{"id": 1']), headers={"Content-Length": "1000"})

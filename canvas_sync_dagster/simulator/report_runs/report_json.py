@@ -1,60 +1,22 @@
-"""A report as Canvas keeps it, and as its API shows it."""
+"""A report run and its file as Canvas's API shows them."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from canvas_sync_dagster.simulator.available import PROPRIETARY
-from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT
+from canvas_sync_dagster.simulator.report_runs.report_run import ReportRun
+from canvas_sync_dagster.simulator.report_tables.offered_reports import PROPRIETARY
+from canvas_sync_dagster.simulator.report_tables.report_query import truthy
 
-FILE_IDS_FROM = 1_000_000_000
-"""Files are counted elsewhere than reports: a client that takes one id for the other finds nothing."""
 FAILED = "Failed, the report failed to generate a file. Please try again."
+
 FAILED_WITH_ID = "Failed, please report the following error code to your system administrator: ErrorReport:{id};"
+
 ABORTED = "Report has been aborted"
 
 
-@dataclass
-class Report:
-    """A report in Canvas. `state` is as Canvas would store it; what a client sees follows from it and the time."""
-
-    id: int
-    name: str
-    parameters: dict[str, Any]
-    created_at: datetime
-    account: int = ROOT_ACCOUNT
-    term_name: str = "All Terms"
-    state: str = "created"
-    began: float | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    writing: Future[Path | None] | None = None
-    file: Path | None = None
-    faults: set[str] = field(default_factory=set)
-    polls: int = 0
-    polls_since_complete: int = 0
-    twins: int = 0
-    """Reports of the same name and parameters that were still under way when this one was started."""
-
-    @property
-    def file_id(self) -> int:
-        return FILE_IDS_FROM + self.id
-
-    @property
-    def is_zip(self) -> bool:
-        return self.file is not None and self.file.suffix == ".zip"
-
-
-def truthy(value: object) -> bool:
-    """Reads a parameter as Rails does."""
-    return value is not None and str(value).lower() not in {"", "0", "false"}
-
-
-def as_json(report: Report, base_url: str) -> dict[str, Any]:
+def as_json(report: ReportRun, base_url: str) -> dict[str, Any]:
     """Writes a report as Canvas's API shows it; a complete one is without its end for its first poll."""
     state, progress = report.state, 100 if report.state == "complete" else 0
     if state == "error":
@@ -83,7 +45,9 @@ def as_json(report: Report, base_url: str) -> dict[str, Any]:
     return body
 
 
-def _told(report: Report) -> str:
+def _told(report: ReportRun) -> str:
+    if report.message:
+        return report.message
     if report.state == "error":
         return FAILED_WITH_ID.format(id=report.id) if "report_error_id" in report.faults else FAILED
     if report.state == "aborted":
@@ -93,7 +57,7 @@ def _told(report: Report) -> str:
     return f"Term: {report.term_name}; {deleted}" + (f"Reports: {' '.join(tables)} " if tables else "")
 
 
-def attachment(report: Report, base_url: str) -> dict[str, Any]:
+def attachment(report: ReportRun, base_url: str) -> dict[str, Any]:
     """Writes a report's file as Canvas's API shows it."""
     assert report.file is not None  # noqa: S101 (only finished reports have one)
     kind, suffix = ("application/zip", ".zip") if report.is_zip else ("text/csv", ".csv")
@@ -123,7 +87,7 @@ def attachment(report: Report, base_url: str) -> dict[str, Any]:
     }
 
 
-def verifier(report: Report) -> str:
+def verifier(report: ReportRun) -> str:
     """Returns what opens a report's file without a token."""
     return f"verifier-of-{report.file_id}"
 

@@ -1,19 +1,14 @@
-"""What Canvas's reports say of a university: which rows, under which headers, in which spelling.
+"""Tables of the provisioning reports: which rows Canvas lists, under which headers, in which format.
 
-Written from Canvas's behaviour, not from the catalogue of this package: it is an independent witness. The headers of
-the proprietary reports are assumed.
+Written from Canvas's behaviour and not from the catalogue of canvas_sync_dagster, so that tests can compare the two.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 import polars as pl
 
-from canvas_sync_dagster.simulator.university import ROOT_ACCOUNT, University
-
-ZONE = "America/Denver"
-"""Time zone of the root account; reports write times in it, across its summer time."""
+from canvas_sync_dagster.simulator.report_tables.report_query import ReportQuery, courses_asked, in_account, local
+from canvas_sync_dagster.simulator.university.state import University
 
 ROLES = {
     "StudentEnrollment": ("student", 3),
@@ -24,39 +19,7 @@ ROLES = {
 }
 
 
-class Question:
-    """What was asked of a report.
-
-    Args:
-        term: Canvas term id, or None.
-        deleted: Whether `include_deleted` was asked for.
-        updated_after: Only what changed since; stock reports know nothing of it.
-        account: The account that is asked; tells of itself and all below it.
-    """
-
-    def __init__(
-        self,
-        term: int | None = None,
-        *,
-        deleted: bool = True,
-        updated_after: datetime | None = None,
-        account: int = ROOT_ACCOUNT,
-    ) -> None:
-        self.term = term
-        self.deleted = deleted
-        self.updated_after = updated_after
-        self.account = account
-
-    @property
-    def of_root(self) -> bool:
-        """Whether the whole university is asked for."""
-        return self.account == ROOT_ACCOUNT
-
-    def recent(self, frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.filter(pl.col("updated_at") > self.updated_after) if self.updated_after else frame
-
-
-def users(u: University, q: Question) -> pl.DataFrame:
+def users(u: University, q: ReportQuery) -> pl.DataFrame:
     """One row per login; users without one are absent, deleted logins appear only with a SIS id."""
     people = u.users.with_columns(
         pl.concat_str("first_name", "last_name", separator=" ").str.strip_chars().alias("full_name"),
@@ -84,7 +47,7 @@ def users(u: University, q: Question) -> pl.DataFrame:
     )
 
 
-def pseudonyms(u: University, q: Question) -> pl.DataFrame:
+def pseudonyms(u: University, q: ReportQuery) -> pl.DataFrame:
     return (
         q.recent(_logins(u, q))
         .sort("id")
@@ -101,21 +64,17 @@ def pseudonyms(u: University, q: Question) -> pl.DataFrame:
     )
 
 
-def _logins(u: University, q: Question) -> pl.DataFrame:
+def _logins(u: University, q: ReportQuery) -> pl.DataFrame:
     shown = pl.col("sis_id").is_not_null() if q.deleted else pl.lit(False)
     rows = u.logins.filter((pl.col("state") != "deleted") | shown)
     if q.of_root:
         return rows
-    here = u.sections.join(_in_account(u, q, u.courses).select(course_id="id"), on="course_id", how="semi")
+    here = u.sections.join(in_account(u, q, u.courses).select(course_id="id"), on="course_id", how="semi")
     people = u.enrollments.join(here.select(section_id="id"), on="section_id", how="semi")
     return rows.join(people, on="user_id", how="semi", maintain_order="left")
 
 
-def _in_account(u: University, q: Question, courses: pl.DataFrame) -> pl.DataFrame:
-    return courses if q.of_root else courses.filter(pl.col("account_id").is_in(u.subtree(q.account)))
-
-
-def accounts(u: University, q: Question) -> pl.DataFrame:
+def accounts(u: University, q: ReportQuery) -> pl.DataFrame:
     """The root account is never listed; a sub-account lists only its direct children."""
     shown = pl.col("sis_id").is_not_null() if q.deleted else pl.lit(False)
     parents = u.accounts.select(parent_id="id", parent_sis="sis_id")
@@ -132,7 +91,7 @@ def accounts(u: University, q: Question) -> pl.DataFrame:
     )
 
 
-def terms(u: University, q: Question) -> pl.DataFrame:
+def terms(u: University, q: ReportQuery) -> pl.DataFrame:
     shown = pl.col("sis_id").is_not_null() if q.deleted else pl.lit(False)
     return u.terms.filter((pl.col("state") != "deleted") | shown).select(
         canvas_term_id="id",
@@ -145,16 +104,7 @@ def terms(u: University, q: Question) -> pl.DataFrame:
     )
 
 
-def courses_asked(u: University, q: Question) -> pl.DataFrame:
-    rows = _in_account(u, q, u.courses)
-    rows = rows if q.term is None else rows.filter(pl.col("term_id") == q.term)
-    live = ~pl.col("state").is_in(["deleted", "completed"])
-    young = pl.col("updated_at") > u.now - timedelta(days=120)
-    kept = (pl.col("state") != "deleted") | pl.col("sis_id").is_not_null() | young
-    return rows.filter(kept if q.deleted else live)
-
-
-def courses(u: University, q: Question) -> pl.DataFrame:
+def courses(u: University, q: ReportQuery) -> pl.DataFrame:
     states = {"claimed": "unpublished", "created": "unpublished", "available": "active", "completed": "concluded"}
     rows = q.recent(courses_asked(u, q))
     rows = rows.join(
@@ -181,7 +131,7 @@ def courses(u: University, q: Question) -> pl.DataFrame:
     )
 
 
-def _sections(u: University, q: Question) -> pl.DataFrame:
+def _sections(u: University, q: ReportQuery) -> pl.DataFrame:
     columns = {
         "course_id": "id",
         "course_sis": "sis_id",
@@ -189,14 +139,14 @@ def _sections(u: University, q: Question) -> pl.DataFrame:
         "course_account": "account_id",
         "course_term": "term_id",
     }
-    rows = u.sections.join(_in_account(u, q, u.courses).select(**columns), on="course_id", maintain_order="left")
+    rows = u.sections.join(in_account(u, q, u.courses).select(**columns), on="course_id", maintain_order="left")
     rows = rows if q.term is None else rows.filter(pl.col("course_term") == q.term)
     gone = (pl.col("state") == "deleted") | (pl.col("course_state") == "deleted")
     by_sis = pl.col("sis_id").is_not_null() & pl.col("course_sis").is_not_null()
     return rows.filter(~gone | by_sis if q.deleted else ~gone)
 
 
-def sections(u: University, q: Question) -> pl.DataFrame:
+def sections(u: University, q: ReportQuery) -> pl.DataFrame:
     """Lists each section under the course that it is in now."""
     named = u.accounts.select(course_account="id", account_sis="sis_id")
     rows = q.recent(_sections(u, q)).join(named, on="course_account", how="left", maintain_order="left")
@@ -216,7 +166,7 @@ def sections(u: University, q: Question) -> pl.DataFrame:
     )
 
 
-def xlist(u: University, q: Question) -> pl.DataFrame:
+def xlist(u: University, q: ReportQuery) -> pl.DataFrame:
     """Lists the sections that are cross-listed now; those in concluded courses only with the deleted."""
     homes = u.courses.select(nonxlist_course_id="id", home_sis="sis_id")
     shown = pl.lit(True) if q.deleted else pl.col("course_state") != "completed"
@@ -235,7 +185,7 @@ def xlist(u: University, q: Question) -> pl.DataFrame:
     )
 
 
-def enrollments(u: University, q: Question) -> pl.DataFrame:
+def enrollments(u: University, q: ReportQuery) -> pl.DataFrame:
     """Skips whoever has no usable login; the deleted only if they were made by a SIS import."""
     of_course = {"course_id": "id", "course_sis": "sis_id", "course_state": "state", "course_term": "term_id"}
     of_section = {"section_id": "id", "course_id": "course_id", "section_sis": "sis_id", "section_state": "state"}
@@ -243,7 +193,7 @@ def enrollments(u: University, q: Question) -> pl.DataFrame:
         u.logins.filter(pl.col("state") != "deleted").group_by("user_id").agg(pl.col("sis_id").drop_nulls().first())
     )
     rows = u.enrollments.join(u.sections.select(**of_section), on="section_id", maintain_order="left")
-    rows = rows.join(_in_account(u, q, u.courses).select(**of_course), on="course_id", maintain_order="left")
+    rows = rows.join(in_account(u, q, u.courses).select(**of_course), on="course_id", maintain_order="left")
     rows = rows.join(logins.rename({"sis_id": "user_sis"}), on="user_id", maintain_order="left")
     rows = rows.join(
         logins.select(associated_user_id="user_id", associated_sis="sis_id"),
@@ -279,84 +229,6 @@ def enrollments(u: University, q: Question) -> pl.DataFrame:
             canvas_enrollment_id="id",
         )
     )
-
-
-def assignments(u: University, q: Question) -> pl.DataFrame:
-    rows = u.assignments.join(
-        courses_asked(u, q).select(course_id="id"), on="course_id", how="semi", maintain_order="left"
-    )
-    nothing = pl.lit(None, pl.String)
-    return q.recent(rows).select(
-        canvas_assignment_id="id",
-        title="title",
-        description="description",
-        due_at=local("due_at"),
-        unlock_at=nothing,
-        lock_at=nothing,
-        points_possible="points",
-        min_score=nothing,
-        max_score="points",
-        mastery_score=nothing,
-        grading_type=pl.lit("points"),
-        submission_types=pl.lit("online_text_entry"),
-        workflow_state="state",
-        canvas_context_id="course_id",
-        canvas_context_type=pl.lit("Course"),
-        canvas_assignment_group_id=nothing,
-        canvas_grading_scheme_id=nothing,
-        canvas_grading_standard_id=nothing,
-    )
-
-
-def submissions(u: University, q: Question) -> pl.DataFrame:
-    """One row per student and assignment, handed in or not."""
-    courses_ = _in_account(u, q, u.courses).select(course_id="id", course_sis="sis_id", course_name="name")
-    sections_ = u.sections.select(section_id="id", section_sis="sis_id")
-    people = u.users.select(
-        user_id="id", user_name=pl.concat_str("first_name", "last_name", separator=" ").str.strip_chars()
-    )
-    live = u.logins.filter(pl.col("state") != "deleted")
-    logins = live.group_by("user_id").agg(pl.col("sis_id").drop_nulls().first().alias("user_sis"))
-    rows = q.recent(u.submissions(q.term)).join(courses_, on="course_id", maintain_order="left")
-    for frame, key in ((sections_, "section_id"), (people, "user_id"), (logins, "user_id")):
-        rows = rows.join(frame, on=key, how="left", maintain_order="left")
-    return rows.select(
-        pl.col("user_id").alias("canvas user id"),
-        pl.col("user_sis").alias("sis user id"),
-        pl.col("user_name").alias("user name"),
-        pl.col("course_id").alias("canvas course id"),
-        pl.col("course_sis").alias("sis course id"),
-        pl.col("course_name").alias("course name"),
-        pl.col("assignment_id").alias("assignment id"),
-        pl.format("Essay {}: “why?”", pl.col("assignment_id") % 16).alias("assignment name"),
-        local("submitted_at").alias("submission date"),
-        local("graded_at").alias("graded date"),
-        pl.col("score"),
-        pl.col("points").alias("points possible"),
-        pl.col("id").alias("submission id"),
-        pl.col("state").alias("workflow state"),
-        pl.col("excused"),
-        pl.lit(False).alias("post to sis"),
-        pl.col("section_id").alias("canvas section id"),
-        pl.col("section_sis").alias("sis section id"),
-        local("due_at").alias("due at"),
-        local("graded_at").alias("posted at"),
-        pl.lit("published").alias("assignment workflow state"),
-        pl.lit(None, pl.String).alias("grading period id"),
-    )
-
-
-def in_term(u: University, q: Question, rows: pl.DataFrame) -> pl.DataFrame:
-    """Keeps the rows whose `course_id` is of the term that was asked for."""
-    if q.term is None:
-        return rows
-    homes = u.courses.filter(pl.col("term_id") == q.term).select(course_id="id")
-    return rows.join(homes, on="course_id", how="semi", maintain_order="left")
-
-
-def local(column: str) -> pl.Expr:
-    """Writes a time as reports do: ISO 8601 with seconds, in the root account's zone."""
-    return pl.col(column).dt.convert_time_zone(ZONE).dt.strftime("%Y-%m-%dT%H:%M:%S%:z")
 
 
 def _or_null(column: str) -> pl.Expr:

@@ -1,0 +1,1 @@
+"""Report runs: their queue, their lifecycle and their files."""

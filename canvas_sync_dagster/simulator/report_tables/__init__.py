@@ -1,0 +1,1 @@
+"""What each report lists of a university."""
