@@ -137,6 +137,8 @@ def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None) -
             say(f"{schema}: {'missing: ' if check else ''}{change}")
         if not migration.changes:
             say(f"{schema}: nothing is missing")
+        if check and migration.last:
+            say(f"{schema}: {migration.last}", err=True)
         for limit, remedy in migration.notes:
             say(f"{schema}: note: {limit}. {remedy}.", err=True)
 

@@ -48,6 +48,7 @@ def test_migrate_checks_prints_and_creates(tmp_path: Path, database_url: str) ->
     assert canvas_sync(tmp_path, "migrate", **variables).returncode == 0
     check = canvas_sync(tmp_path, "migrate", "--check", **variables)
     assert (check.returncode, check.stdout) == (0, "canvas: nothing is missing\n")
+    assert re.fullmatch(r"canvas: last migrated \S+ \d\d:\d\d UTC by canvas-sync-dagster \d\S*\n", check.stderr)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
@@ -29,6 +30,7 @@ from canvas_sync_dagster.warehouse.schema.existing import STATE_TABLES, Fitness,
 from canvas_sync_dagster.warehouse.schema.migrate import Migration, migrate, plan
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.ledger import ReportLedger
+from canvas_sync_dagster.warehouse.state.schema_migrations import last_migration
 from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -44,6 +46,21 @@ def test_a_second_migration_finds_nothing_to_do(database_url: str) -> None:
     assert plan(database_url, "canvas", BUILT_IN).sql() == ""
     with connect(database_url) as connection:
         assert fitness(connection, "canvas", BUILT_IN) == Fitness()
+
+
+def test_the_last_migration_has_its_version_and_is_none_for_a_role_that_may_not_read_it(database_url: str) -> None:
+    migrate(database_url, "canvas", [courses])
+    with psycopg.connect(database_url) as connection:
+        wider = courses.with_columns(Column("colour", ColumnType.TEXT))
+        assert plan(database_url, "elsewhere", [courses]).last is None
+        last = migrate(database_url, "canvas", [wider]).last
+        found = last_migration(connection, "canvas")
+        assert found is not None
+        assert found.version == version("canvas-sync-dagster")
+        assert last is not None
+        assert found.applied_at > last.applied_at
+        connection.execute("create role stranger; grant usage on schema canvas to stranger; set local role stranger")
+        assert last_migration(connection, "canvas") is None
 
 
 @pytest.mark.parametrize("case", ["public", "role named like the schema", "search path of the role", "of the address"])

@@ -14,6 +14,7 @@ from canvas_sync_dagster.warehouse.connection import Connection, Pooling, poolin
 from canvas_sync_dagster.warehouse.schema.existing import STATE_TABLES
 from canvas_sync_dagster.warehouse.schema.migrate import plan
 from canvas_sync_dagster.warehouse.schema.rights import lacking_rights, may_create_temporary, may_use
+from canvas_sync_dagster.warehouse.state import schema_migrations
 
 SHOWN = 10
 """Missing tables and columns that one line names."""
@@ -68,7 +69,8 @@ def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
         more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
         yield fail(f"missing in schema {schema}: {', '.join(lacking[:SHOWN])}{more}", "Run `canvas-sync migrate`")
     elif not migration.problems:
-        yield ok(f"schema {schema} has all tables, columns and indexes")
+        last = f"; {migration.last}" if migration.last else ""
+        yield ok(f"schema {schema} has all tables, columns and indexes{last}")
 
 
 def rights(checked: Checked, connection: Connection) -> Iterator[Finding]:
@@ -86,7 +88,7 @@ def rights(checked: Checked, connection: Connection) -> Iterator[Finding]:
         yield fail(f"role {role} may not use schema {schema}", f"Run `grant usage on schema {schema} to {role}`")
         return
     models = checked.location.models_of(checked.tenant)
-    wanted = {*(model.table for model in models), *STATE_TABLES} - {"canvas_sync_schema_migrations"}
+    wanted = {*(model.table for model in models), *STATE_TABLES} - {schema_migrations.TABLE}
     lacking = lacking_rights(connection, schema, wanted)
     for missing, names in lacking.items():
         granted, listed = ", ".join(missing).lower(), ", ".join(f"{schema}.{name}" for name in names)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +22,7 @@ from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX, INBOX_DEFAULT, object_name, tables
 from canvas_sync_dagster.warehouse.schema.existing import fitness
+from canvas_sync_dagster.warehouse.state.schema_migrations import LastMigration, last_migration, record_migration
 
 LOCK = "canvas_sync migrate"
 NO_SCHEMA_OF_OURS = "pg_catalog"
@@ -40,6 +40,7 @@ class Migration:
         operations: The same for alembic.
         problems: Sentences about tables that a person must change before rows can be merged into them.
         notes: Limitations of tables that can be used: what it is, and how to end it.
+        last: The last migration before this one; None if none is recorded.
     """
 
     schema: str
@@ -47,6 +48,7 @@ class Migration:
     operations: tuple[ops.MigrateOperation, ...]
     problems: tuple[str, ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
+    last: LastMigration | None = field(default=None, compare=False)
 
     def sql(self) -> str:
         """Writes the changes as SQL that can be run by hand, in one transaction."""
@@ -88,12 +90,7 @@ def migrate(url: str, schema: str, models: Iterable[Model]) -> Migration:
         migration = _compare(connection, schema, tuple(models))
         if migration.changes:
             migration.apply(Operations(_context(connection, schema, set())))
-            table = sa.table(
-                "canvas_sync_schema_migrations", sa.column("version"), sa.column("changes", sa.JSON()), schema=schema
-            )
-            connection.execute(
-                table.insert().values(version=version("canvas-sync-dagster"), changes=list(migration.changes))
-            )
+            record_migration(_driver(connection), schema, migration.changes)
         return migration
 
 
@@ -143,7 +140,8 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
             else:
                 name = object_name(model.table, *model.key, "key")
                 found.append(ops.CreateIndexOp(name, model.table, list(model.key), schema=schema, unique=True))
-    return Migration(schema, tuple(map(_sentence, found)), tuple(found), tuple(problems), judged.notes)
+    last = last_migration(_driver(connection), schema)
+    return Migration(schema, tuple(map(_sentence, found)), tuple(found), tuple(problems), judged.notes, last)
 
 
 def _driver(connection: sa.Connection) -> Connection:
