@@ -1,12 +1,12 @@
-"""What is believed of other clocks: pure decisions about the moments that Canvas gives.
+"""Decide which times of Canvas's clock are used. Pure functions.
 
-The order of everything that is written rests on moments of Canvas's clock. One that lies in the future would make all
-later truth look outdated until that moment comes. So no moment counts that is later than our own clock plus a slack:
-our own reading, which is never later than the truth, stands in for it.
+The order of all writes depends on times by Canvas's clock. A time in the future would make all later rows look outdated
+until it has passed. Times that are later than this host's clock plus `SLACK` are therefore replaced by this host's own
+reading, which is never later than the true time.
 
-Both clocks may be the wrong one. Where Canvas's is ahead, everything is ordered by our clock. Where ours is ahead,
-Canvas's moments are in our past and are taken as they are. Where ours is behind, everything new is ordered by our clock
-too, and rows that were observed before ours went wrong count as observed in the future, so they are replaced.
+Either clock may be wrong. If Canvas's is ahead, this host's clock orders everything. If this host's is ahead, Canvas's
+times lie in its past and are used as they are. If this host's is behind, it orders everything new, and rows that were
+observed before it went wrong count as observed in the future, so they are replaced.
 """
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 SLACK = timedelta(minutes=2)
-"""How far Canvas's clock may be ahead of ours. Synchronized clocks differ by less than a second; Canvas's answers give
-whole seconds, and are read late by as long as a request takes, which is under a minute."""
+"""Maximum lead of Canvas's clock over this host's. Synchronized clocks differ by less than a second; Canvas's responses
+contain whole seconds, and arrive late by the duration of a request, which is under a minute."""
 
 
 def horizon(now: datetime | None = None) -> datetime:
-    """Return the moment after which nothing can have been observed yet.
+    """Return the latest time that an observation can have.
 
     Args:
-        now: On our clock, aware; the present if not given.
+        now: Time by this host's clock, with time zone; the present by default.
     """
     return (now or datetime.now(UTC)) + SLACK
 
 
 def believable(told: datetime, ours: datetime) -> datetime:
-    """Return a moment as Canvas gave it, or our own reading where Canvas's lies in our future.
+    """Return a time of Canvas's clock, or this host's reading if Canvas's lies in the future.
+
+    Args:
+        told: Time by Canvas's clock.
+        ours: The same moment by this host's clock.
 
     >>> believable(datetime(2027, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)).year
     2026
@@ -37,17 +41,17 @@ def believable(told: datetime, ours: datetime) -> datetime:
 
 
 def report_began(started: datetime | None, *, asked: datetime, asked_on_ours: datetime, now: datetime) -> datetime:
-    """Return how fresh a report's rows are.
+    """Return the observation of a report's rows.
 
     Args:
-        started: When Canvas began the report, as Canvas gives it; None if it does not.
-        asked: When it was asked for, on Canvas's clock.
-        asked_on_ours: The same moment on our clock.
-        now: The present on our clock.
+        started: Start of the report by Canvas's clock; None if Canvas does not return it.
+        asked: Time of the request by Canvas's clock.
+        asked_on_ours: Time of the request by this host's clock.
+        now: The present by this host's clock.
 
     Returns:
-        `started`, unless it lies in our future or before the question; then the moment of the question, because a
-        report cannot be older than that.
+        `started`, unless it lies in the future or before the request; then the time of the request, because a report
+        cannot be older.
     """
     earliest = believable(asked, asked_on_ours)
     if started is None or not earliest - SLACK <= started <= horizon(now):

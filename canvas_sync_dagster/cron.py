@@ -1,6 +1,6 @@
-"""When a cron schedule starts: enough of cron to judge a schedule without importing Dagster, which takes over a second.
+"""Compute the ticks of a cron schedule without importing Dagster, which takes over a second.
 
-Dagster itself decides when a sync starts; a test compares the two.
+Dagster itself decides when a sync starts; a test compares both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A cron line of five fields, as sets of numbers. Sunday is 0."""
+    """A cron expression with five fields, as sets of numbers. Sunday is 0."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -32,21 +32,21 @@ class Cron:
     months: frozenset[int]
     weekdays: frozenset[int]
     either: bool
-    """Whether a day needs to match only one of day and weekday, because the line restricts both."""
+    """Whether a day needs to match only one of day and weekday, because the expression restricts both."""
 
     @classmethod
     def parse(cls, line: str) -> Cron:
-        """Read a cron line.
+        """Parse a cron expression.
 
         >>> sorted(Cron.parse("0 */8 * * mon-wed").weekdays)
         [1, 2, 3]
 
         Raises:
-            ValueError: It is not one.
+            ValueError: It is not a cron expression.
         """
         fields = ALIASES.get(line.strip(), line).lower().split()
         if len(fields) != 5:
-            raise ValueError(f"{line!r} is not a cron line of five fields")
+            raise ValueError(f"{line!r} is not a cron expression with five fields")
         minute, hour, day, month, weekday = fields
         weekdays = frozenset(number % 7 for number in _numbers(weekday, 0, 7, DAYS))
         return cls(
@@ -64,7 +64,7 @@ class Cron:
         return day.month in self.months and ((of_month or of_week) if self.either else (of_month and of_week))
 
     def ticks(self, start: datetime, timezone: ZoneInfo, *, days: int) -> Iterator[datetime]:
-        """Yield when the schedule starts, in UTC and in order, for so many days from a moment on."""
+        """Yield the ticks from a time on, for a number of days, in UTC and in order."""
         first = start.astimezone(timezone).date()
         for day in (first + timedelta(days=number) for number in range(days)):
             if self.is_on(day):

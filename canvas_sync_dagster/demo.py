@@ -1,4 +1,4 @@
-"""The whole road on one machine: embedded PostgreSQL, simulated Canvas, Dagster, tables."""
+"""The demo: embedded PostgreSQL, simulated Canvas, Dagster and tables on one machine."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ storage:
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 COMPILE_SECONDS = 0.03
-"""How long a report takes here; sixty of them are waited for."""
+"""Seconds that a report takes in the demo, which waits for sixty of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What landed in one table from one report."""
+    """Counts of one load of one table."""
 
     model: str
     term: str
@@ -62,13 +62,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """A demo that is set up.
+    """A prepared demo.
 
     Attributes:
-        canvas: The simulated Canvas, serving.
-        settings: Of a code location on it.
+        canvas: The running simulated Canvas.
+        settings: Settings of a code location that uses it.
         directory: DAGSTER_HOME of its instance.
-        database_url: Where the tables are.
+        database_url: URL of the database with the tables.
     """
 
     canvas: SimulatedCanvas
@@ -77,7 +77,7 @@ class Demo:
     database_url: str
 
     def sync(self) -> Iterator[Line]:
-        """Runs the root job, then the job of each term, through Dagster; yields what landed.
+        """Run the root job, then the job of each term, through Dagster; yield the counts of each load.
 
         Raises:
             DemoFailedError: A run failed.
@@ -89,7 +89,7 @@ class Demo:
                 yield from _run(definitions, instance, f"{SLUG}__sync_term", term)
 
     def live_events(self) -> Counter[str]:
-        """Has Canvas send some signed live events to a receiver, and drains its inbox; returns how many ended how."""
+        """Send signed live events to a receiver, and drain its inbox; return state → number of events."""
         settings = self.settings.model_copy(update={"jwk_url": self.canvas.jwk_url})
         tenant, models = settings.tenants[0], settings.models()
         events = [each for table in ("courses", "sections", "enrollments") for each in self.canvas.save_again(table, 3)]
@@ -99,7 +99,7 @@ class Demo:
             return drain(session).events
 
     def serve_ui(self, port: int) -> int:
-        """Serves the Dagster UI on the same data until it is interrupted."""
+        """Serve the Dagster UI on the same data until it is interrupted; return the exit code."""
         tenant = self.settings.tenants[0]
         environment = {
             **os.environ,
@@ -110,7 +110,7 @@ class Demo:
             "CANVAS_SYNC_DATABASE_URL": self.database_url,
             "CANVAS_SYNC_POLL_SECONDS": str(tenant.poll_seconds),
         }
-        # In the instance's own directory, so that no `.env` or `canvas_sync.yaml` of the user's is read.
+        # In the directory of the instance, so that `.env` and `canvas_sync.yaml` of the user are not read.
         command = [sys.executable, "-m", "dagster", "dev", "-m", "canvas_sync_dagster.definitions", "-p", str(port)]
         try:
             return subprocess.run(command, env=environment, cwd=self.directory, check=False).returncode
@@ -120,11 +120,19 @@ class Demo:
 
 @contextmanager
 def demo(home: Path, size: str) -> Iterator[Demo]:
-    """Sets up everything that the demo needs, in databases of its own, and migrates."""
+    """Prepare the demo in separate databases, and create the tables.
+
+    Args:
+        home: `CANVAS_SYNC_HOME`.
+        size: Size of the simulated Canvas.
+
+    Yields:
+        The prepared demo.
+    """
     directory = home / "demo"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "dagster.yaml").write_text(INSTANCE, encoding="utf-8")
-    # Dagster greets newcomers with a dialog that covers the page.
+    # Prevents a dialog of Dagster that covers the page at the first visit.
     (directory / ".nux").mkdir(exist_ok=True)
     (directory / ".nux" / "nux.yaml").write_text("seen: 1\n", encoding="utf-8")
     os.environ["CANVAS_SYNC_HOME"] = str(home)

@@ -1,7 +1,7 @@
-"""Addresses of PostgreSQL databases, for the warehouse and for Dagster's storage.
+"""URLs of PostgreSQL databases, for the warehouse and for Dagster's storage.
 
-An address holds a password. What people read names the database by `redacted`, and a wrong address by `problem_of`,
-neither of which quotes any part of it: in a malformed address every part may be a piece of the password.
+A URL contains a password. Messages name the database by `redacted`, and a wrong URL by `problem_of`. Neither quotes any
+part of a wrong URL, because every part of it may belong to the password.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import re
 from urllib.parse import unquote
 
 ENCODING = "UTF8"
-"""The only encoding that holds every text of Canvas. Sent with each connection, because a default of the role, of the
-database or of PGCLIENTENCODING makes PostgreSQL read our bytes as another encoding, and store wrong text without an
-error."""
+"""The only encoding that can represent every text of Canvas. Each connection sets it: with another default of the role,
+the database or PGCLIENTENCODING, PostgreSQL would misread our bytes and store wrong text without an error."""
 DAGSTER_DATABASE_URL = "CANVAS_SYNC_DAGSTER_DATABASE_URL"
 ALLOWED = "postgresql://user:password@host:5432/database; what is left out comes from PG* variables or a service file"
 PERCENT_ENCODE = (
@@ -21,22 +20,22 @@ PERCENT_ENCODE = (
 )
 UNENCODED = re.compile(r"[/@#?\s]|%(?![0-9A-Fa-f]{2})")
 ENCRYPTED = {"require", "verify-ca", "verify-full"}
-"""Modes of libpq without a fallback to a connection in the clear."""
+"""Modes of libpq that never fall back to an unencrypted connection."""
 LOCAL = re.compile(r"|[/@].*|localhost|127(\.\d+){3}|::1")
-"""Hosts, and directories of sockets, whose connections cross no network."""
+"""Hosts and socket directories whose connections do not use a network."""
 HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]*)(:\d*)?")
 
 
 def problem_of(url: str) -> str | None:
-    """Return what is wrong with the form of an address and what to do; None if it can be used.
+    """Return the problem of a URL and its remedy; None if the URL can be used.
 
     >>> problem_of("postgresql://canvas:se/cret@db.example.edu/school").split(":")[0]
-    'user or password holds a character that must be percent-encoded'
+    'user or password contains a character that must be percent-encoded'
     >>> problem_of("postgresql://canvas:se%2Fcret@db.example.edu/school")
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in {"postgresql", "postgres"}:
-        return "this is not the address of a PostgreSQL database"
+        return "not the URL of a PostgreSQL database"
     head, _, query = rest.partition("?")
     userinfo, at, hosts = head.rpartition("@")
     if not at:
@@ -44,16 +43,14 @@ def problem_of(url: str) -> str | None:
         userinfo, hosts = "", head
     elsewhere = at == "" and "@" in query and not all("=" in each for each in query.split("&"))
     if UNENCODED.search(userinfo) or elsewhere:
-        return f"user or password holds a character that must be percent-encoded: {PERCENT_ENCODE}"
+        return f"user or password contains a character that must be percent-encoded: {PERCENT_ENCODE}"
     if not all(HOST.fullmatch(each) for each in unquote(hosts.partition("/")[0]).split(",")):
-        return f"host and port cannot be read; if the address has a password, {PERCENT_ENCODE}"
-    return (
-        None if _parsed(url) is not None else f"libpq cannot read it; if the address has a password, {PERCENT_ENCODE}"
-    )
+        return f"host and port are not valid; if the URL has a password, {PERCENT_ENCODE}"
+    return None if _parsed(url) is not None else f"libpq cannot read it; if the URL has a password, {PERCENT_ENCODE}"
 
 
 def _parsed(url: str) -> dict[str, str] | None:
-    # Only here: settings are read by processes that connect to no database.
+    # Imported here, because processes without a database connection read settings, too.
     from psycopg import ProgrammingError  # noqa: PLC0415
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
 
@@ -64,12 +61,12 @@ def _parsed(url: str) -> dict[str, str] | None:
 
 
 def parts_of(url: str) -> dict[str, str]:
-    """Return libpq's parameters in an address that has no problem; they include the password."""
+    """Return libpq's parameters in a valid URL, including the password."""
     return _parsed(url) or {}
 
 
 def place_of(url: str) -> tuple[str, str, str]:
-    """Return host, port and database of an address that has no problem, as libpq completes them from PG* variables."""
+    """Return host, port and database of a valid URL, completed from PG* variables as libpq does."""
     from psycopg.pq import Conninfo  # noqa: PLC0415 (as above)
 
     defaults = {each.keyword.decode(): each.val.decode() for each in Conninfo.get_defaults() if each.val}
@@ -81,7 +78,7 @@ def place_of(url: str) -> tuple[str, str, str]:
 
 
 def lacks_tls(url: str) -> str | None:
-    """Return the host to which an address allows connections without TLS; None if it insists on TLS, or stays here.
+    """Return the host to which a URL allows connections without TLS; None if it requires TLS, or is on this machine.
 
     >>> lacks_tls("postgresql://u:secret@db.example.edu/school?sslmode=prefer")
     'db.example.edu'

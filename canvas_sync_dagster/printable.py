@@ -1,7 +1,7 @@
-"""Text from outside made safe to print: no control characters, no invisible direction marks, bounded length.
+"""Make external text safe to print: without control characters and invisible marks, and bounded in length.
 
-Canvas's messages, names of terms, entries of ZIP files and events are written by other people. A terminal executes the
-escape sequences in them, and one message of 10 MB fills a log.
+Messages of Canvas, names of terms, entries of ZIP files and events are written by others. A terminal would execute their
+escape sequences, and a message of 10 MB would fill a log.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 
 LONGEST_MESSAGE = 20_000
-"""Characters of one message; the errors of two hundred tenants fit."""
+"""Maximum characters of a message; enough for the errors of two hundred tenants."""
 LONGEST_QUOTE = 300
-"""Characters of a text from outside that a message repeats."""
+"""Maximum characters of external text that a message quotes."""
 UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 control characters, but for tab and newline
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 control characters, except tab and newline
     "\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # marks that hide or reorder text
     "\ud800-\udfff]"  # halves of surrogate pairs, which no terminal and no UTF-8 file can hold
 )
 
 
 def printable(text: str, limit: int = LONGEST_MESSAGE) -> str:
-    """Return a text with its control characters escaped, cut at a length; tabs and newlines stay.
+    """Return text with escaped control characters, truncated to a length; tabs and newlines are kept.
 
     >>> printable("a\\x1b[31mred")
     'a\\\\x1b[31mred'
@@ -32,12 +32,12 @@ def printable(text: str, limit: int = LONGEST_MESSAGE) -> str:
 
 
 def quotable(text: object, limit: int = LONGEST_QUOTE) -> str:
-    """Return a text from outside on one line, as a message may repeat it.
+    """Return external text on one line, for quotation in a message.
 
     >>> quotable("  two\\nlines ")
     'two lines'
     """
-    # Whatever is cut away need not be split: a text may have megabytes.
+    # Truncated before splitting, because the text may have megabytes.
     return printable(" ".join(str(text)[: 4 * limit].split()), limit)
 
 

@@ -1,11 +1,10 @@
-"""Messages and stack traces of exceptions without the rows that they were raised for.
+"""Return messages and stack traces of exceptions without row content.
 
-PostgreSQL, Polars, pydantic and Python's own `int()` quote the value that they could not take, and that value may be a
-student's. Everything that prints or stores an exception goes through this module.
+PostgreSQL, Polars, pydantic and Python's `int()` quote the value that they rejected, which may be personal data. Every
+exception that is printed or stored passes through this module.
 
-What remains: the messages of this package, which hold no row content; PostgreSQL's primary message where it quotes no
-values, with schema, table, column, constraint and the line of a COPY; and what a user's own function raises, which is
-the user's to word.
+It keeps the messages of this package, which contain no row content; PostgreSQL's primary message if it quotes no value,
+with schema, table, column, constraint and the line of a COPY; and messages that a user's own function raises.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from canvas_sync_dagster.printable import printable
 
 WITHHELD = "its message is withheld, because it may quote a row"
 HARMLESS = (OSError, ImportError, TypeError, AttributeError, NameError, IndexError, RecursionError, NotImplementedError)
-"""Python's own errors that speak of files, names and types, and not of values."""
+"""Python's errors whose messages contain files, names and types, but no values."""
 HARMLESS_LIBRARIES = {"dagster", "dagster_shared", "httpx", "httpcore", "click", "jwt", "yaml"}
-"""Libraries whose errors speak of addresses, settings and keys; no row passes through them."""
+"""Libraries whose errors contain URLs, settings and keys; they process no rows."""
 QUOTING_LIBRARIES = {
     "alembic",
     "numpy",
@@ -37,23 +36,23 @@ QUOTING_LIBRARIES = {
     "pydantic_core",
     "sqlalchemy",
 }
-"""Libraries whose errors quote the values that they were given."""
+"""Libraries whose errors quote their input."""
 OURS = __name__.partition(".")[0]
 QUOTES_NO_VALUE = frozenset(
-    "08 0A 21 23 25 26 28 2B 2D 34 3B 3D 3F 40 42 44 53 54 55 57 58 F0 XX".split()  # noqa: SIM905 (SQL's own notation)
+    "08 0A 21 23 25 26 28 2B 2D 34 3B 3D 3F 40 42 44 53 54 55 57 58 F0 XX".split()  # noqa: SIM905 (SQL's notation)
 )
-"""Classes of SQLSTATE whose primary message names objects only. Not 22 (data), 38, 39 and P0 (a function's own text)."""
+"""Classes of SQLSTATE whose primary message names only objects. Not 22 (data), nor 38, 39 and P0 (text of functions)."""
 QUOTES_ALL_THE_SAME = frozenset({"42601"})
-"""States of these classes whose message quotes: a syntax error repeats the literal that it stands at."""
+"""States of these classes whose message quotes a value: a syntax error repeats the literal at its position."""
 COPY_LINE = re.compile(r"COPY [^,\n]{1,200}, [^\d\n:\"]{1,20}(\d{1,18})")
 """In PostgreSQL's CONTEXT, in any language: `COPY users, line 26730, column email: "…"`."""
 RAISE = dis.opmap["RAISE_VARARGS"]
 LONGEST_TRACE = 50_000
-"""Characters of a stack trace."""
+"""Maximum characters of a stack trace."""
 
 
 def message(error: BaseException) -> str:
-    """Return what an exception says, without values of rows; whoever raised it decides how much of it that is."""
+    """Return the message of an exception without row content; the source of the exception decides how much remains."""
     if isinstance(error, CanvasSyncError):
         return str(error)
     if _library(error) in {"psycopg", "psycopg_binary"}:
@@ -65,12 +64,12 @@ def message(error: BaseException) -> str:
 
 
 def summary(error: BaseException) -> str:
-    """Return the class of an exception and what it says, as the last line of a stack trace."""
+    """Return class and message of an exception, like the last line of a stack trace."""
     return f"{type(error).__name__}: {message(error)}"
 
 
 def trace(error: BaseException) -> str:
-    """Return the stack trace of an exception and of those that led to it; the source is shown, values are not."""
+    """Return the stack trace of an exception and its causes, with source lines and without values."""
     parts = []
     for each, joined in _chain(error):
         frames = "".join(traceback.format_tb(each.__traceback__))
@@ -79,10 +78,10 @@ def trace(error: BaseException) -> str:
 
 
 def redact(error: BaseException) -> bool:
-    """Take row content out of an exception and of those that led to it, for whoever prints them next.
+    """Remove row content from an exception and its causes, before other code prints them.
 
     Returns:
-        Whether each of them says no more than `message` now. Some exceptions keep their text where it cannot be changed.
+        Whether each of them now contains only `message`. The text of some exceptions cannot be changed.
     """
     clean = True
     for each, _ in _chain(error):
@@ -95,7 +94,7 @@ def redact(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
-    """Yield an exception and those that led to it, the last one first, each with what joins it to its predecessor."""
+    """Yield an exception and its causes, the last one first, each with the text that precedes it in a stack trace."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -110,9 +109,9 @@ def _library(error: BaseException) -> str:
 
 
 def _is_users_own(error: BaseException) -> bool:
-    """Return whether a `raise` outside this package and the libraries below it raised an exception.
+    """Return whether a `raise` statement in user code raised an exception.
 
-    What a built-in function raised there, as `int(row["id"])` does, quotes a value that the user did not choose to show.
+    An exception of a built-in function there, such as `int(row["id"])`, quotes a value without the user's intention.
     """
     if _library(error) in QUOTING_LIBRARIES:
         return False
@@ -126,7 +125,7 @@ def _is_users_own(error: BaseException) -> bool:
 
 
 def _names_a_constant(error: BaseException) -> bool:
-    """Return whether a KeyError repeats a name that the code spells, as `row["emial"]` does, or a Canvas id."""
+    """Return whether a KeyError quotes a constant in the code, as in `row["emial"]`, or a Canvas id."""
     last = _raised_at(error)
     if type(error) is not KeyError or not error.args or last is None:
         return False
@@ -141,11 +140,11 @@ def _raised_at(error: BaseException) -> TracebackType | None:
 
 
 def _of_postgres(error: BaseException) -> str:
-    """Return PostgreSQL's primary message where it quotes no values, else the name of its condition, and where it arose."""
+    """Return PostgreSQL's primary message, or its condition if the message quotes values, and the object concerned."""
     diagnosis = getattr(error, "diag", None)
     state = str(getattr(error, "sqlstate", None) or "")
     if not state:
-        # Of the client: of these, only DataError (a date that Python cannot hold, say) quotes a value.
+        # An error of the client: only DataError (such as a date that Python cannot represent) quotes a value.
         return printable(str(error)) if type(error).__name__ != "DataError" else WITHHELD
     primary = str(getattr(diagnosis, "message_primary", None) or "")
     from_function = getattr(diagnosis, "source_function", None) == "exec_stmt_raise"
@@ -155,7 +154,7 @@ def _of_postgres(error: BaseException) -> str:
 
 
 def _condition(error: BaseException) -> str:
-    """Spell a class as words: `InvalidTextRepresentation` is `invalid text representation`."""
+    """Return a class name as words: `InvalidTextRepresentation` becomes `invalid text representation`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
 
 

@@ -1,8 +1,8 @@
-"""For the tests of one's own code location: a Canvas that runs here, and a real PostgreSQL.
+"""Fixtures for tests of a code location: a simulated Canvas and a real PostgreSQL.
 
-In the `conftest.py` beside `definitions.py`, `pytest_plugins = ["canvas_sync_dagster.testing"]` gives the fixtures
-`canvas`, `database_url` and `location`. Each test has a Canvas and a database of its own, also under pytest-xdist; the
-PostgreSQL server is one for all, and is started by the first test that needs it.
+`pytest_plugins = ["canvas_sync_dagster.testing"]` in the `conftest.py` next to `definitions.py` provides the fixtures
+`canvas`, `database_url` and `location`. Each test gets a new Canvas and an empty database, also under pytest-xdist. All
+tests share one PostgreSQL server, which the first test that needs it starts.
 """
 
 from __future__ import annotations
@@ -29,20 +29,36 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.project.project import Project
 
 HOME = Path(tempfile.gettempdir()) / "canvas_sync_testing"
-"""One server for all tests of a machine; each test has a database of its own."""
+"""Directory of the server that all tests of this machine share; each test has a separate database."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @contextmanager
 def simulated_canvas(size: str = "small", *, seed: int = 1, hostile: bool = False) -> Iterator[SimulatedCanvas]:
-    """Serves a simulated Canvas whose reports take a fiftieth of a second."""
+    """Serve a simulated Canvas whose reports take 0.02 seconds, as a context manager.
+
+    Args:
+        size: `small`, `medium` or `large`.
+        seed: Seed of the university; equal seeds give equal data.
+        hostile: Whether faults happen at random.
+
+    Yields:
+        The simulated Canvas.
+    """
     with SimulatedCanvas(size, seed=seed, hostile=hostile, compile_seconds=0.02).serve() as canvas:
         yield canvas
 
 
 @contextmanager
 def embedded_postgres(home: Path = HOME) -> Iterator[str]:
-    """Gives the URL of an empty database, which is dropped in the end."""
+    """Create an empty database, and drop it at the end of the `with` block.
+
+    Args:
+        home: Directory of the embedded server.
+
+    Yields:
+        URL of the database.
+    """
     name = f"test_{secrets.token_hex(6)}"
     admin = embedded_database_url(home, "canvas_sync_testing")
     try:
@@ -54,7 +70,7 @@ def embedded_postgres(home: Path = HOME) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class LocationUnderTest:
-    """A code location of one's own on a simulated Canvas and an empty database.
+    """Your code location on a simulated Canvas and an empty database.
 
     Attributes:
         project: The location's `CanvasSync.project()`; all its tenants use the simulated Canvas.
@@ -69,15 +85,18 @@ class LocationUnderTest:
     instance: dg.DagsterInstance
 
     def run(self, *steps: str, term: int | str | None = None, tenant: str | None = None) -> dict[str, dict[str, Any]]:
-        """Materializes models, reports and steps as a sync does; returns the metadata of each.
+        """Materialize models, reports and steps, as a sync does.
 
         Args:
-            steps: Their names; all if none is given. Steps at the end of a batch are named alone.
-            term: Canvas's id of the term, for what runs once for each; without it, what belongs to no term.
-            tenant: Whose; the first one's if not given.
+            steps: Their names; all by default. Steps at the end of a batch cannot be combined with others.
+            term: Canvas id of a term, to run the assets per term; None runs the assets without a term.
+            tenant: Slug of the tenant; the first tenant by default.
+
+        Returns:
+            Name → metadata of its materialization.
 
         Raises:
-            dagster.Failure: A step failed, or whatever a function of your own raised.
+            dagster.Failure: A step failed. An exception of your own function is raised unchanged.
         """
         # Dagster's import takes 0.6 seconds, which tests of the simulator alone need not wait.
         from canvas_sync_dagster.project.definitions import definitions_of, keys_of  # noqa: PLC0415
@@ -98,10 +117,14 @@ class LocationUnderTest:
         return {each.asset_key.path[-1]: {n: v.value for n, v in each.metadata.items()} for each in made}
 
     def deliver(self, *events: Mapping[str, Any], tenant: str | None = None) -> dict[str, int]:
-        """Puts live events, such as those of `canvas.take_events()`, into the inbox and applies them; run a sync first.
+        """Store live events, such as those of `canvas.take_events()`, in the inbox, and apply them. Run a sync first.
+
+        Args:
+            events: Events as Canvas delivers them, without signature.
+            tenant: Slug of the tenant; the first tenant by default.
 
         Returns:
-            How many were applied, ignored, failed or are dead.
+            State → number of events: applied, ignored, failed, dead.
         """
         from canvas_sync_dagster.live_events.drain import drain  # noqa: PLC0415 (as above)
         from canvas_sync_dagster.live_events.event import read_event  # noqa: PLC0415
@@ -118,18 +141,21 @@ class LocationUnderTest:
             return dict(drain(session).events)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Asks the database."""
+        """Return the rows of an SQL query."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             return connection.execute(query.encode()).fetchall()
 
 
 @contextmanager
 def code_location(file: str | Path = "definitions.py", *, size: str = "small") -> Iterator[LocationUnderTest]:
-    """Loads a code location anew, with its tenants on a simulated Canvas and an empty database.
+    """Load a code location with all its tenants on a simulated Canvas and an empty database, as a context manager.
 
     Args:
-        file: With its `CanvasSync`.
-        size: Of the simulated Canvas.
+        file: Python file that contains a `CanvasSync`.
+        size: Size of the simulated Canvas.
+
+    Yields:
+        The loaded code location.
     """
     import dagster as dg  # noqa: PLC0415 (as above)
 
@@ -146,7 +172,7 @@ def code_location(file: str | Path = "definitions.py", *, size: str = "small") -
         for name, value in connection.items():
             patch.setenv(f"CANVAS_SYNC_{name}", value)
         found = find(None, Path(file)).project
-        # Whatever the file says: a test must reach nobody's real Canvas.
+        # Replaces the settings of the file, so that a test never uses a real Canvas.
         project = found.redirected(base_url=canvas.base_url, token=canvas.token, database_url=url, home=Path(home))
         yield LocationUnderTest(project, canvas, url, instance)
 

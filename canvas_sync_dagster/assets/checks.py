@@ -1,4 +1,4 @@
-"""Asset checks: what a load found out about the report and the table, as the UI shows it."""
+"""Asset checks: findings of a load about the report and the table, for the UI."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 SKIPPED = "skipped"
 """Metadata of the observation of a skipped model: the reason."""
 DESCRIPTIONS = {
-    "header_contract": "The report's header has the columns that the model declares, each once, and no others.",
-    "volume": "No sudden drop: of the rows that the table has, a complete source lists nearly all.",
+    "header_contract": "The report's header has exactly the columns that the model declares, each once.",
+    "volume": "No sudden drop: a complete source lists nearly all rows of the table.",
     "rejects": "Every row of the source could be loaded.",
-    "duplicate_keys": "No key comes twice. (Users come once per login, observers once per pair of logins.)",
-    "suspects": "No row is suspected to be gone.",
-    "orphans": "Every row's parent is there.",
-    "staleness": "No term in scope, nor the whole account, has fallen behind (CANVAS_SYNC_STALE_AFTER).",
+    "duplicate_keys": "No key occurs twice. (Users occur once per login, observers once per pair of logins.)",
+    "suspects": "No row is a suspect: missing from a complete source, and not yet verified with Canvas.",
+    "orphans": "The parent of every row exists.",
+    "staleness": "Every term in scope, or the account, was synced within CANVAS_SYNC_STALE_AFTER.",
 }
 REPEATING = {"users", "user_observers"}
-"""Models of which Canvas's reports repeat keys by nature."""
+"""Models whose keys repeat in Canvas's reports by design."""
 
 
 def check_specs(tenant: str, model: Model) -> list[dg.AssetCheckSpec]:
-    """Declares the checks of one model; none of them blocks, for what must not be published is not."""
+    """Return the checks of one model. None of them blocks, because invalid data are not published in the first place."""
     names = [name for name in DESCRIPTIONS if name != "header_contract" or not isinstance(model.feed, RestFeed)]
     return [
         dg.AssetCheckSpec(name, asset=asset_key(tenant, model.name), description=DESCRIPTIONS[name]) for name in names
@@ -40,7 +40,7 @@ def check_specs(tenant: str, model: Model) -> list[dg.AssetCheckSpec]:
 def check_results(
     tenant: str, each: ModelOutcome, wanted: Collection[dg.AssetCheckKey]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Return what one load found out, a result for each check that is wanted."""
+    """Yield a result for each selected check, from the findings of one load."""
     key, findings = asset_key(tenant, each.model.name), _findings(each)
     for check in wanted:
         if check.asset_key == key and check.name not in findings:
@@ -79,7 +79,7 @@ def _not_evaluated(check: dg.AssetCheckKey, why: str) -> dg.AssetCheckResult:
 
 
 def staleness_check(tenant: str, each: Staleness) -> dg.AssetCheckEvaluation:
-    """Tells how far a model has fallen behind, outside of any load."""
+    """Return the evaluation of the staleness check of a model, outside of any load."""
     evidence: dict[str, Any] = {"behind": ", ".join(scope or "the account" for scope in each.scopes)}
     if each.oldest is not None:
         evidence["oldest"] = dg.MetadataValue.timestamp(each.oldest)
@@ -103,7 +103,7 @@ def _findings(each: ModelOutcome) -> dict[str, tuple[bool, dict[str, Any]]]:
         ),
         "suspects": (each.suspects == 0, {"suspects": each.suspects}),
         "orphans": (not any(each.orphans.values()), dict(each.orphans)),
-        # What was loaded a moment ago is fresh; the sensor says so of the rest.
+        # The scope was just loaded; the sensor evaluates the other scopes.
         "staleness": (True, {}),
     }
     if each.header is not None:

@@ -1,4 +1,4 @@
-"""Jobs that are no materialization: draining a backlog of live events, asking Canvas about suspects, housekeeping."""
+"""Jobs that materialize no assets: draining live events, reconciling suspects, housekeeping."""
 
 import dagster as dg
 from pydantic import Field
@@ -12,11 +12,11 @@ from canvas_sync_dagster.tenants import TenantSettings
 
 
 class ReconcileConfig(dg.Config):
-    """What is reconciled.
+    """Run config of a reconciliation.
 
     Attributes:
-        models: Names; all if empty.
-        limit: Suspects per model, at most.
+        models: Names of models; all if empty.
+        limit: Maximum suspects per model.
     """
 
     models: list[str] = Field(default_factory=list)
@@ -24,7 +24,7 @@ class ReconcileConfig(dg.Config):
 
 
 def live_events_job(tenant: TenantSettings) -> dg.JobDefinition:
-    """Builds the job that drains a tenant's inbox until it is empty."""
+    """Return the job that drains a tenant's inbox until it is empty."""
 
     @dg.op(name=f"{tenant.slug}__drain")
     def drain_inbox(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
@@ -35,7 +35,7 @@ def live_events_job(tenant: TenantSettings) -> dg.JobDefinition:
         for each in event_materializations(tenant.slug, done):
             context.log_event(each)
         ends = ", ".join(f"{count} {state}" for state, count in done.events.items())
-        context.log.info("another drain is at work" if done.busy else f"{ends or 'no events'}, {done.seconds:.1f} s")
+        context.log.info("another drain is running" if done.busy else f"{ends or 'no events'}, {done.seconds:.1f} s")
 
     @dg.job(name=f"{tenant.slug}__live_events", tags={TENANT_TAG: tenant.slug}, executor_def=dg.in_process_executor)
     def live_events() -> None:
@@ -45,7 +45,7 @@ def live_events_job(tenant: TenantSettings) -> dg.JobDefinition:
 
 
 def reconcile_job(tenant: TenantSettings, models: tuple[Model, ...]) -> dg.JobDefinition:
-    """Builds the job that asks Canvas about a tenant's suspects."""
+    """Return the job that verifies a tenant's suspects with Canvas."""
 
     @dg.op(name=f"{tenant.slug}__ask_about_suspects")
     def ask_about_suspects(
@@ -83,7 +83,7 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
         from canvas_sync_dagster.warehouse.state.housekeeping import DEAD_EVENTS_KEPT, EVENTS_KEPT, drop_old_rows  # noqa: PLC0415
 
         ours = code_location.batches(tenant.slug)
-        # Without Canvas, whose absence is no reason for the disk to fill.
+        # Housekeeping does not use Canvas: it must also run while Canvas is unavailable, or the disk would fill.
         with as_dagster_failure():
             prepare_schema(ours.url, tenant.schema_in_database, ours.models, ())
         with as_dagster_failure(), ours.warehouse("housekeeping") as warehouse:
@@ -99,7 +99,7 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
             f"{downloads} abandoned downloads",
             *(f"{rows} of {name}" for name, rows in dropped.items()),
         ]
-        context.log.info(f"dropped: {', '.join(told)}")
+        context.log.info(f"deleted: {', '.join(told)}")
 
     @dg.job(name=f"{tenant.slug}__housekeeping", tags={TENANT_TAG: tenant.slug}, executor_def=dg.in_process_executor)
     def housekeeping() -> None:

@@ -1,4 +1,4 @@
-"""The user's own definitions beside ours: what both define is named before Dagster would stumble over it."""
+"""Merge the user's Dagster definitions with ours, and name conflicts before Dagster does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from canvas_sync_dagster.errors import SettingError
 
 
 def merged(ours: dg.Definitions, more: Iterable[dg.Definitions]) -> dg.Definitions:
-    """Merges definitions; an executor of the user's replaces ours.
+    """Merge definitions; an executor of the user replaces ours.
 
     Raises:
         SettingError: Two of them define the same name.
@@ -21,8 +21,8 @@ def merged(ours: dg.Definitions, more: Iterable[dg.Definitions]) -> dg.Definitio
             if (kind, name) in taken:
                 raise SettingError(
                     "definitions",
-                    f"there is {kind} of this name already, of CanvasSync or of what is merged with it",
-                    allowed="another name; tenants that share a code location belong into one CanvasSync",
+                    f"{kind} of this name is already defined, by CanvasSync or by merged definitions",
+                    allowed="another name; tenants that share a code location must be configured in a single CanvasSync",
                     value=name,
                 )
             taken.add((kind, name))
@@ -31,7 +31,7 @@ def merged(ours: dg.Definitions, more: Iterable[dg.Definitions]) -> dg.Definitio
 
 def _names(definitions: dg.Definitions) -> Iterator[tuple[str, str]]:
     for each in definitions.assets or ():
-        # Not the keys that they merely depend on, which may well be ours.
+        # Only the keys that they define; those that they depend on may be ours.
         keys = (
             each.keys if isinstance(each, dg.AssetsDefinition) else [each.key] if isinstance(each, dg.AssetSpec) else []
         )

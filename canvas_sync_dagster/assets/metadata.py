@@ -1,4 +1,4 @@
-"""What a materialization tells: it should read like a report on the load."""
+"""Metadata of materializations: the result of a load, for the UI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def materialization(
     tenant: TenantSettings, outcome: SyncOutcome, each: ModelOutcome, batch: str
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-    """Tells what one load did to one table, in which batch."""
+    """Return the materialization of one table by one load."""
     loading = sum(each.counts.seconds.values())
     metadata: dict[str, Any] = {
         "dagster/row_count": each.table_rows,
@@ -44,7 +44,7 @@ def materialization(
 
 
 def _report(outcome: SyncOutcome) -> dict[str, Any]:
-    """Tells which report it was; a list over REST has none."""
+    """Return the metadata of the report; a list over REST has none."""
     told: dict[str, Any] = {}
     if outcome.decision.updated_after is not None:
         told["updated_after"] = dg.MetadataValue.timestamp(outcome.decision.updated_after)
@@ -56,7 +56,7 @@ def _report(outcome: SyncOutcome) -> dict[str, Any]:
 
 
 def _drift(each: ModelOutcome) -> dict[str, Any]:
-    """Tells how the report's header differs from what was expected."""
+    """Return the differences between the report's header and the header contract."""
     if each.header is None:
         return {}
     found = {
@@ -68,11 +68,11 @@ def _drift(each: ModelOutcome) -> dict[str, Any]:
 
 
 def event_materializations(slug: str, done: Drained) -> list[dg.AssetMaterialization]:
-    """Tells what a drain wrote: one event per table, never per live event."""
+    """Return what a drain wrote: one materialization per table, not per live event."""
     return [
         dg.AssetMaterialization(
             asset_key(slug, name),
-            description="live events",
+            description="live events applied",
             metadata={"rows_written": rows, "events": sum(done.events.values()), "seconds": round(done.seconds, 3)},
         )
         for name, rows in done.tables.items()

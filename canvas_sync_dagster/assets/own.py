@@ -1,4 +1,4 @@
-"""Assets of the user's own: custom reports, and steps inserted between the models."""
+"""Assets of the user: custom reports, and steps inserted between the models."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,16 +14,16 @@ from canvas_sync_dagster.sync.own import CustomReport, Insertion, InsertionConte
 from canvas_sync_dagster.tenants import TenantSettings
 
 AT_END = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
-"""Of a step at the end of a batch, unless it has its own: 70 seconds in all, longer than a restart of a server."""
+"""Default retry policy of steps at the end of a batch: 70 seconds in all, which is longer than a restart of a server."""
 
 
 def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier: Sequence[str]) -> dg.AssetsDefinition:
-    """Builds the asset of a custom report.
+    """Return the asset of a custom report.
 
     Args:
-        tenant: Whose Canvas is asked.
-        report: What is asked.
-        earlier: What comes before it.
+        tenant: Settings of the tenant.
+        report: The report and its function.
+        earlier: Names of its upstream assets.
     """
     spec = _spec(tenant, report.asset, earlier, report.processor.__doc__, per_term=report.per_term)
 
@@ -56,12 +56,12 @@ def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier
 def insertion_asset(
     tenant: TenantSettings, insertion: Insertion, *, earlier: Sequence[str], per_term: bool
 ) -> dg.AssetsDefinition:
-    """Builds the asset of an inserted step.
+    """Return the asset of an inserted step.
 
     Args:
-        tenant: In whose sync it is.
+        tenant: Settings of the tenant.
         insertion: The step.
-        earlier: What comes before it.
+        earlier: Names of its upstream assets.
         per_term: Whether it runs once for each term.
     """
     spec = _spec(tenant, insertion.name, earlier, insertion.function.__doc__, per_term=per_term)
@@ -92,7 +92,7 @@ def insertion_asset(
 
 
 def _metadata(returned: object) -> dict[str, Any]:
-    """Makes metadata of what a function returned; Dagster's own values, such as Markdown and links, stay what they are."""
+    """Return the result of a function as metadata; Dagster's metadata values, such as Markdown and links, are kept."""
     given = returned if isinstance(returned, Mapping) else {}
     own = {str(name): value for name, value in given.items() if isinstance(value, dg.MetadataValue)}
     return {**as_metadata(returned), **own}

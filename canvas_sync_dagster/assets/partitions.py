@@ -8,5 +8,5 @@ from canvas_sync_dagster.orchestration.identifiers import term_partition_set
 
 
 def term_partitions(tenant: str) -> dg.DynamicPartitionsDefinition:
-    """Returns the terms of a tenant; the name is unique in the Dagster instance, not only in the code location."""
+    """Return the terms of a tenant; the name must be unique in the Dagster instance, not only in the code location."""
     return dg.DynamicPartitionsDefinition(name=term_partition_set(tenant))

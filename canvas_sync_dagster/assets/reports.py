@@ -22,14 +22,14 @@ def report_asset(
     unscoped: Collection[str],
     earlier: Mapping[str, tuple[str, ...]],
 ) -> dg.AssetsDefinition:
-    """Builds the op of one report; the selection within it chooses the report's parameters.
+    """Return the asset of one report; the selection of its models decides the parameters of the report.
 
     Args:
-        tenant: Whose Canvas is asked.
-        groups: All reports, in the order in which a run asks for them.
+        tenant: Settings of the tenant.
+        groups: All reports, in the order in which a run requests them.
         group: The models that the report feeds.
-        unscoped: Names of the models that belong to no term.
-        earlier: Model → the user's own steps that come before it.
+        unscoped: Names of the models without a term.
+        earlier: Model → steps of the user that run before it.
     """
 
     place = groups.index(group)
@@ -44,7 +44,7 @@ def report_asset(
         check_specs=[check for model in group.models for check in check_specs(tenant.slug, model)],
         can_subset=True,
         pool=f"canvas_reports__{tenant.slug}",
-        # The executor takes the highest first, so that the next report is the one that was ordered ahead.
+        # The executor runs the highest priority first: the reports must run in the order in which they are requested ahead.
         op_tags={"dagster/priority": str(-place)},
     )
     def report(
@@ -52,7 +52,7 @@ def report_asset(
         code_location: dg.ResourceParam[CodeLocation],
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        # Imported by the run, not by the definitions: every daemon and webserver loads those, and Polars takes long.
+        # Imported by the run: every daemon and webserver loads the definitions, and Polars is slow to import.
         from canvas_sync_dagster.sync.flow import Flow  # noqa: PLC0415
         from canvas_sync_dagster.sync.report_sync import sync_report  # noqa: PLC0415
 
@@ -63,7 +63,7 @@ def report_asset(
             flow = Flow.of(session, options, scope, log=context.log.info)
             in_run = set(context.job_def.asset_layer.executable_asset_keys)
             following = [(each, _selected(in_run, tenant.slug, each)) for each in later]
-            # One report, unless models of the group have parameters of their own.
+            # One report, unless models of the group have additional parameters.
             reports = requested([(group, selected)], flow.policy.params)
             for place_in_op, (part, names) in enumerate(reports):
                 ahead = [*reports[place_in_op + 1 :], *following]
@@ -79,15 +79,15 @@ def report_asset(
 
 
 def _selected(in_run: Collection[dg.AssetKey], slug: str, group: ReportGroup) -> set[str]:
-    """Names the models of a report that the run asks for."""
+    """Return the models of a report that the run has selected."""
     return {model.name for model in group.models if dg.AssetKey([slug, model.name]) in in_run}
 
 
 def _drawn_parents(model: Model, group: ReportGroup, unscoped: Collection[str]) -> tuple[str, ...]:
-    """Picks the parents that the graph draws.
+    """Return the parents that become upstream assets.
 
-    The table of another report of the same term is none of them: reports of one term do not wait for each other, and
-    a row that comes before its parent finds it a moment later.
+    Tables of another report of the same term do not: reports of one term do not wait for each other, and a row that is
+    loaded before its parent gets it a moment later.
     """
     together = {each.name for each in group.models}
     return tuple(name for name in model.parents if name in together or (model.term_scoped and name in unscoped))

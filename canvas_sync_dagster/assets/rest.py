@@ -17,13 +17,13 @@ from canvas_sync_dagster.tenants import TenantSettings
 def rest_asset(
     tenant: TenantSettings, model: Model, *, unscoped: Collection[str], earlier: Mapping[str, tuple[str, ...]]
 ) -> dg.AssetsDefinition:
-    """Builds the op of one REST list; reading the terms also registers them as partitions.
+    """Return the asset of one REST list; that of the terms also registers them as partitions.
 
     Args:
-        tenant: Whose Canvas is asked.
-        model: What is listed.
-        unscoped: Names of the models that belong to no term.
-        earlier: Model → the user's own steps that come before it.
+        tenant: Settings of the tenant.
+        model: The model.
+        unscoped: Names of the models without a term.
+        earlier: Model → steps of the user that run before it.
     """
     per = model.feed.per if isinstance(model.feed, RestFeed) else None
     parents = tuple(name for name in model.parents if name in unscoped or name == per) + earlier[model.name]
@@ -38,7 +38,7 @@ def rest_asset(
         code_location: dg.ResourceParam[CodeLocation],
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        # As in reports.py: not by the definitions.
+        # Imported by the run, as in reports.py.
         from canvas_sync_dagster.sync.flow import Flow  # noqa: PLC0415
         from canvas_sync_dagster.sync.rest_sync import sync_list  # noqa: PLC0415
         from canvas_sync_dagster.sync.terms import live_term_ids  # noqa: PLC0415
@@ -48,7 +48,7 @@ def rest_asset(
             scope = context.partition_key if model.term_scoped else ""
             outcome = sync_list(Flow.of(session, options, scope, log=context.log.info), model)
             if model.name == "terms":
-                # Keys are only ever added: deleting one under a run would fail that run at its end.
+                # Keys are only added: deleting one while its run is in progress would fail that run at its end.
                 name = str(term_partitions(tenant.slug).name)
                 context.instance.add_dynamic_partitions(name, list(live_term_ids(session)))
         yield materialization(tenant, outcome, outcome.models[0], options.batch_id)

@@ -1,4 +1,4 @@
-"""Derives from a model what Dagster shows of it before anything has run."""
+"""Derive the asset specification of a model."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from canvas_sync_dagster.tenants import TenantSettings
 
 
 def asset_key(tenant: str, model: str) -> dg.AssetKey:
-    """Returns the asset key of a model, `<tenant>/<model>`."""
+    """Return the asset key of a model, `<tenant>/<model>`."""
     return dg.AssetKey([tenant, model])
 
 
 def asset_spec(tenant: TenantSettings, model: Model, *, parents: Collection[str]) -> dg.AssetSpec:
-    """Describes a model's table as an asset.
+    """Return the specification of a model's table as an asset.
 
     Args:
-        tenant: Whose copy it is.
-        model: What it holds.
-        parents: Models of this tenant that it is drawn below.
+        tenant: Settings of the tenant.
+        model: The model.
+        parents: Models of this tenant that are its upstream assets.
     """
     return dg.AssetSpec(
         key=asset_key(tenant.slug, model.name),
@@ -43,13 +43,13 @@ def asset_spec(tenant: TenantSettings, model: Model, *, parents: Collection[str]
 
 
 def column_schema(model: Model) -> dg.TableSchema:
-    """Shows the table's columns, the system's included."""
+    """Return the columns of the table, including the system columns."""
     columns = [_table_column(column, is_key=column.name in model.key) for column in model.columns]
     return dg.TableSchema(columns=columns + [_table_column(column, is_key=False) for column in SYSTEM_COLUMNS])
 
 
 def feed_name(model: Model) -> str:
-    """Names what feeds a model: `provisioning`, `rest`, or a report."""
+    """Return the name of a model's feed: `provisioning`, `rest`, or a report."""
     match model.feed:
         case ProvisioningFeed():
             return "provisioning"
@@ -60,15 +60,15 @@ def feed_name(model: Model) -> str:
 
 
 def feed_sentence(model: Model) -> str:
-    """Says in one sentence where the rows come from."""
-    where = "term by term" if model.term_scoped else "for the whole account"
+    """Return a sentence about the source of the rows."""
+    where = "requested for each term" if model.term_scoped else "for the whole account"
     match model.feed:
         case ProvisioningFeed(table=table):
             return f"From the table {table} of the provisioning report, {where}."
         case ReportFeed(report=report, assumed_header=assumed):
             return f"From the report {report}, {where}{'; its header is assumed' if assumed else ''}."
         case _:
-            return "Over REST, complete or not at all."
+            return "Read over REST, completely or not at all."
 
 
 def _is_rest(model: Model) -> bool:

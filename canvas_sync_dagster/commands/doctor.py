@@ -16,7 +16,7 @@ STYLES = {Level.OK: None, Level.NOTE: "yellow", Level.FAIL: "red"}
 
 
 @click.command()
-@click.option("--tenant", help="Only this tenant; all if not given.")
+@click.option("--tenant", help="Only this tenant; all by default.")
 @located
 def doctor(location: Location, tenant: str | None) -> None:
     """Check settings, token, reports, clock, database and live-event keys.

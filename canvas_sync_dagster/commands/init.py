@@ -1,4 +1,4 @@
-"""`canvas-sync init`: writes a code location of the user's own; run again, it shows what differs and asks."""
+"""`canvas-sync init`: write a code location. If files exist, show the differences and ask."""
 
 from __future__ import annotations
 
@@ -20,17 +20,23 @@ TEMPLATES = Path(__file__).parent / "templates"
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--models", default="users,terms,courses,sections,enrollments", show_default=True, help="Comma list, or all."
+    "--models",
+    default="users,terms,courses,sections,enrollments",
+    show_default=True,
+    help="Comma-separated list of models, or all.",
 )
 @click.option(
-    "--live-events", "events", default="", help="Models whose live events get a handler stub; comma list, or all."
+    "--live-events",
+    "events",
+    default="",
+    help="Models for whose live events a handler is written: comma-separated list, or all.",
 )
-@click.option("--force", is_flag=True, help="Overwrite what differs, without asking.")
-@click.option("--skip", is_flag=True, help="Leave what differs, without asking.")
+@click.option("--force", is_flag=True, help="Overwrite files that differ, without asking.")
+@click.option("--skip", is_flag=True, help="Keep files that differ, without asking.")
 def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> None:
-    """Write a code location of your own into DIRECTORY."""
+    """Write a code location into DIRECTORY."""
     if force and skip:
-        raise click.UsageError("--force overwrites what differs and --skip leaves it; take one of them")
+        raise click.UsageError("--force and --skip exclude each other; choose one")
     chosen = _checked(models, "--models", [model.name for model in BUILT_IN])
     told = [model.name for model in BUILT_IN if model.events]
     handled = _checked(events, "--live-events", told)
@@ -52,14 +58,14 @@ def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> 
         f"Next: cd {shlex.quote(str(directory))}, put CANVAS_SYNC_BASE_URL and CANVAS_SYNC_TOKEN into .env, then "
         "`canvas-sync doctor -f definitions.py` and `dagster dev`. `pytest` needs neither."
     )
-    click.echo(
-        "Only the terms that are active now are synced (`term_scope: active` in canvas_sync.yaml). The gem syncs every term "
-        "unless it is given a term_scope: for that set `term_scope: all`."
+    say(
+        "Only currently active terms are synced (`term_scope: active` in canvas_sync.yaml). The gem syncs every term "
+        "by default; for the same, set `term_scope: all`."
     )
 
 
 def _name(directory: Path) -> str:
-    """Makes a name that every packaging tool takes of any directory's."""
+    """Return a name derived from a directory that every packaging tool accepts."""
     plain = unicodedata.normalize("NFKD", directory.resolve().name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "_", plain).strip("_") or "canvas"
 

@@ -14,7 +14,7 @@ import yaml
 from canvas_sync_dagster.errors import SettingError
 
 CONFIGURATION = "dagster.yaml"
-ALLOWED = "the directory that holds your dagster.yaml"
+ALLOWED = "the directory that contains your dagster.yaml"
 
 
 def dagster_instance(home: Path) -> dg.DagsterInstance:
@@ -29,7 +29,7 @@ def dagster_instance(home: Path) -> dg.DagsterInstance:
     if named := os.environ.get("DAGSTER_HOME"):
         if not Path(named).is_absolute() or not Path(named).is_dir():
             raise SettingError(
-                "DAGSTER_HOME", "this is not an absolute path of a directory", allowed=ALLOWED, value=named
+                "DAGSTER_HOME", "not the absolute path of an existing directory", allowed=ALLOWED, value=named
             )
         with _explained(Path(named)):
             return dg.DagsterInstance.get()

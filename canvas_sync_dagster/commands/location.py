@@ -57,7 +57,7 @@ class Location:
         return [self.settings.tenant(slug)] if slug else list(self.settings.tenants)
 
     def models_of(self, tenant: TenantSettings) -> tuple[Model, ...]:
-        """Return the models that a tenant syncs: no other table is looked at."""
+        """Return the models that a tenant syncs; commands ignore all other tables."""
         return self.project.models_of(tenant)
 
     def each(self, slug: str | None, work: Callable[[TenantSettings], None]) -> None:
@@ -91,8 +91,13 @@ def _errors(
 def located(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options `-m` and `-f`, and the location as its first argument."""
 
-    @click.option("-m", "module", help="Module with your own CanvasSync, in place of the built-in code location.")
-    @click.option("-f", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with it.")
+    @click.option("-m", "module", help="Module that contains your CanvasSync, instead of the built-in code location.")
+    @click.option(
+        "-f",
+        "file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Python file that contains your CanvasSync.",
+    )
     @functools.wraps(command)
     def wrapped(module: str | None, file: Path | None, **options: Any) -> Any:
         return command(find(module, file), **options)
@@ -117,7 +122,7 @@ def find(module: str | None, file: Path | None, *, needs_tokens: bool = True) ->
     loaded = _loaded(module, file)
     found = {name: value for name, value in vars(loaded).items() if isinstance(value, CanvasSync)}
     if len(set(map(id, found.values()))) != 1:
-        problem = "has no CanvasSync" if not found else f"has several: {', '.join(found)}"
+        problem = "contains no CanvasSync" if not found else f"contains several: {', '.join(found)}"
         raise SettingError(
             module or str(file), problem, allowed="a module with one CanvasSync, e.g. `sync = CanvasSync…`"
         )
@@ -130,7 +135,7 @@ def _loaded(module: str | None, file: Path | None) -> Any:
             sys.path.insert(0, str(Path.cwd()))
             return importlib.import_module(str(module))
         spec = importlib.util.spec_from_file_location(file.stem, file.resolve())
-        assert spec is not None  # noqa: S101 (it ends in .py, or Python says so below)
+        assert spec is not None  # noqa: S101 (importing a file that does not end in .py fails below)
         assert spec.loader is not None  # noqa: S101
         sys.path.insert(0, str(file.resolve().parent))
         loaded = importlib.util.module_from_spec(spec)
@@ -139,7 +144,7 @@ def _loaded(module: str | None, file: Path | None) -> Any:
     except CanvasSyncError:
         raise
     except Exception as error:
-        # The user's own module: whatever it raises, it is the configuration of this command.
+        # Any exception of the user's module is an error in the configuration of this command.
         problem = f"cannot be imported: {type(error).__name__}{_line(error)}: {error}"
         raise SettingError(module or str(file), problem, allowed="a Python module that can be imported") from error
     return loaded

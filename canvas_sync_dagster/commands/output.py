@@ -1,7 +1,7 @@
-"""How commands print: the one place that all their output passes, where texts of others lose their escape sequences.
+"""Output of the commands. All of it passes through this module, which removes escape sequences of external text.
 
-Names of terms, messages of Canvas and events are written by other people: a terminal would execute the control
-characters in them, and rich would read `[link=…]` in them as markup.
+Names of terms, messages of Canvas and events are written by others: a terminal would execute their control characters,
+and rich would interpret `[link=…]` as markup.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from canvas_sync_dagster.printable import printable
 
 WIDTH_OF_A_FILE = 140
 LONGEST_DOCUMENT = 1 << 30
-"""Characters of what a command writes for other programs (SQL, YAML, JSON): all of it."""
+"""Maximum characters of output for other programs (SQL, YAML, JSON), which is never truncated in practice."""
 
 
 class _Plain(Console):
-    """A console for which every string is a text to show, and never markup."""
+    """A console that prints every string literally, without markup."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **{**options, "markup": False, "emoji": False})
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
-    """Return a console; the width of a pipe or a file is fixed, so that names are not cut there.
+    """Return a console; pipes and files get a fixed width, so that names are not truncated.
 
     Args:
         stderr: Whether it writes to standard error.
-        soft_wrap: Whether long lines are left to the terminal.
+        soft_wrap: Whether the terminal wraps long lines.
     """
     made = _Plain(stderr=stderr, highlight=False, soft_wrap=soft_wrap, markup=False, emoji=False)
     if not made.is_terminal:
@@ -45,5 +45,5 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def write(document: str) -> None:
-    """Print what another program reads, whole and as it is, but for control characters."""
+    """Print output for another program, complete and unchanged except for control characters."""
     click.echo(printable(document, LONGEST_DOCUMENT), nl=False)

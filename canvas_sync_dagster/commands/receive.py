@@ -33,30 +33,35 @@ METRICS = "PROMETHEUS_MULTIPROC_DIR"
 LAST_SECONDS = 14
 """Seconds that running requests are given when the receiver is stopped; Canvas waits for 15 s."""
 FILES = 4_096
-"""Open files that a process may have where the system allows it: many distributions start with 1,024, which 1,000
-connections, databases and libraries exceed."""
+"""Limit of open files that a process requests. Many distributions default to 1,024, which 1,000 connections, the
+databases and libraries exceed."""
 
 
 @click.command("live-events")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-@click.option("--health-host", help="Address for /health and /metrics; that of --host if not given.")
+@click.option("--health-host", help="Address for /health and /metrics; --host by default.")
 @click.option(
     "--health-port",
     type=click.IntRange(1, 65535),
-    help="Port for /health and /metrics alone; CANVAS_SYNC_HEALTH_PORT if not given, else the port of events.",
+    help="Separate port for /health and /metrics; CANVAS_SYNC_HEALTH_PORT or the port of events by default.",
 )
 @click.option(
     "--keep-alive",
     type=click.IntRange(1, 3600),
     default=5,
     show_default=True,
-    help="Seconds that an idle connection is kept; behind a proxy more than the proxy keeps it.",
+    help="Seconds that an idle connection is kept; use more than the proxy in front does.",
 )
-@click.option("--workers", default=1, show_default=True, help="Processes.")
-@click.option("--drain", is_flag=True, help="Also apply events, at once; the sensor applies what is left.")
-@click.option("-m", "module", help="Module with your own CanvasSync, in place of the built-in code location.")
-@click.option("-f", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with it.")
+@click.option("--workers", default=1, show_default=True, help="Number of processes.")
+@click.option("--drain", is_flag=True, help="Also apply events at once; the sensor applies those that remain.")
+@click.option("-m", "module", help="Module that contains your CanvasSync, instead of the built-in code location.")
+@click.option(
+    "-f",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Python file that contains your CanvasSync.",
+)
 def live_events(
     *,
     host: str,

@@ -1,4 +1,4 @@
-"""`canvas-sync reconcile` and `replay`: what was held back is asked about, or tried again."""
+"""`canvas-sync reconcile`, `replay` and `erase`: verify suspects, apply rejects and dead events again, erase a person."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 
 
 @click.command()
-@click.option("--model", help="Only this model; all if not given.")
-@click.option("--limit", default=LIMIT, show_default=True, help="Suspects per model, at most.")
-@click.option("--tenant", help="Only this tenant; all if not given.")
+@click.option("--model", help="Only this model; all by default.")
+@click.option("--limit", default=LIMIT, show_default=True, help="Maximum suspects per model.")
+@click.option("--tenant", help="Only this tenant; all by default.")
 @located
 def reconcile(location: Location, model: str | None, limit: int, tenant: str | None) -> None:
-    """Ask Canvas about rows that its reports no longer list."""
+    """Verify with Canvas the rows that its reports no longer list."""
     _refuse_unknown(model, location)
 
     def work(each: TenantSettings) -> None:
@@ -52,18 +52,18 @@ def reconcile(location: Location, model: str | None, limit: int, tenant: str | N
 def _refuse_unknown(model: str | None, location: Location) -> None:
     known = [each.name for each in location.models]
     if model is not None and model not in known:
-        raise click.BadParameter(f"there is no such model; there are {', '.join(known)}", param_hint="--model")
+        raise click.BadParameter(f"unknown model; the models are {', '.join(known)}", param_hint="--model")
 
 
 @click.command()
 @click.option("--user", type=click.IntRange(min=1), required=True, help="Canvas id of the person.")
-@click.option("--yes", is_flag=True, help="Do not ask before erasing.")
-@click.option("--tenant", help="Only this tenant; all if not given.")
+@click.option("--yes", is_flag=True, help="Erase without confirmation.")
+@click.option("--tenant", help="Only this tenant; all by default.")
 @located
 def erase(location: Location, user: int, tenant: str | None, *, yes: bool) -> None:
     """Remove one person from data tables, rejected rows, live events and the journal."""
     if sys.stdin.isatty() and not yes:
-        click.confirm(f"All data of user {user} will be removed for good. Erase?", abort=True)
+        click.confirm(f"All data of user {user} will be removed permanently. Erase?", abort=True)
 
     def work(each: TenantSettings) -> None:
         url, schema = database_url(location.settings, each), each.schema_in_database
@@ -74,8 +74,8 @@ def erase(location: Location, user: int, tenant: str | None, *, yes: bool) -> No
             if done.removed[table] or done.blanked[table]:
                 say(f"{each.slug}/{table}: {done.removed[table]} rows removed, {done.blanked[table]} blanked")
         if not done.removed.total() + done.blanked.total():
-            say(f"{each.slug}: nothing of user {user} was here")
-        say(f"{each.slug}: user {user} is erased; no sync and no live event brings the person back")
+            say(f"{each.slug}: no data of user {user} found")
+        say(f"{each.slug}: user {user} is erased; no sync and no live event will bring the person back")
 
     location.each(tenant, work)
 
@@ -86,11 +86,11 @@ def replay() -> None:
 
 
 @replay.command()
-@click.option("--model", help="Only this model's; all if not given.")
-@click.option("--tenant", help="Only this tenant; all if not given.")
+@click.option("--model", help="Only rows of this model; all by default.")
+@click.option("--tenant", help="Only this tenant; all by default.")
 @located
 def rejects(location: Location, model: str | None, tenant: str | None) -> None:
-    """Load rejected rows again, with the mappings as they are now."""
+    """Load rejected rows again, with the current mappings."""
     _refuse_unknown(model, location)
 
     def work(each: TenantSettings) -> None:
@@ -107,16 +107,16 @@ def rejects(location: Location, model: str | None, tenant: str | None) -> None:
 
 
 @replay.command()
-@click.option("--id", "ids", type=int, multiple=True, help="Only this event; may be given often.")
+@click.option("--id", "ids", type=int, multiple=True, help="Only this event; may be repeated.")
 @click.option("--event", help="Only events of this name.")
-@click.option("--discard", "gives_up", is_flag=True, help="Give dead events up instead: they are never applied.")
-@click.option("--yes", is_flag=True, help="Do not ask before discarding.")
-@click.option("--tenant", help="Only this tenant; all if not given.")
+@click.option("--discard", "gives_up", is_flag=True, help="Discard dead events instead: they will never be applied.")
+@click.option("--yes", is_flag=True, help="Discard without confirmation.")
+@click.option("--tenant", help="Only this tenant; all by default.")
 @located
 def events(
     location: Location, ids: tuple[int, ...], event: str | None, tenant: str | None, *, gives_up: bool, yes: bool
 ) -> None:
-    """Make dead and failed live events wait again; the next drain takes them. Or give the dead ones up."""
+    """Apply dead and failed live events again with the next drain, or discard the dead ones."""
     if gives_up:
         location.each(tenant, lambda each: _discard(location, each, list(ids), event, yes=yes))
         return
@@ -126,7 +126,7 @@ def events(
         prepare_schema(url, each.schema_in_database, location.models_of(each), ())
         with transaction(url, "replaying events") as connection:
             number = replay_inbox(connection, each.schema_in_database, ids=list(ids), name=event)
-        say(f"{each.slug}: {number} events wait again")
+        say(f"{each.slug}: {number} events will be applied again")
 
     location.each(tenant, work)
 
@@ -149,5 +149,5 @@ def _confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{question} There is no terminal to ask at; give --yes.")
+        raise click.UsageError(f"{question} Without a terminal, --yes is required.")
     click.confirm(question, abort=True)

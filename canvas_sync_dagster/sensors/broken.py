@@ -1,4 +1,4 @@
-"""Shows in the UI which tenants were left out for a wrong setting: nothing else of theirs is there to be seen."""
+"""Sensor that shows in the UI which tenants were left out because of a wrong setting; they have no other definitions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SECONDS = 300
 
 
 def broken_tenants_sensor(broken: Sequence[BrokenTenant]) -> dg.SensorDefinition:
-    """Builds the sensor that fails as long as a tenant's settings do.
+    """Return a sensor that fails as long as the settings of a tenant are wrong.
 
     Args:
-        broken: The tenants that were left out, at least one.
+        broken: The tenants that were left out; at least one.
     """
     names = ", ".join(each.slug for each in broken)
     said = "; ".join(f"{each.slug} is left out: {each.error}" for each in broken)

@@ -1,4 +1,4 @@
-"""Drains a tenant's inbox: a small backlog inside the tick, a large or a slow one by a run of its own."""
+"""Sensor that drains a tenant's inbox: a small backlog within the tick, a large or slow one in a run."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.sync.session import Session
 
 BUDGET = 15.0
-"""Seconds of a tick that are spent on draining; Dagster gives a tick sixty."""
+"""Seconds of a tick for draining; Dagster allows a tick sixty."""
 BACKLOG = 20_000
-"""Events from which on a run takes over: more than a tick drains, and a run is worth its five seconds of CPU."""
+"""Number of events above which a run drains the inbox: a tick could not, and the run is worth its five seconds of CPU."""
 
 INTERVAL = 4
-"""Seconds. The daemon looks every five; with five here as well every other look would come a few milliseconds too early."""
+"""Seconds. The daemon evaluates every five; with five here, too, every second evaluation would be milliseconds too early."""
 
 Open = Callable[[], AbstractContextManager["Session"]]
 
 
 def live_event_sensor(tenant: TenantSettings, session: Open) -> dg.SensorDefinition:
-    """Builds the sensor that drains a tenant's inbox.
+    """Return the sensor that drains a tenant's inbox.
 
     Args:
-        tenant: Whose inbox.
-        session: Connects to its Canvas and database; called within a tick.
+        tenant: Settings of the tenant.
+        session: Function that opens its session; called within a tick.
     """
     slug = tenant.slug
 
@@ -42,7 +42,7 @@ def live_event_sensor(tenant: TenantSettings, session: Open) -> dg.SensorDefinit
         job_name=f"{slug}__live_events",
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Applies the live events of {slug}: a few within the tick, many by a run.",
+        description=f"Applies the live events of {slug}: a few within the tick, many in a run.",
     )
     def live_events(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         from canvas_sync_dagster.live_events.drain import backlog, drain  # noqa: PLC0415 (as in assets/reports.py)
@@ -53,18 +53,18 @@ def live_event_sensor(tenant: TenantSettings, session: Open) -> dg.SensorDefinit
             with session() as opened:
                 waiting, first = backlog(opened)
                 if not waiting:
-                    return dg.SkipReason("no event waits")
-                # A key that fails is not used for ever: the next five minutes have another.
+                    return dg.SkipReason("no events are waiting")
+                # The key changes every five minutes, so that a failed run does not block later ones.
                 key = f"{slug}:{first}:{int(time.time()) // 300}"
                 run = dg.RunRequest(run_key=key, tags={TENANT_TAG: slug})
                 if waiting > BACKLOG:
                     return dg.SensorResult(run_requests=[run])
                 done = drain(opened, budget=BUDGET)
-                # What takes longer than a tick, because Canvas must be asked much or is slow, is for a run, too.
+                # Events that take longer than a tick, because of many or slow requests to Canvas, need a run, too.
                 return dg.SensorResult(
                     asset_events=event_materializations(slug, done), run_requests=[run] if done.left else None
                 )
         except CanvasSyncError as error:
-            return dg.SkipReason(f"{error} Events wait in the inbox.")
+            return dg.SkipReason(f"{error} Events remain in the inbox.")
 
     return live_events

@@ -1,4 +1,4 @@
-"""Says every hour which tables have fallen behind: a check within a load could only ever find them fresh."""
+"""Sensor that evaluates staleness every hour: a check within a load would always find the table fresh."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SECONDS = 3600
 
 
 def staleness_sensor(tenant: TenantSettings, batches: Callable[[], BatchService]) -> dg.SensorDefinition:
-    """Builds the sensor that evaluates a tenant's `staleness` checks.
+    """Return the sensor that evaluates a tenant's `staleness` checks.
 
     Args:
-        tenant: Whose.
-        batches: Gives its batches; called within a tick, for it needs the database.
+        tenant: Settings of the tenant.
+        batches: Function that returns its batches; called within a tick, because it needs the database.
     """
     slug = tenant.slug
 
@@ -30,7 +30,7 @@ def staleness_sensor(tenant: TenantSettings, batches: Callable[[], BatchService]
         name=f"{slug}__staleness",
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Says which tables of {slug} have fallen behind, and in which terms.",
+        description=f"Reports the stale tables of {slug}, with their terms.",
     )
     def look(_: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         from canvas_sync_dagster.sync.staleness import staleness_of  # noqa: PLC0415 (the definitions stay light)
@@ -42,7 +42,7 @@ def staleness_sensor(tenant: TenantSettings, batches: Callable[[], BatchService]
         except CanvasSyncError as error:
             return dg.SkipReason(str(error))
         if not found:
-            return dg.SkipReason("nothing was synced yet")
+            return dg.SkipReason("nothing has been synced yet")
         return dg.SensorResult(asset_events=[staleness_check(slug, each) for each in found])
 
     return look

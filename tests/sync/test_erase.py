@@ -214,7 +214,7 @@ def test_the_commands_count_ask_and_report(
     done = CliRunner().invoke(main, ["erase", "--user", "7"])
     assert done.exit_code == 0, done.output
     assert "canvas/enrollments: 1 rows removed, 0 blanked" in done.output
-    assert "nothing of user 99 was here" in CliRunner().invoke(main, ["erase", "--user", "99"]).output
+    assert "no data of user 99 found" in CliRunner().invoke(main, ["erase", "--user", "99"]).output
     connection.execute(f"update canvas.{INBOX} set state = 'dead'")
     asked = CliRunner().invoke(main, ["replay", "events", "--discard"])
     assert asked.exit_code == 2

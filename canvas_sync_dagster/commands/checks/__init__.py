@@ -22,7 +22,7 @@ def findings(location: Location, tenant: TenantSettings) -> Iterator[Finding]:
         tenant: One of its tenants.
 
     Yields:
-        Findings in the order of the subjects. Equal ones are yielded once: several checks may meet the same fault.
+        Findings in the order of the subjects. Equal ones are yielded once: several checks may find the same problem.
     """
     seen: set[Finding] = set()
     for subject in (settings, canvas, database, storage, live_events):

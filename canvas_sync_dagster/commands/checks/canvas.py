@@ -16,9 +16,9 @@ from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK
 from canvas_sync_dagster.sync.session import connect_canvas
 
 NOTED_SKEW = 10.0
-"""Seconds between our clock and Canvas's that NTP does not explain."""
+"""Seconds between this host's clock and Canvas's that indicate a missing NTP synchronization."""
 SKEW = SLACK.total_seconds()
-"""Seconds between the clocks that make doctor fail: moments of Canvas's that are farther ahead are not used."""
+"""Seconds between the clocks from which `doctor` fails: times of Canvas that are further ahead are not used."""
 
 
 def run(checked: Checked) -> Iterator[Finding]:
@@ -34,7 +34,7 @@ def run(checked: Checked) -> Iterator[Finding]:
 
 
 def reports(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
-    """The reports that feed the tenant's models."""
+    """Canvas must offer the reports that feed the tenant's models."""
     offered = available_reports(canvas)
     kinds = [name for name in (PROPRIETARY, STOCK) if name in offered]
     if kinds:
@@ -55,12 +55,12 @@ def reports(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
     if skipped:
         yield note(
             f"skipped, because this Canvas lacks the report that feeds them: {', '.join(skipped)}",
-            "List the models that you need, without these, to silence this note",
+            "To silence this note, list the models that you need, without these",
         )
 
 
 def clock(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
-    """Canvas's clock against ours."""
+    """Canvas's clock must agree with this host's."""
     ahead = (canvas.ahead or timedelta()).total_seconds()
     skew = abs(ahead)
     message = f"the clocks of this host and of Canvas differ by {skew:,.0f} s"
@@ -74,4 +74,4 @@ def clock(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Checked, Canvas], Iterator[Finding]], ...] = (reports, clock)
-"""Each is given the tenant and the client, whose token works; add yours here."""
+"""Each gets the tenant and a client with a valid token. Add further checks here."""

@@ -23,7 +23,7 @@ SHOWN = 10
 def run(checked: Checked) -> Iterator[Finding]:
     """Run all checks of this subject; if the database cannot be reached, only that is reported.
 
-    Each check has a transaction of its own, so that an error of one does not abort the next.
+    Each check has a separate transaction, so that an error of one does not abort the next.
     """
     try:
         with transaction(checked.url, "checking the database") as connection:
@@ -41,7 +41,7 @@ def _in_transaction(check: Check, checked: Checked) -> Iterator[Finding]:
 
 
 def writable(checked: Checked, connection: Connection) -> Iterator[Finding]:
-    """A replica cannot be loaded."""
+    """The database must not be a read-only replica."""
     row = connection.execute("select pg_is_in_recovery()").fetchone()
     if row and row[0]:
         yield fail("the database is a read-only replica", "Point CANVAS_SYNC_DATABASE_URL to the primary")
@@ -50,7 +50,7 @@ def writable(checked: Checked, connection: Connection) -> Iterator[Finding]:
 
 
 def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
-    """Schema, tables and columns."""
+    """Schema, tables and columns must exist."""
     schema = checked.schema
     if not _exists(connection, schema):
         creates = connection.execute("select has_database_privilege(current_database(), 'CREATE')").fetchone()
@@ -59,7 +59,7 @@ def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
         else:
             yield fail(f"schema {schema} is missing, and the role may not create it", "Grant create on the database")
         return
-    # The same comparison as that of `canvas-sync migrate --check`, so that both give one verdict.
+    # The same comparison as that of `canvas-sync migrate --check`, so that both give the same result.
     migration = plan(checked.url, schema, checked.location.models_of(checked.tenant))
     for problem in migration.problems:
         yield fail(problem, f"Afterwards run `canvas-sync migrate --check --tenant {checked.tenant.slug}`")
@@ -74,11 +74,11 @@ def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
 
 
 def rights(checked: Checked, connection: Connection) -> Iterator[Finding]:
-    """What loads do with tables, whoever owns them; docs/least-privilege.md grants it."""
+    """The role must have the rights that loads need; docs/least-privilege.md grants them."""
     role, database = connection.info.user, connection.info.dbname
     if not may_create_temporary(connection):
         yield fail(
-            f"role {role} may not create temporary tables, in which loads collect rows",
+            f"role {role} may not create temporary tables, which loads need",
             f"Run `grant temporary on database {database} to {role}`",
         )
     schema = checked.schema
@@ -98,13 +98,13 @@ def rights(checked: Checked, connection: Connection) -> Iterator[Finding]:
 
 
 def pooler(checked: Checked, connection: Connection) -> Iterator[Finding]:
-    """A transaction pooler is fine, but hides whether a process still lives."""
+    """A transaction pooler works, but hides whether a process is still alive."""
     match pooling(checked.url):
         case Pooling.TRANSACTION:
             yield note(
                 "a transaction pooler is between here and the server: a killed sync is recognized by its missing "
                 "heartbeat only",
-                "After a kill, wait for CANVAS_SYNC_LOST_AFTER, or connect syncs to the server itself",
+                "After a kill, wait for CANVAS_SYNC_LOST_AFTER, or connect syncs directly to the server",
             )
         case Pooling.SESSION:
             yield ok("a session pooler is between here and the server")
@@ -113,12 +113,12 @@ def pooler(checked: Checked, connection: Connection) -> Iterator[Finding]:
 
 
 def clock(checked: Checked, connection: Connection) -> Iterator[Finding]:
-    """The database's clock against ours: batches start, and retries are due, by the database's."""
+    """The database's clock must agree with this host's, because it decides when batches start and retries are due."""
     yield from clocks(connection, datetime.now(UTC))
 
 
 def clocks(connection: Connection, now: datetime) -> Iterator[Finding]:
-    """Compare the database's clock with a moment on ours."""
+    """Compare the database's clock with a time by this host's clock."""
     row = connection.execute("select clock_timestamp()").fetchone()
     skew = abs(row[0] - now) if row else timedelta()
     message = f"the clocks of this host and of the database differ by {skew.total_seconds():,.0f} s"
@@ -131,4 +131,4 @@ def _exists(connection: Connection, schema: str) -> bool:
 
 Check = Callable[[Checked, Connection], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (writable, clock, tables, rights, pooler)
-"""Each is given the tenant and a connection in a transaction; add yours here."""
+"""Each gets the tenant and a connection in a transaction. Add further checks here."""

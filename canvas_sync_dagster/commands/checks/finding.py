@@ -25,7 +25,7 @@ class Finding:
     """One result of a check.
 
     Attributes:
-        level: `ok`: as it must be. `note`: works, but a person should know. `FAIL`: something does not work.
+        level: `ok`: works as intended. `note`: works, but a person should know. `FAIL`: does not work.
         message: What was found, and where.
         remedy: What to do, in the imperative; empty only for `ok`.
         misconfigured: True if a setting is wrong, which decides between the exit codes 2 and 1.
@@ -56,13 +56,13 @@ def fail(message: str, remedy: str) -> Finding:
 
 
 def failed(error: CanvasSyncError) -> Finding:
-    """Return the failure that an exception stands for; its message already includes the remedy."""
+    """Return an exception as a failure; its message already includes the remedy."""
     return Finding(Level.FAIL, str(error), misconfigured=isinstance(error, MisconfiguredError))
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is checked.
+    """Subject of a check.
 
     Attributes:
         location: The code location, with settings, models and extensions.
@@ -74,7 +74,7 @@ class Checked:
 
     @property
     def url(self) -> str:
-        """URL of the tenant's database; holds a password."""
+        """URL of the tenant's database, with its password."""
         return database_url(self.location.settings, self.tenant)
 
     @property
@@ -84,7 +84,7 @@ class Checked:
 
 
 def guarded(check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """Yield the findings of a check; an exception of ours becomes its last one."""
+    """Yield the findings of a check; a `CanvasSyncError` becomes the last finding."""
     try:
         yield from check()
     except CanvasSyncError as error:

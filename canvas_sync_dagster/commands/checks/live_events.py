@@ -1,4 +1,4 @@
-"""Checks of what live events need: the key set."""
+"""Checks for live events: the key set."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def run(checked: Checked) -> Iterator[Finding]:
 
 
 def keys(checked: Checked) -> Iterator[Finding]:
-    """Signed events need the key set; a tenant that has never received an event may do without it."""
+    """Signed events need the key set; a tenant that has never received an event may not need it."""
     key_set = KeySet(checked.location.settings.jwk_url)
     with contextlib.suppress(ComeAgainError):
         asyncio.run(key_set.get("doctor"))
     if key_set.size:
         yield ok(f"{key_set.size} keys of live events at {key_set.url}")
         return
-    message = f"no keys of live events at {key_set.url}; without them no signed event is accepted"
+    message = f"no keys of live events at {key_set.url}; signed events cannot be accepted without them"
     remedy = "Allow this host to reach that address, or set DATASERVICES_JWK_URL"
     yield fail(message, remedy) if _receives_events(checked) else note(message, remedy)
 
 
 def _receives_events(checked: Checked) -> bool:
-    """Return whether live events have arrived; a database that is away is reported by its own checks."""
+    """Return whether live events have arrived; other checks report an unavailable database."""
     with contextlib.suppress(CanvasSyncError), transaction(checked.url, "looking for live events") as connection:
         if "canvas_sync_live_events" not in fitness(connection, checked.schema, ()).lacking:
             return depth(connection, checked.schema).latest is not None
@@ -43,4 +43,4 @@ def _receives_events(checked: Checked) -> bool:
 
 
 CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (keys,)
-"""Each is given the tenant; add yours here."""
+"""Each gets the tenant. Add further checks here."""

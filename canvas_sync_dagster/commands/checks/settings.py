@@ -1,4 +1,4 @@
-"""Checks that need nothing but the settings."""
+"""Checks that need only the settings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def run(checked: Checked) -> Iterator[Finding]:
 
 
 def encrypted(checked: Checked) -> Iterator[Finding]:
-    """The token must not cross a network in the clear."""
+    """The token must not be sent unencrypted."""
     url = checked.tenant.base_url
     if url is not None and url.startswith("http://"):
-        yield note(f"{url} is not encrypted: the token is sent in the clear", "Use https://, except in tests")
+        yield note(f"{url} is not encrypted: the token is sent unencrypted", "Use https://, except in tests")
 
 
 def signed(checked: Checked) -> Iterator[Finding]:
-    """Without signatures anyone who reaches the receiver can write events."""
+    """Without signatures, everyone who can reach the receiver can send events."""
     if checked.tenant.unsigned_events:
         yield note(
             "unsigned live events are accepted: anyone who can reach the receiver can change rows",
@@ -34,19 +34,19 @@ def signed(checked: Checked) -> Iterator[Finding]:
 
 
 def database_encrypted(checked: Checked) -> Iterator[Finding]:
-    """Grades and names must not cross a network in the clear; nor does libpq insist on TLS by itself."""
+    """Grades and names must not be sent unencrypted, and libpq does not require TLS by default."""
     url = checked.tenant.database_url
     host = lacks_tls(url.get_secret_value()) if url is not None else None
     if host is not None:
         yield note(
             f"connections to the database at {host} may be unencrypted",
             "Add ?sslmode=verify-full to CANVAS_SYNC_DATABASE_URL, or ?sslmode=require if the server's certificate is "
-            "its own",
+            "self-signed",
         )
 
 
 def exposures(checked: Checked) -> Iterator[Finding]:
-    """Yield what the receiver warns of when it starts."""
+    """Yield the warnings that the receiver prints when it starts."""
     if checked.tenant.token is not None:
         yield from encrypted(checked)
     for check in (signed, database_encrypted):
@@ -54,10 +54,10 @@ def exposures(checked: Checked) -> Iterator[Finding]:
 
 
 def rhythm(checked: Checked) -> Iterator[Finding]:
-    """A schedule that starts too seldom, or never on the day, cannot meet the rhythm of full syncs."""
+    """The schedule must allow full syncs as often as `full_sync_every` requires."""
     for problem in unmet_rhythms(checked.tenant, datetime.now(UTC)):
         yield note(problem, "Change CANVAS_SYNC_SCHEDULE or CANVAS_SYNC_FULL_SYNC_EVERY if that is not what you want")
 
 
 CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (encrypted, signed, database_encrypted, rhythm)
-"""Each is given the tenant; add yours here."""
+"""Each gets the tenant. Add further checks here."""

@@ -1,4 +1,4 @@
-"""Checks of Dagster's own storage, where its address is given."""
+"""Checks of Dagster's storage, if its URL is set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def reachable(checked: Checked) -> Iterator[Finding]:
 
 
 def limits(checked: Checked) -> Iterator[Finding]:
-    """Dagster sets no limits of its own outside its webserver, so those of the role end its queries."""
+    """Limits of the role end Dagster's queries, because Dagster sets limits only in its webserver."""
     url = os.environ.get(DAGSTER_DATABASE_URL)
     if url and problem_of(url) is None and (limit := limit_of(url, "statement_timeout")):
         yield note(
@@ -36,4 +36,4 @@ def limits(checked: Checked) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (reachable, limits)
-"""Each is given the tenant; add yours here."""
+"""Each gets the tenant. Add further checks here."""
