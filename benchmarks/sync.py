@@ -30,7 +30,7 @@ from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
-from canvas_sync_dagster.sync.plan import report_groups, rest_models
+from canvas_sync_dagster.sync.report_request import report_groups, rest_models
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session, open_session

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.settings import Settings as Settings
     from canvas_sync_dagster.sync.downloaded_report import DownloadedReport as DownloadedReport
     from canvas_sync_dagster.sync.downloaded_report import ReportContext as ReportContext
+    from canvas_sync_dagster.sync.extension_types import InsertionContext as InsertionContext
     from canvas_sync_dagster.sync.fetching import fetch as fetch
     from canvas_sync_dagster.sync.fetching import find_or_fetch as find_or_fetch
     from canvas_sync_dagster.sync.fetching import load_objects as load_objects
-    from canvas_sync_dagster.sync.own import InsertionContext as InsertionContext
     from canvas_sync_dagster.sync.scope import Term as Term
     from canvas_sync_dagster.tenants import TenantSettings as TenantSettings
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from canvas_sync_dagster.catalogue import BUILT_IN, Model, with_carriers
 from canvas_sync_dagster.catalogue.parameters import refuse_parameters
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.full_sync_policy import FullSyncEvery
 from canvas_sync_dagster.postgres_url import ALLOWED, problem_of
-from canvas_sync_dagster.rhythm import FullSyncEvery
 
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
 SLUG_RULE = "a lowercase letter, then up to 30 lowercase letters, digits or underscores"
@@ -212,7 +212,7 @@ class TenantSettings(Policy):
         return ZoneInfo(self.timezone)
 
     @property
-    def rhythm(self) -> FullSyncEvery | None:
+    def full_sync_policy(self) -> FullSyncEvery | None:
         """When a scope is read in full; None if `updated_after` is a date and `full_sync_every` is not set."""
         if isinstance(self.updated_after, datetime) and "full_sync_every" not in self.model_fields_set:
             return None

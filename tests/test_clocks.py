@@ -24,11 +24,11 @@ from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
-from canvas_sync_dagster.sync.plan import report_groups
+from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.sync.standing import standings
+from canvas_sync_dagster.sync.sync_status import read_status
 from tests.fix_canvas import session_of
 
 GROUPS = {group.name: group for group in report_groups(BUILT_IN)}
@@ -92,7 +92,7 @@ def asked(session: Session, query: str) -> list[tuple[object, ...]]:
 
 def status_of(session: Session) -> list[dict[str, Any]]:
     """Return what `status --json` tells of each model."""
-    found = standings(CoveredTerms(session.tenant, session.database_url, session.models))
+    found = read_status(CoveredTerms(session.tenant, session.database_url, session.models))
     with session.warehouse("reading") as warehouse:
         return _models(warehouse, session.models, found)
 
@@ -145,7 +145,7 @@ def test_tables_that_were_frozen_before_thaw(session: Session, named: Callable[[
         connection.execute(
             "update canvas.canvas_sync_watermarks set observed_at = '2999-01-01', full_observed_at = '2999-01-01'"
         )
-    found = standings(CoveredTerms(session.tenant, session.database_url, session.models))
+    found = read_status(CoveredTerms(session.tenant, session.database_url, session.models))
     coming = {each.coming.reason for each in found if each.model == "courses" and each.scope == "118" and each.coming}
     assert coming == {"the time of the last sync lay in the future, because a clock was wrong"}
     told = status_of(session)

@@ -29,9 +29,9 @@ from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import REPORTS, SimulatedCanvas
 from canvas_sync_dagster.sync.flow import Flow
-from canvas_sync_dagster.sync.plan import report_groups, rest_models
 from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.rejects import replay_rejects
+from canvas_sync_dagster.sync.report_request import report_groups, rest_models
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session, open_session

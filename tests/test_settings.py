@@ -15,8 +15,8 @@ from canvas_sync_dagster.catalogue import BUILT_IN, ColumnType, ProvisioningFeed
 from canvas_sync_dagster.commands.init import init
 from canvas_sync_dagster.configuration.environment import PREFIX
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.full_sync_policy import FullSyncEvery
 from canvas_sync_dagster.postgres_url import lacks_tls
-from canvas_sync_dagster.rhythm import FullSyncEvery
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.tenants import TenantSettings, parse_duration
 
@@ -234,8 +234,8 @@ def test_a_genre_has_what_it_names_and_else_what_the_tenant_has(tmp_path: Path) 
     grades = whole.of_genre("grades")
     assert (grades.schedule, grades.models, grades.batch_genre) == ("*/30 * * * *", ("courses",), "grades")
     assert (grades.term_order, grades.updated_after) == ("lifo", whole.updated_after)
-    assert whole.rhythm is None, "a date leaves only a rhythm that was asked for"
-    assert grades.rhythm == FullSyncEvery.parse("1 day")
+    assert whole.full_sync_policy is None, "a date keeps only an interval that is set"
+    assert grades.full_sync_policy == FullSyncEvery.parse("1 day")
     assert whole.of_genre("another").model_dump() == whole.model_dump() | {"batch_genre": "another"}
 
 

@@ -10,7 +10,7 @@ from canvas_sync_dagster.assets.run_options import run_options
 from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
-from canvas_sync_dagster.sync.plan import ReportGroup, requested
+from canvas_sync_dagster.sync.report_request import ReportGroup, requested
 from canvas_sync_dagster.tenants import TenantSettings
 
 

@@ -21,7 +21,7 @@ from canvas_sync_dagster.live_events.event_gaps import read_event_gaps
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.session import database_url
-from canvas_sync_dagster.sync.standing import Standing, standings, unmet_rhythms
+from canvas_sync_dagster.sync.sync_status import ScopeStatus, read_status, unmet_schedules
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.schema.existing import fitness
@@ -61,14 +61,14 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
         lacking = fitness(connection, schema, location.models_of(tenant)).lacking
     if lacking:
         return {"tenant": tenant.slug, "lacking": lacking}
-    found = standings(CoveredTerms(tenant, url, location.models_of(tenant), location.extensions.term_scope))
+    found = read_status(CoveredTerms(tenant, url, location.models_of(tenant), location.extensions.term_scope))
     with transaction(url, "reading the status") as connection:
         warehouse = Warehouse(connection, schema)
         latest = SyncBatches(warehouse).latest()
         return {
             "tenant": tenant.slug,
             "schedule": f"{tenant.schedule} ({tenant.timezone})",
-            "unmet": list(unmet_rhythms(tenant, datetime.now(UTC))),
+            "unmet": list(unmet_schedules(tenant, datetime.now(UTC))),
             "models": _models(warehouse, location.models_of(tenant), found),
             "under_way": [_batch(each) for each in SyncBatches(warehouse).under_way()],
             "batch": next(map(_batch, latest), None),
@@ -93,7 +93,7 @@ def _genre(tenant: TenantSettings, latest: Sequence[Batch]) -> dict[str, Any]:
     }
 
 
-def _models(warehouse: Warehouse, models: Sequence[Model], found: list[Standing]) -> list[dict[str, Any]]:
+def _models(warehouse: Warehouse, models: Sequence[Model], found: list[ScopeStatus]) -> list[dict[str, Any]]:
     connection, schema = warehouse.connection, warehouse.schema
     rejected = RejectedRows(warehouse).count_by_model()
     tables = {model.name: model.table for model in models}
@@ -110,7 +110,7 @@ def _models(warehouse: Warehouse, models: Sequence[Model], found: list[Standing]
     ]
 
 
-def _scope(each: Standing) -> dict[str, Any]:
+def _scope(each: ScopeStatus) -> dict[str, Any]:
     last, coming = each.last, each.coming
     return {
         "term": each.scope,
@@ -159,7 +159,7 @@ def _batch(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _synced(found: list[Standing], models: Sequence[Model]) -> datetime | None:
+def _synced(found: list[ScopeStatus], models: Sequence[Model]) -> datetime | None:
     """Says up to when all models that events speak of were synced; terms that are over are not synced any more."""
     spoken_of = {model.name for model in models if model.events}
     latest: dict[str, datetime] = {}

@@ -15,7 +15,7 @@ from typing import Any
 
 from canvas_sync_dagster.catalogue import Model, Suffices
 from canvas_sync_dagster.live_events.inbox import InboxEvent
-from canvas_sync_dagster.sync.mapping import event_row, local_id, no_number, shard_of
+from canvas_sync_dagster.sync.object_rows import event_row, local_id, no_number, shard_of
 from canvas_sync_dagster.sync.objects import Answer, Verdict, path_columns
 
 HIDDEN_MODELS = frozenset({"users"})

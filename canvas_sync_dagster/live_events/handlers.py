@@ -15,7 +15,7 @@ from typing import Any
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.live_events.inbox import InboxEvent
-from canvas_sync_dagster.sync.mapping import event_row, shard_of
+from canvas_sync_dagster.sync.object_rows import event_row, shard_of
 from canvas_sync_dagster.sync.session import Session
 
 

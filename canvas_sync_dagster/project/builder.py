@@ -35,8 +35,8 @@ from canvas_sync_dagster.project.project import Project
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.signatures import check_arguments
 from canvas_sync_dagster.sync.chain import Chain
+from canvas_sync_dagster.sync.extension_types import CustomReport, Insertion
 from canvas_sync_dagster.sync.extensions import ApiOverride, Apply, Extensions, Fetch, Field, MarkDeleted
-from canvas_sync_dagster.sync.own import CustomReport, Insertion
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:

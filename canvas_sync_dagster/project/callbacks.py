@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.live_events.handlers import LiveEvent
     from canvas_sync_dagster.live_events.tenant_inbox import Inbox
     from canvas_sync_dagster.sync.downloaded_report import DownloadedReport, ReportContext
-    from canvas_sync_dagster.sync.own import InsertionContext
+    from canvas_sync_dagster.sync.extension_types import InsertionContext
     from canvas_sync_dagster.sync.scope import Term
     from canvas_sync_dagster.sync.session import Session
     from canvas_sync_dagster.tenants import TenantSettings

@@ -9,9 +9,9 @@ from typing import Any
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.custom_assets import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.jobs import housekeeping_job, live_events_job, reconcile_job
 from canvas_sync_dagster.assets.merging import merged
-from canvas_sync_dagster.assets.own import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
 from canvas_sync_dagster.assets.specs import asset_key
@@ -25,7 +25,7 @@ from canvas_sync_dagster.sensors.failures import failure_sensor
 from canvas_sync_dagster.sensors.live_events import live_event_sensor
 from canvas_sync_dagster.sensors.staleness import staleness_sensor
 from canvas_sync_dagster.sync.chain import refuse_cycles
-from canvas_sync_dagster.sync.plan import report_groups, rest_models
+from canvas_sync_dagster.sync.report_request import report_groups, rest_models
 from canvas_sync_dagster.tenants import TenantSettings
 
 LOG = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.errors import SettingError
-from canvas_sync_dagster.sync.own import CustomReport, Insertion
+from canvas_sync_dagster.sync.extension_types import CustomReport, Insertion
 from canvas_sync_dagster.tenants import Genre
 
 

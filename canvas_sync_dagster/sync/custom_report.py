@@ -12,11 +12,11 @@ from typing import Any
 from canvas_sync_dagster.canvas.reports import ReportFile
 from canvas_sync_dagster.catalogue.parameters import Parameters
 from canvas_sync_dagster.sync.downloaded_report import DownloadedReport, ReportContext
+from canvas_sync_dagster.sync.extension_types import CustomReport
 from canvas_sync_dagster.sync.flow import Flow, Publication
-from canvas_sync_dagster.sync.own import CustomReport
-from canvas_sync_dagster.sync.plan import scoped
 from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.report_download import downloaded
+from canvas_sync_dagster.sync.report_request import scoped
 
 LONGEST_RETURNED = 500
 """Characters of the function's result that the journal keeps."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from canvas_sync_dagster.sync.extension_types import Insertion, InsertionContext, as_metadata
 from canvas_sync_dagster.sync.journal import journaled
-from canvas_sync_dagster.sync.own import Insertion, InsertionContext, as_metadata
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 
 

@@ -25,7 +25,7 @@ from canvas_sync_dagster.errors import (
 )
 from canvas_sync_dagster.sync import api_functions
 from canvas_sync_dagster.sync.extensions import ApiOverride
-from canvas_sync_dagster.sync.mapping import as_row
+from canvas_sync_dagster.sync.object_rows import as_row
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_rows

@@ -65,7 +65,7 @@ class SyncOptions:
             timezone=settings.time_zone,
             mode=self.mode,
             updated_after=settings.updated_after,
-            full_sync_every=settings.rhythm,
+            full_sync_every=settings.full_sync_policy,
             provisioning_report=settings.provisioning_report,
             reports_ahead=settings.reports_ahead,
             named_models=settings.models,

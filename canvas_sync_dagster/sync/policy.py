@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from canvas_sync_dagster.canvas.lifecycle import Limits
 from canvas_sync_dagster.catalogue.parameters import Parameters, digest
-from canvas_sync_dagster.rhythm import FullSyncEvery
+from canvas_sync_dagster.full_sync_policy import FullSyncEvery
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.warehouse.state.watermarks import Watermark

@@ -12,8 +12,8 @@ from canvas_sync_dagster.canvas.reports import ReportFile
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.sync.flow import Flow, Publication
 from canvas_sync_dagster.sync.outcome import ModelOutcome
-from canvas_sync_dagster.sync.plan import Request
 from canvas_sync_dagster.sync.policy import Decision
+from canvas_sync_dagster.sync.report_request import Request
 from canvas_sync_dagster.sync.terms import is_deleted
 from canvas_sync_dagster.warehouse.absence import GATE, Absence, clear_unlisted, mark_missing, no_keys
 from canvas_sync_dagster.warehouse.loading.known_rows import keep_known

@@ -13,10 +13,10 @@ from canvas_sync_dagster.errors import CanvasError
 from canvas_sync_dagster.sync.flow import Flow, Publication
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.outcome import SyncOutcome
-from canvas_sync_dagster.sync.plan import ReportGroup, Request, plan_request, refuse_skipped, requested
 from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.report_download import downloaded
 from canvas_sync_dagster.sync.report_loading import ReportLoad
+from canvas_sync_dagster.sync.report_request import ReportGroup, Request, plan_request, refuse_skipped, requested
 
 Wanted = tuple[ReportGroup, Collection[str]]
 """A report, and the names of the models that are wanted of it."""
@@ -29,7 +29,7 @@ def sync_report(
 
     Args:
         flow: The tenant, the policy and the scope.
-        group: Models that the report feeds. If some have parameters of their own, `plan.requested` splits it first.
+        group: Models that the report feeds. If some have parameters of their own, `report_request.requested` splits it first.
         selected: Names of those that are wanted now.
         following: Reports that this run requests next; Canvas may already compile them.
 

@@ -12,8 +12,8 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.settings import Settings
+from canvas_sync_dagster.sync.extension_types import as_metadata
 from canvas_sync_dagster.sync.extensions import Extensions
-from canvas_sync_dagster.sync.own import as_metadata
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema

@@ -13,7 +13,7 @@ from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.flow import Flow
-from canvas_sync_dagster.sync.plan import report_groups
+from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.schema.migrate import migrate

@@ -15,8 +15,8 @@ from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.objects import Answer, Verdict, apply_answers
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
-from canvas_sync_dagster.sync.plan import report_groups
 from canvas_sync_dagster.sync.reconciliation import reconcile
+from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session

@@ -20,7 +20,7 @@ from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.rejects import Replay, replay_rejects
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.sync.standing import standings
+from canvas_sync_dagster.sync.sync_status import read_status
 from canvas_sync_dagster.sync.terms import live_term_ids
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
 
@@ -47,7 +47,7 @@ def test_odd_terms_are_kept_or_rejected_alone_and_are_no_trouble_to_read(
     assert sorted(live_term_ids(session)) == ["1", "117", "118"]
     covered = CoveredTerms(session.tenant, session.database_url, session.models)
     assert covered.in_scope(canvas.now) == ["1", "118"]
-    assert standings(covered)
+    assert read_status(covered)
 
     assert replay_rejects(session.database_url, session.schema, terms) == Replay(1, 0, 1)
     with psycopg.connect(session.database_url) as connection:

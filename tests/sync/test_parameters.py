@@ -12,7 +12,7 @@ from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
-from canvas_sync_dagster.sync.plan import plan_request, report_groups, requested
+from canvas_sync_dagster.sync.report_request import plan_request, report_groups, requested
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.state.ledger import ReportLedger

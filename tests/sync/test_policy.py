@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canvas_sync_dagster.rhythm import FullSyncEvery, draw
+from canvas_sync_dagster.full_sync_policy import FullSyncEvery, draw
 from canvas_sync_dagster.sync.policy import OVERLAP, decide
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.state.watermarks import Watermark
@@ -87,7 +87,7 @@ def test_an_incremental_report_never_starts_after_what_is_already_known(
 
 
 @given(st.text())
-def test_rubbish_is_no_rhythm(text: str) -> None:
+def test_other_text_is_not_an_interval(text: str) -> None:
     try:
         parsed = FullSyncEvery.parse(text)
     except ValueError:
@@ -102,8 +102,8 @@ def test_the_percentage_is_the_same_for_one_batch(batch: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["101%", "-1 days", "someday", "sunday/0", "", "sunday/"])
-def test_what_is_not_a_rhythm_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="rhythm"):
+def test_what_is_not_an_interval_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="interval of full syncs"):
         FullSyncEvery.parse(text)
 
 
@@ -113,21 +113,21 @@ def test_a_date_later_than_the_last_success_leaves_no_gap() -> None:
     assert "earlier than the date that was given" in decision.reason
 
 
-def test_a_date_disables_the_rhythm_unless_it_was_asked_for() -> None:
+def test_a_date_disables_full_sync_every_unless_it_is_set() -> None:
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    assert TenantSettings(updated_after=since).rhythm is None
-    assert TenantSettings(updated_after=since, full_sync_every="10 days").rhythm == FullSyncEvery(days=10)
-    assert TenantSettings().rhythm == FullSyncEvery(weekday=6, weeks=2)
+    assert TenantSettings(updated_after=since).full_sync_policy is None
+    assert TenantSettings(updated_after=since, full_sync_every="10 days").full_sync_policy == FullSyncEvery(days=10)
+    assert TenantSettings().full_sync_policy == FullSyncEvery(weekday=6, weeks=2)
 
 
 @given(day=st.dates(datetime(2026, 1, 1).date(), datetime(2027, 12, 31).date()), weeks=st.integers(1, 6), hour=hours)
 def test_a_weekly_full_sync_comes_on_its_day_across_changes_of_the_clock(day: date, weeks: int, hour: int) -> None:
     zone, sunday = ZoneInfo("America/Denver"), day - timedelta(days=(day.weekday() + 1) % 7)
     last = datetime.combine(sunday, time(hour), zone)
-    rhythm = FullSyncEvery(weekday=6, weeks=weeks)
+    every = FullSyncEvery(weekday=6, weeks=weeks)
     due = [
         (at - sunday).days
         for at in (sunday + timedelta(days=number) for number in range(50))
-        if rhythm.is_due(now=datetime.combine(at, time(23 - hour), zone), last_full=last, timezone=zone, batch_id="")
+        if every.is_due(now=datetime.combine(at, time(23 - hour), zone), last_full=last, timezone=zone, batch_id="")
     ]
     assert due == list(range(7 * weeks, 50))

@@ -11,7 +11,7 @@ from canvas_sync_dagster.resources import SyncOptionsResource
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
-from canvas_sync_dagster.sync.plan import report_groups
+from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
 from tests.truth import FULL, actual

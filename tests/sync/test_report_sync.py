@@ -31,7 +31,7 @@ from canvas_sync_dagster.simulator import FAULTS, SimulatedCanvas
 from canvas_sync_dagster.simulator.faults import OBJECT_FAULTS
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
-from canvas_sync_dagster.sync.plan import report_groups
+from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session

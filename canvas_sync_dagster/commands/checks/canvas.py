@@ -12,7 +12,7 @@ from canvas_sync_dagster.catalogue import ReportFeed
 from canvas_sync_dagster.clocks import SLACK
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, note, ok
 from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.sync.plan import PROPRIETARY, STOCK
+from canvas_sync_dagster.sync.report_request import PROPRIETARY, STOCK
 from canvas_sync_dagster.sync.session import connect_canvas
 
 NOTED_SKEW = 10.0

@@ -8,7 +8,7 @@ from functools import partial
 
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, guarded, note
 from canvas_sync_dagster.postgres_url import lacks_tls
-from canvas_sync_dagster.sync.standing import unmet_rhythms
+from canvas_sync_dagster.sync.sync_status import unmet_schedules
 
 
 def run(checked: Checked) -> Iterator[Finding]:
@@ -53,11 +53,11 @@ def exposures(checked: Checked) -> Iterator[Finding]:
         yield from check(checked)
 
 
-def rhythm(checked: Checked) -> Iterator[Finding]:
+def full_syncs(checked: Checked) -> Iterator[Finding]:
     """The schedule must allow full syncs as often as `full_sync_every` requires."""
-    for problem in unmet_rhythms(checked.tenant, datetime.now(UTC)):
+    for problem in unmet_schedules(checked.tenant, datetime.now(UTC)):
         yield note(problem, "Change CANVAS_SYNC_SCHEDULE or CANVAS_SYNC_FULL_SYNC_EVERY if that is not what you want")
 
 
-CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (encrypted, signed, database_encrypted, rhythm)
+CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (encrypted, signed, database_encrypted, full_syncs)
 """Each gets the tenant. Add further checks here."""

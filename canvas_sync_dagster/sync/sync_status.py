@@ -1,4 +1,4 @@
-"""How each model stands in each scope: how fresh it is, how its last sync ended and why so, and what comes next."""
+"""Sync status per model and scope: how fresh the table is, how the last sync ended, and what the next one requests."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from itertools import islice
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.cron import Cron
-from canvas_sync_dagster.rhythm import unmet
+from canvas_sync_dagster.full_sync_policy import schedule_problem
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.options import SyncOptions
-from canvas_sync_dagster.sync.plan import (
+from canvas_sync_dagster.sync.policy import Decision, SyncPolicy
+from canvas_sync_dagster.sync.report_request import (
     PROPRIETARY,
     STOCK,
     ReportGroup,
@@ -21,31 +22,30 @@ from canvas_sync_dagster.sync.plan import (
     requested,
     rest_models,
 )
-from canvas_sync_dagster.sync.policy import Decision, SyncPolicy
 from canvas_sync_dagster.sync.staleness import staleness_of
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.state.job_logs import JobLogs, LastSync
 from canvas_sync_dagster.warehouse.state.watermarks import Watermark, Watermarks
 
 JUDGED_DAYS = 400
-"""How far ahead a schedule is compared with its rhythm: a year and what a rhythm of some weeks needs beyond it."""
+"""How far ahead a schedule is compared with `full_sync_every`: a year, and some weeks for intervals of weeks."""
 JUDGED_TICKS = 2_000
-"""Ticks that are compared at most, which takes some milliseconds; of an hourly schedule they are twelve weeks."""
+"""Maximum number of ticks that are compared, which takes some milliseconds; twelve weeks of an hourly schedule."""
 Place = tuple[str, str]
 """Model and scope."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How one model stands in one scope.
+class ScopeStatus:
+    """Sync status of one model in one scope.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         scope: Canvas term id, or empty for the whole account.
-        mark: How fresh it is; None if it was never loaded.
-        behind: Whether it has not been synced for too long.
+        mark: Its watermark; None if it was never loaded.
+        behind: Whether it is stale.
         last: Its last sync; None if there was none.
-        coming: What a sync would ask for now; None for a term that is out of scope.
+        coming: What a sync would request now; None for a term that is out of scope.
     """
 
     model: str
@@ -56,22 +56,22 @@ class Standing:
     coming: Decision | None
 
 
-def standings(covered: CoveredTerms) -> list[Standing]:
-    """Reads how a tenant's models stand, in the order of the catalogue.
+def read_status(covered: CoveredTerms) -> list[ScopeStatus]:
+    """Return the sync status of a tenant's models, in the order of the catalogue.
 
     Raises:
-        CanvasSyncError: The database is away.
+        CanvasSyncError: The database cannot be reached.
     """
     tenant, now = covered.tenant, datetime.now(UTC)
     with covered.warehouse("reading the journal") as warehouse:
         marks = Watermarks(warehouse).read_all()
         results = JobLogs(warehouse).last_syncs()
     terms = covered.in_scope(now)
-    behind = {(each.model, scope) for each in staleness_of(covered) for scope in each.scopes}
+    behind = {(stale.model, scope) for stale in staleness_of(covered) for scope in stale.scopes}
     chosen = tenant.chosen(covered.models)
     coming = dict(_coming(tenant, chosen, marks, results, terms, now))
     return [
-        Standing(
+        ScopeStatus(
             model.name,
             scope,
             marks.get((model.name, scope)),
@@ -84,16 +84,16 @@ def standings(covered: CoveredTerms) -> list[Standing]:
     ]
 
 
-def unmet_rhythms(tenant: TenantSettings, now: datetime) -> Iterator[str]:
-    """Yield one sentence for each schedule of a tenant that cannot meet its rhythm of full syncs."""
+def unmet_schedules(tenant: TenantSettings, now: datetime) -> Iterator[str]:
+    """Yield one sentence for each schedule of a tenant that cannot keep its `full_sync_every`."""
     for genre in (tenant.batch_genre, *tenant.genres):
         settings = tenant.of_genre(genre)
-        if settings.rhythm is None or settings.updated_after is False:
+        if settings.full_sync_policy is None or settings.updated_after is False:
             continue
         ticks = list(
             islice(Cron.parse(settings.schedule).ticks(now, settings.time_zone, days=JUDGED_DAYS), JUDGED_TICKS)
         )
-        if problem := unmet(settings.rhythm, ticks, settings.time_zone):
+        if problem := schedule_problem(settings.full_sync_policy, ticks, settings.time_zone):
             yield (
                 f"genre {genre}: full_sync_every is {settings.full_sync_every!r}, the schedule is "
                 f"{settings.schedule!r} ({settings.timezone}): {problem}"
@@ -133,7 +133,7 @@ def _decide(
     marks: Mapping[Place, Watermark],
     results: Mapping[Place, LastSync],
 ) -> Decision:
-    """Decide as the op will; a percentage is drawn only when there is a batch."""
+    """Decide as the op will; a percentage is drawn only in a batch."""
     last = {results[model.name, scope].source for model in group.models if (model.name, scope) in results}
     provisioning = STOCK if STOCK in {policy.provisioning_report, *last} else PROPRIETARY
     names = [model.name for model in group.models]

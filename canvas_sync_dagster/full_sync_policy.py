@@ -1,8 +1,8 @@
-"""How often a scope is read in full: the gem's `full_sync_every`, as a value and pure questions.
+"""How often a scope is read in full: the gem's setting `full_sync_every`. Pure.
 
-Batches are compared with batches: the question is asked for the start of a batch, once for all its terms, and the answer
-rests on the start of the batch that read the scope in full last. How long a report waited in Canvas's queue plays no part.
-Days and weeks are those of the tenant's time zone.
+The start of a batch is compared with the start of the batch that read the scope in full last, both on our own clock. So
+all terms of a batch get the same decision, and the time that a report waits in Canvas's queue has no influence. Days and
+weeks are those of the tenant's time zone.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 TOLERANCE = timedelta(minutes=30)
-"""How much sooner than `N days` after the last one a batch may start and still be the one that is due. Two ticks of one
-time of day differ by what their starts are late: seconds as a rule, minutes after a restart of Dagster's daemon. It is
-less than the hour between the ticks of a frequent schedule, so that no earlier tick becomes due."""
+"""How much earlier than `N days` after the last full batch a batch may start and still be due. Starts at the same time of
+day are late by different amounts: usually seconds, but minutes after a restart of Dagster's daemon. The value is less
+than the hour between the ticks of a frequent schedule, so that no earlier tick becomes due."""
 MEANINGFUL = 3
-"""Ticks of a schedule from which on its distances are judged."""
+"""Minimum number of ticks from which the distances of a schedule are judged."""
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 @dataclass(frozen=True, slots=True)
 class FullSyncEvery:
-    """How often a scope is read in full: one of the three is set.
+    """How often a scope is read in full; exactly one of `percent`, `days` and `weekday` is set.
 
     Attributes:
-        percent: Chance of each sync, in percent.
-        days: Days since the last full sync.
-        weekday: 0 is Monday; together with `weeks`.
-        weeks: Every so many weeks on that weekday.
+        percent: Probability that a sync is full, 0 to 100.
+        days: Number of days between full syncs.
+        weekday: Day of full syncs; 0 is Monday.
+        weeks: Number of weeks between full syncs on that weekday.
     """
 
     percent: int | None = None
@@ -42,7 +42,7 @@ class FullSyncEvery:
 
     @classmethod
     def parse(cls, text: str) -> FullSyncEvery:
-        """Reads the gem's notation.
+        """Parse the gem's notation.
 
         >>> FullSyncEvery.parse("saturday/4")
         FullSyncEvery(percent=None, days=None, weekday=5, weeks=4)
@@ -60,19 +60,19 @@ class FullSyncEvery:
             weeks = int(match[2] or 1)
             if weeks >= 1:
                 return cls(weekday=WEEKDAYS.index(match[1]), weeks=weeks)
-        raise ValueError(f"{text!r} is not a rhythm of full syncs")
+        raise ValueError(f"{text!r} is not an interval of full syncs")
 
     def is_due(self, *, now: datetime, last_full: datetime, timezone: ZoneInfo, batch_id: str) -> bool:
         """Return whether a full sync is due.
 
-        `N days` are counted on the wall clock, so that the change to summer time makes no tick early. A weekday means
-        the first batch on or after that day: one that was missed is made up for by the next batch.
+        `N days` are counted on the wall clock, so that no tick is too early because of the change to summer time. A
+        weekday means the first batch on or after that day: if none starts on the day, the next one is full.
 
         Args:
             now: Start of the batch, aware.
             last_full: Start of the batch that read the scope in full last, aware.
-            timezone: Whose calendar counts days and weeks.
-            batch_id: What makes the percentage reproducible.
+            timezone: Calendar of days and weeks.
+            batch_id: Seed of a percentage, which makes it reproducible.
         """
         if self.percent is not None:
             return draw(batch_id) < self.percent
@@ -83,58 +83,58 @@ class FullSyncEvery:
         return passed >= timedelta(weeks=self.weeks)
 
     def _week_of(self, moment: datetime, timezone: ZoneInfo) -> date:
-        """Return the day on which the rhythm's week of a moment began."""
+        """Return the day on which the week of a moment began, if weeks begin on the weekday of full syncs."""
         day = moment.astimezone(timezone).date()
         return day - timedelta(days=(day.weekday() - (self.weekday or 0)) % 7)
 
     @property
     def period(self) -> timedelta | None:
-        """How far full syncs are to be apart; None for a percentage."""
+        """Time between full syncs; None for a percentage."""
         if self.percent is not None:
             return None
         return timedelta(days=self.days) if self.days is not None else timedelta(weeks=self.weeks)
 
 
-def forecast(rhythm: FullSyncEvery, ticks: Sequence[datetime], timezone: ZoneInfo) -> list[datetime]:
-    """Return which batches of a schedule will be full; the first one is, because nothing was read before.
+def forecast(every: FullSyncEvery, ticks: Sequence[datetime], timezone: ZoneInfo) -> list[datetime]:
+    """Return the ticks of a schedule that start full batches; the first one does, because nothing was read before.
 
     Args:
-        rhythm: No percentage.
-        ticks: When the schedule starts batches, in order.
-        timezone: The tenant's.
+        every: How often a scope is read in full; not a percentage.
+        ticks: Starts of batches, in order.
+        timezone: Time zone of the tenant.
     """
     full = list(ticks[:1])
     for tick in ticks[1:]:
-        if rhythm.is_due(now=tick, last_full=full[-1], timezone=timezone, batch_id=""):
+        if every.is_due(now=tick, last_full=full[-1], timezone=timezone, batch_id=""):
             full.append(tick)
     return full
 
 
-def unmet(rhythm: FullSyncEvery, ticks: Sequence[datetime], timezone: ZoneInfo) -> str:
-    """Return how a schedule fails to meet a rhythm; empty if it meets it.
+def schedule_problem(every: FullSyncEvery, ticks: Sequence[datetime], timezone: ZoneInfo) -> str:
+    """Return why a schedule cannot keep an interval of full syncs; empty if it can.
 
     Args:
-        rhythm: As the settings have it.
-        ticks: When the schedule starts batches, in order, over a year or so.
-        timezone: The tenant's.
+        every: How often a scope is read in full.
+        ticks: Starts of batches, in order, over about a year.
+        timezone: Time zone of the tenant.
     """
-    if rhythm.period is None or len(ticks) < MEANINGFUL:
+    if every.period is None or len(ticks) < MEANINGFUL:
         return ""
-    full = forecast(rhythm, ticks, timezone)
-    # The first one is full on whatever day it is.
-    days = [each.astimezone(timezone).date() for each in full[1:]] or [ticks[-1].astimezone(timezone).date()]
+    full = forecast(every, ticks, timezone)
+    # The first one is full on any day.
+    days = [tick.astimezone(timezone).date() for tick in full[1:]] or [ticks[-1].astimezone(timezone).date()]
     apart = max((later - earlier for earlier, later in pairwise(days)), default=timedelta())
-    if apart > max(rhythm.period, timedelta(days=1)):
+    if apart > max(every.period, timedelta(days=1)):
         return f"full syncs come up to {apart.days} days apart, because no sync starts in between"
-    other = {day.weekday() for day in days} - {rhythm.weekday}
-    if rhythm.weekday is not None and len(full) > 1 and other:
+    other = {day.weekday() for day in days} - {every.weekday}
+    if every.weekday is not None and len(full) > 1 and other:
         names = ", ".join(WEEKDAYS[number].capitalize() for number in sorted(other))
-        return f"not every {WEEKDAYS[rhythm.weekday].capitalize()} has a sync; the first one after it is the full one ({names})"
+        return f"not every {WEEKDAYS[every.weekday].capitalize()} has a sync; the first one after it is the full one ({names})"
     return ""
 
 
 def _planned(tick: datetime, timezone: ZoneInfo) -> datetime:
-    """Return a tick on the wall clock, without the hour by which the change to summer time may have moved it."""
+    """Return the wall-clock time of a tick, without the hour by which the change to summer time may have moved it."""
     hour = timedelta(hours=1)
     return min(_wall_clock(tick, timezone), _wall_clock(tick - hour, timezone) + hour)
 
@@ -144,6 +144,6 @@ def _wall_clock(moment: datetime, timezone: ZoneInfo) -> datetime:
 
 
 def draw(batch_id: str) -> float:
-    """Returns a number from 0 up to 100 that is always the same for one batch."""
+    """Return a number from 0 up to 100 that depends on the batch alone."""
     digest = hashlib.sha256(batch_id.encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64 * 100

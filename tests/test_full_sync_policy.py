@@ -1,4 +1,4 @@
-"""Full syncs come in their rhythm, whenever reports begin, across midnight and changes of the clock."""
+"""Full syncs keep their interval, whenever reports begin, across midnight and changes of the clock."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.cron import Cron
-from canvas_sync_dagster.rhythm import FullSyncEvery, forecast, unmet
+from canvas_sync_dagster.full_sync_policy import FullSyncEvery, forecast, schedule_problem
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
-from canvas_sync_dagster.sync.plan import report_groups
 from canvas_sync_dagster.sync.policy import decide
+from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.sync.standing import unmet_rhythms
+from canvas_sync_dagster.sync.sync_status import unmet_schedules
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.state.watermarks import Watermark
 
@@ -36,13 +36,13 @@ def synced(
     text: str, cron: str, zone: ZoneInfo, delays: list[float], *, weeks: int = 40, late: float = 0
 ) -> list[list[datetime]]:
     """Plays the batches of a schedule over two terms whose reports wait in a queue; returns the full ones of each."""
-    rhythm, full = FullSyncEvery.parse(text), [[], []]  # type: tuple[FullSyncEvery, list[list[datetime]]]
+    every, full = FullSyncEvery.parse(text), [[], []]  # type: tuple[FullSyncEvery, list[list[datetime]]]
     marks: list[Watermark | None] = [None, None]
     for number, tick in enumerate(Cron.parse(cron).ticks(START, zone, days=7 * weeks)):
         batch = tick + timedelta(seconds=late * (number % 3))
         for term in (0, 1):
             decision = decide(
-                now=batch, watermarks=[marks[term]], takes_updated_after=True, full_sync_every=rhythm, timezone=zone
+                now=batch, watermarks=[marks[term]], takes_updated_after=True, full_sync_every=every, timezone=zone
             )
             began = batch + timedelta(hours=delays[(number + term) % len(delays)] * (term + 1))
             known = marks[term]
@@ -100,7 +100,7 @@ def test_a_weekday_without_a_sync_is_made_up_for_by_the_next_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rhythm", "cron", "problem"),
+    ("every", "cron", "problem"),
     [
         ("sunday/2", "0 */3 * * *", ""),
         ("saturday", "30 23 * * *", ""),
@@ -115,9 +115,9 @@ def test_a_weekday_without_a_sync_is_made_up_for_by_the_next_batch() -> None:
         ("1 days", "0 3 * * 1-5", "full syncs come up to 3 days apart, because no sync starts in between"),
     ],
 )
-def test_a_rhythm_that_a_schedule_cannot_meet_is_told(rhythm: str, cron: str, problem: str) -> None:
+def test_an_interval_that_a_schedule_cannot_keep_is_reported(every: str, cron: str, problem: str) -> None:
     ticks = list(islice(Cron.parse(cron).ticks(START, DENVER, days=366), 3_000))
-    assert unmet(FullSyncEvery.parse(rhythm), ticks, DENVER) == problem
+    assert schedule_problem(FullSyncEvery.parse(every), ticks, DENVER) == problem
 
 
 def test_the_forecast_begins_with_the_first_batch() -> None:
@@ -145,10 +145,10 @@ def test_what_is_not_a_cron_line_is_refused(line: str) -> None:
         Cron.parse(line)
 
 
-def test_a_tenant_is_told_of_each_schedule_that_cannot_meet_its_rhythm() -> None:
+def test_each_schedule_that_cannot_keep_full_sync_every_is_reported() -> None:
     nightly = {"schedule": "@daily", "models": ["users"], "full_sync_every": "sunday"}
     tenant = TenantSettings.model_validate({"schedule": "0 3 * * 1-5", "genres": {"people": nightly}})
-    (told,) = unmet_rhythms(tenant, START)
+    (told,) = unmet_schedules(tenant, START)
     assert told.startswith(
         "genre default: full_sync_every is 'sunday/2', the schedule is '0 3 * * 1-5' (UTC): not every"
     )

@@ -10,7 +10,7 @@ from canvas_sync_dagster.assets.run_options import run_options
 from canvas_sync_dagster.assets.specs import asset_key
 from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
-from canvas_sync_dagster.sync.own import CustomReport, Insertion, InsertionContext, as_metadata
+from canvas_sync_dagster.sync.extension_types import CustomReport, Insertion, InsertionContext, as_metadata
 from canvas_sync_dagster.tenants import TenantSettings
 
 AT_END = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
