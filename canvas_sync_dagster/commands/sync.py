@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -187,8 +187,11 @@ class _Sync:
         # Two that begin within one second must not take one batch for their own.
         key = f"{slug}:{genre}:{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}:{secrets.token_hex(2)}"
         own = self._project.extensions
-        batches = self._checked(lambda: code_location_of(self._project).batches(slug, genre, term_scope))
-        with dagster_instance(self._project.settings.home) as instance, closing(batches.lock(key)) as lock:
+        with ExitStack() as stack:
+            # Before Canvas is asked: a command in the wrong directory needs no token to be told so.
+            instance = stack.enter_context(dagster_instance(self._project.settings.home))
+            batches = self._checked(lambda: code_location_of(self._project).batches(slug, genre, term_scope))
+            lock = stack.enter_context(closing(batches.lock(key)))
             batch = begin_batch(instance, batches, key, {"trigger": "command", **_locked(lock)}, own.on_sync)
             if batch is None:
                 raise SyncUnderWayError(slug, genre)
