@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
+
 ENCODING = "UTF8"
 """The only encoding that can represent every text of Canvas. Each connection sets it: with another default of the role,
 the database or PGCLIENTENCODING, PostgreSQL would misread our bytes and store wrong text without an error."""
@@ -50,10 +54,6 @@ def problem_of(url: str) -> str | None:
 
 
 def _parsed(url: str) -> dict[str, str] | None:
-    # Imported here, because processes without a database connection read settings, too.
-    from psycopg import ProgrammingError  # noqa: PLC0415
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
-
     try:
         return {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
     except ProgrammingError:
@@ -67,8 +67,6 @@ def parts_of(url: str) -> dict[str, str]:
 
 def place_of(url: str) -> tuple[str, str, str]:
     """Return host, port and database of a valid URL, completed from PG* variables as libpq does."""
-    from psycopg.pq import Conninfo  # noqa: PLC0415 (as above)
-
     defaults = {each.keyword.decode(): each.val.decode() for each in Conninfo.get_defaults() if each.val}
     given = defaults | parts_of(url)
     if service := given.get("service"):
@@ -85,8 +83,6 @@ def lacks_tls(url: str) -> str | None:
     >>> lacks_tls("postgresql://u:secret@db.example.edu/school?sslmode=verify-full"), lacks_tls("postgresql:///school")
     (None, None)
     """
-    from psycopg.pq import Conninfo  # noqa: PLC0415 (as above)
-
     defaults = {each.keyword.decode(): each.val.decode() for each in Conninfo.get_defaults() if each.val}
     given = defaults | parts_of(url)
     if given.get("sslmode") in ENCRYPTED or given.get("service"):

@@ -16,9 +16,11 @@ from pydantic import Field
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.parameters import refuse_parameters
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
+from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.redaction import redact, summary, trace
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.options import SyncOptions, parse_legacy_support
+from canvas_sync_dagster.sync.session import database_url, open_session
 from canvas_sync_dagster.tenants import TenantSettings, parse_duration, parse_updated_after
 
 if TYPE_CHECKING:
@@ -169,9 +171,6 @@ class CodeLocation:
 
     def session(self, tenant: str) -> AbstractContextManager[Session]:
         """Connects to a tenant's Canvas and database for the length of a `with`."""
-        # Imported by the run, not by the definitions, which every daemon and webserver loads.
-        from canvas_sync_dagster.sync.session import open_session  # noqa: PLC0415
-
         settings = self._settings.tenant(tenant)
         return open_session(self._settings, settings, self._models_of(settings), self._extensions)
 
@@ -183,9 +182,6 @@ class CodeLocation:
             genre: Of the batches; the tenant's own if not given.
             scope: In place of the user's function and the setting.
         """
-        from canvas_sync_dagster.orchestration.batch_service import BatchService  # noqa: PLC0415 (as above)
-        from canvas_sync_dagster.sync.session import database_url  # noqa: PLC0415
-
         whole = self._settings.tenant(tenant)
         settings = whole.of_genre(genre or whole.batch_genre)
         declared = whole.genres.get(settings.batch_genre)

@@ -20,7 +20,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from canvas_sync_dagster.commands.location import find
 from canvas_sync_dagster.embedded import embedded_database_url
+from canvas_sync_dagster.live_events.drain import drain
+from canvas_sync_dagster.live_events.event import read_event
+from canvas_sync_dagster.live_events.inbox import store
+from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
 
 if TYPE_CHECKING:
@@ -126,11 +131,6 @@ class LocationUnderTest:
         Returns:
             State → number of events: applied, ignored, failed, dead.
         """
-        from canvas_sync_dagster.live_events.drain import drain  # noqa: PLC0415 (as above)
-        from canvas_sync_dagster.live_events.event import read_event  # noqa: PLC0415
-        from canvas_sync_dagster.live_events.inbox import store  # noqa: PLC0415
-        from canvas_sync_dagster.live_events.partitions import ensure_partitions  # noqa: PLC0415
-
         settings = self.project.settings
         chosen = settings.tenant(tenant or settings.tenants[0].slug)
         with self.project.session(chosen) as session:
@@ -158,8 +158,6 @@ def code_location(file: str | Path = "definitions.py", *, size: str = "small") -
         The loaded code location.
     """
     import dagster as dg  # noqa: PLC0415 (as above)
-
-    from canvas_sync_dagster.commands.location import find  # noqa: PLC0415
 
     with (
         simulated_canvas(size) as canvas,

@@ -139,6 +139,9 @@ WITHOUT_DAGSTER = [
     "embedded",
     "cli",
     "project.builder",
+    "commands.receive",
+    "commands.status",
+    "testing",
 ]
 
 

@@ -10,7 +10,10 @@ from canvas_sync_dagster.assets.run_options import run_options
 from canvas_sync_dagster.assets.specs import asset_key
 from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
+from canvas_sync_dagster.sync.custom_report import sync_custom_report
 from canvas_sync_dagster.sync.extension_types import CustomReport, Insertion, InsertionContext, as_metadata
+from canvas_sync_dagster.sync.flow import Flow
+from canvas_sync_dagster.sync.insertion import run_insertion
 from canvas_sync_dagster.tenants import TenantSettings
 
 AT_END = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
@@ -33,9 +36,6 @@ def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier
         code_location: dg.ResourceParam[CodeLocation],
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        from canvas_sync_dagster.sync.custom_report import sync_custom_report  # noqa: PLC0415 (as in reports.py)
-        from canvas_sync_dagster.sync.flow import Flow  # noqa: PLC0415
-
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if report.per_term else ""
@@ -78,8 +78,6 @@ def insertion_asset(
     def inserted(
         context: dg.AssetExecutionContext, code_location: dg.ResourceParam[CodeLocation]
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        from canvas_sync_dagster.sync.insertion import run_insertion  # noqa: PLC0415 (as in reports.py)
-
         scope = context.partition_key if per_term else ""
         with as_dagster_failure(retries=policy is not None), code_location.session(tenant.slug) as session:
             key = context.run.tags.get(BATCH_TAG)

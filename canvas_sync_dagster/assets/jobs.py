@@ -5,10 +5,17 @@ from pydantic import Field
 
 from canvas_sync_dagster.assets.metadata import event_materializations
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.live_events.drain import drain
+from canvas_sync_dagster.live_events.partitions import age_out, ensure_partitions
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.orchestration.pruning import prune_runs
 from canvas_sync_dagster.resources import CodeLocation, as_dagster_failure
+from canvas_sync_dagster.sync.downloads import remove_abandoned
+from canvas_sync_dagster.sync.erase import sweep
+from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.tenants import TenantSettings
+from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.state.housekeeping import DEAD_EVENTS_KEPT, EVENTS_KEPT, drop_old_rows
 
 
 class ReconcileConfig(dg.Config):
@@ -28,8 +35,6 @@ def live_events_job(tenant: TenantSettings) -> dg.JobDefinition:
 
     @dg.op(name=f"{tenant.slug}__drain")
     def drain_inbox(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
-        from canvas_sync_dagster.live_events.drain import drain  # noqa: PLC0415 (as in reports.py)
-
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
             done = drain(session, run_id=context.run.run_id)
         for each in event_materializations(tenant.slug, done):
@@ -51,8 +56,6 @@ def reconcile_job(tenant: TenantSettings, models: tuple[Model, ...]) -> dg.JobDe
     def ask_about_suspects(
         context: dg.OpExecutionContext, config: ReconcileConfig, code_location: dg.ResourceParam[CodeLocation]
     ) -> None:
-        from canvas_sync_dagster.sync.reconciliation import reconcile  # noqa: PLC0415 (as in reports.py)
-
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
             for model in models:
                 if config.models and model.name not in config.models:
@@ -76,12 +79,6 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
 
     @dg.op(name=f"{tenant.slug}__drop_what_is_old")
     def drop_what_is_old(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
-        from canvas_sync_dagster.live_events.partitions import age_out, ensure_partitions  # noqa: PLC0415 (as in reports.py)
-        from canvas_sync_dagster.sync.downloads import remove_abandoned  # noqa: PLC0415
-        from canvas_sync_dagster.sync.erase import sweep  # noqa: PLC0415
-        from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema  # noqa: PLC0415
-        from canvas_sync_dagster.warehouse.state.housekeeping import DEAD_EVENTS_KEPT, EVENTS_KEPT, drop_old_rows  # noqa: PLC0415
-
         ours = code_location.batches(tenant.slug)
         # Housekeeping does not use Canvas: it must also run while Canvas is unavailable, or the disk would fill.
         with as_dagster_failure():

@@ -10,7 +10,9 @@ from canvas_sync_dagster.assets.run_options import run_options
 from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.report_request import ReportGroup, requested
+from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.tenants import TenantSettings
 
 
@@ -52,10 +54,6 @@ def report_asset(
         code_location: dg.ResourceParam[CodeLocation],
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        # Imported by the run: every daemon and webserver loads the definitions, and Polars is slow to import.
-        from canvas_sync_dagster.sync.flow import Flow  # noqa: PLC0415
-        from canvas_sync_dagster.sync.report_sync import sync_report  # noqa: PLC0415
-
         selected = {key.path[-1] for key in context.selected_asset_keys}
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
             options = run_options(context, code_location, sync_options, tenant.slug)

@@ -11,6 +11,9 @@ from canvas_sync_dagster.assets.run_options import run_options
 from canvas_sync_dagster.assets.specs import asset_spec
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
+from canvas_sync_dagster.sync.flow import Flow
+from canvas_sync_dagster.sync.rest_sync import sync_list
+from canvas_sync_dagster.sync.terms import live_term_ids
 from canvas_sync_dagster.tenants import TenantSettings
 
 
@@ -38,11 +41,6 @@ def rest_asset(
         code_location: dg.ResourceParam[CodeLocation],
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
-        # Imported by the run, as in reports.py.
-        from canvas_sync_dagster.sync.flow import Flow  # noqa: PLC0415
-        from canvas_sync_dagster.sync.rest_sync import sync_list  # noqa: PLC0415
-        from canvas_sync_dagster.sync.terms import live_term_ids  # noqa: PLC0415
-
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if model.term_scoped else ""

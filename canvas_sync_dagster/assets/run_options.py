@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from canvas_sync_dagster.orchestration.batch_of_run import batch_key
 from canvas_sync_dagster.orchestration.identifiers import GENRE_TAG, MODE_TAG, UPDATED_AFTER_TAG
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
 
@@ -29,9 +30,6 @@ def run_options(
         SettingError: A value is invalid.
         SyncUnderWayError: Another batch of the tenant and genre is under way.
     """
-    # Imported by the run: every daemon and webserver loads the definitions, and the batches need PostgreSQL's driver.
-    from canvas_sync_dagster.orchestration.batch_of_run import batch_key  # noqa: PLC0415
-
     run = context.run
     key = batch_key(
         context.instance,

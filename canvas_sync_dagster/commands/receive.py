@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from canvas_sync_dagster.commands.checks.finding import Checked
 from canvas_sync_dagster.commands.checks.settings import exposures
 from canvas_sync_dagster.commands.location import Location, find
 from canvas_sync_dagster.commands.output import say
+from canvas_sync_dagster.live_events.budget import Limits
+from canvas_sync_dagster.live_events.serve import receiver
+from canvas_sync_dagster.live_events.uvicorn_server import BACKLOG, server_options
 
 if TYPE_CHECKING:
     import socket
@@ -75,11 +80,6 @@ def live_events(
     file: Path | None,
 ) -> None:
     """Receive live events."""
-    import uvicorn  # noqa: PLC0415
-    from uvicorn.supervisors import Multiprocess  # noqa: PLC0415
-
-    from canvas_sync_dagster.live_events.uvicorn_server import BACKLOG, server_options  # noqa: PLC0415
-
     location = find(module, file, needs_tokens=drain)
     for broken in location.settings.broken:
         say(f"tenant {broken.slug} is left out: {broken.error}", err=True)
@@ -130,9 +130,6 @@ def application() -> Receiver:
 
 
 def _receiver(location: Location, *, drains: bool, health_port: int | None, keep_alive: int) -> Receiver:
-    from canvas_sync_dagster.live_events.budget import Limits  # noqa: PLC0415
-    from canvas_sync_dagster.live_events.serve import receiver  # noqa: PLC0415
-
     return receiver(
         location.settings,
         location.models,
@@ -156,8 +153,6 @@ def _shared_metrics() -> Iterator[None]:
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    import uvicorn  # noqa: PLC0415
-
     return uvicorn.Config("", host=host, port=port, log_level="warning").bind_socket()
 
 

@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from canvas_sync_dagster.catalogue import with_carriers
+from canvas_sync_dagster.commands.instance import dagster_instance
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
 from canvas_sync_dagster.commands.progress import Teller, teller
 from canvas_sync_dagster.commands.watch import Watch
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, SettingError, SyncUnderWayError
 from canvas_sync_dagster.orchestration.batch_service import LOCKED_AT, last_sync_of
+from canvas_sync_dagster.orchestration.callbacks import tell_of_batch, tell_of_failure
+from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, GENRE_TAG, MODE_TAG, TENANT_TAG, TERM_TAG
+from canvas_sync_dagster.orchestration.orphaned_runs import batch_runs, begin_batch
+from canvas_sync_dagster.orchestration.run_errors import raised
+from canvas_sync_dagster.project.definitions import code_location_of, definitions_of, keys_of
 from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.options import parse_legacy_support
 from canvas_sync_dagster.sync.session import connect_canvas
@@ -157,9 +163,6 @@ class _Sync:
     ) -> None:
         self._project, self._tenant, self._options = project, tenant, options
         self._models, self._format = models, log_format
-        # Dagster's import takes 0.6 seconds, which the other commands need not wait.
-        from canvas_sync_dagster.project.definitions import definitions_of  # noqa: PLC0415
-
         self._definitions = definitions_of(project)
         self._skipped: set[str] = set()
         self._blocked: list[str] = []
@@ -174,11 +177,6 @@ class _Sync:
             SyncUnderWayError: Another sync of the tenant and genre is under way.
             CanvasSyncError: Canvas does not accept the token, or the database is away.
         """
-        # Only here, for Dagster takes over a second.
-        from canvas_sync_dagster.commands.instance import dagster_instance  # noqa: PLC0415
-        from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch  # noqa: PLC0415
-        from canvas_sync_dagster.project.definitions import code_location_of  # noqa: PLC0415
-
         slug, genre = self._tenant.slug, self._tenant.batch_genre
         if genre in self._tenant.genres and not (self._keys(per_term=False) or self._keys(per_term=True)):
             raise SettingError(
@@ -225,14 +223,6 @@ class _Sync:
     def _work(
         self, instance: dg.DagsterInstance, batches: BatchService, batch: Batch, tell: Teller, failed: list[str]
     ) -> None:
-        from canvas_sync_dagster.orchestration.identifiers import (  # noqa: PLC0415
-            BATCH_TAG,
-            GENRE_TAG,
-            MODE_TAG,
-            TENANT_TAG,
-            TERM_TAG,
-        )
-
         slug = self._tenant.slug
         tags = {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: slug}
         root, term_job = f"{slug}__sync_root", f"{slug}__sync_term"
@@ -261,9 +251,6 @@ class _Sync:
     def _close(
         self, instance: dg.DagsterInstance, batches: BatchService, batch: Batch, status: str, reason: str
     ) -> None:
-        from canvas_sync_dagster.orchestration.callbacks import tell_of_batch  # noqa: PLC0415
-        from canvas_sync_dagster.orchestration.orphaned_runs import batch_runs  # noqa: PLC0415
-
         _, _, runs = batch_runs(instance, self._tenant.slug, batch.key)
         for run in filter(None, map(instance.get_run_by_id, runs)):
             if not run.is_finished:
@@ -273,8 +260,6 @@ class _Sync:
 
     def _keys(self, *, per_term: bool) -> list[dg.AssetKey]:
         """Picks the assets that are wanted, of the root run or of each term run."""
-        from canvas_sync_dagster.project.definitions import keys_of  # noqa: PLC0415
-
         names = self._project.assets_of(self._tenant, self._tenant.batch_genre, per_term=per_term)
         wanted = None if self._models is None else {*self._models, *self._project.chain.at("start")}
         return keys_of(self._tenant.slug, [name for name in names if wanted is None or name in wanted])
@@ -289,8 +274,6 @@ class _Sync:
         *,
         at_end: bool = False,
     ) -> list[str]:
-        from canvas_sync_dagster.project.definitions import keys_of  # noqa: PLC0415
-
         ended = keys_of(self._tenant.slug, self._project.chain.at("end"))
         keys = ended if at_end else self._keys(per_term=term is not None)
         if not keys:
@@ -336,10 +319,6 @@ class _Sync:
 
     def _tell_of_failure(self, instance: dg.DagsterInstance, run_id: str, watch: Watch) -> None:
         """Calls what on_failure asked for: the sensor hears only of runs that Dagster's daemon launched."""
-        from canvas_sync_dagster.orchestration.callbacks import tell_of_failure  # noqa: PLC0415
-        from canvas_sync_dagster.orchestration.run_errors import raised  # noqa: PLC0415
-        from canvas_sync_dagster.project.definitions import code_location_of  # noqa: PLC0415
-
         own, run = self._project.extensions, instance.get_run_by_id(run_id)
         if run is None or not own.on_failure:
             return

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from canvas_sync_dagster.assets.checks import SKIPPED
 from canvas_sync_dagster.commands.progress import Teller
 
 if TYPE_CHECKING:
@@ -99,8 +100,6 @@ class Watch:
         self.tell.landed(made.asset_key.path[-1], self.term, told)
 
     def _skip(self, seen: dg.AssetObservation) -> None:
-        from canvas_sync_dagster.assets.checks import SKIPPED  # noqa: PLC0415 (Dagster takes over a second)
-
         if SKIPPED in seen.metadata:
             self.skipped[seen.asset_key] = str(seen.metadata[SKIPPED].value)
 

@@ -10,6 +10,8 @@ import dagster as dg
 
 from canvas_sync_dagster.orchestration.callbacks import OnSync, tell_of_batch
 from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
+from canvas_sync_dagster.orchestration.next_step import RunState
+from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.orchestration.batch_service import BatchService
@@ -44,8 +46,6 @@ def begin_batch(
 
 def is_abandoned(instance: dg.DagsterInstance, ours: BatchService, batch: Batch) -> bool:
     """Return whether a batch has no run under way, and no process that would launch one."""
-    from canvas_sync_dagster.orchestration.next_step import RunState  # noqa: PLC0415 (the definitions stay light)
-
     root, terms, _ = batch_runs(instance, ours.tenant.slug, batch.key)
     alone = batch.details.get("trigger") == "command"
     limit = ours.tenant.lost_after if alone else max(ours.tenant.lost_after, LOOKED_AFTER)
@@ -92,8 +92,6 @@ def _of_lost_processes(instance: dg.DagsterInstance, ours: BatchService) -> Iter
 
 
 def _end(instance: dg.DagsterInstance, ours: BatchService, run_id: str, why: str) -> None:
-    from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED  # noqa: PLC0415 (the definitions stay light)
-
     run = instance.get_run_by_id(run_id)
     if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
         why = CANCELLED
@@ -156,8 +154,6 @@ def failed_at_start(instance: dg.DagsterInstance, slug: str, key: str, steps: Se
 
 
 def _state(record: dg.RunRecord) -> RunState:
-    from canvas_sync_dagster.orchestration.next_step import RunState  # noqa: PLC0415 (the definitions stay light)
-
     run = record.dagster_run
     if not run.is_finished:
         return RunState.ACTIVE

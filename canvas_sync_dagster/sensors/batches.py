@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.orchestration.batch_service import last_sync_of
 from canvas_sync_dagster.orchestration.callbacks import OnSync, tell_of_batch
 from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, GENRE_TAG, MODE_TAG, TENANT_TAG, TERM_TAG
+from canvas_sync_dagster.orchestration.next_step import RunState, next_step
 from canvas_sync_dagster.orchestration.orphaned_runs import (
     batch_runs,
     close_abandoned,
@@ -107,9 +109,6 @@ def _go_on(
     first: Sequence[str],
     has_end: bool,
 ) -> tuple[list[dg.RunRequest], str]:
-    from canvas_sync_dagster.orchestration.batch_service import last_sync_of  # noqa: PLC0415
-    from canvas_sync_dagster.orchestration.next_step import RunState, next_step  # noqa: PLC0415 (the definitions stay light)
-
     if batch.details.get("trigger") == "command":
         # The command launches its runs itself, with options of its own; only a dead one needs somebody else.
         if not is_abandoned(context.instance, ours, batch):

@@ -11,6 +11,7 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.metadata import event_materializations
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.live_events.drain import backlog, drain
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.tenants import TenantSettings
 
@@ -45,8 +46,6 @@ def live_event_sensor(tenant: TenantSettings, session: Open) -> dg.SensorDefinit
         description=f"Applies the live events of {slug}: a few within the tick, many in a run.",
     )
     def live_events(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        from canvas_sync_dagster.live_events.drain import backlog, drain  # noqa: PLC0415 (as in assets/reports.py)
-
         if tenant.base_url is None and tenant.database_url is None:
             return dg.SkipReason(f"{slug} is not configured: CANVAS_SYNC_BASE_URL is not set")
         try:

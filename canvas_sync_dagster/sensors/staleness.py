@@ -9,6 +9,7 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.checks import staleness_check
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.sync.staleness import staleness_of
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ def staleness_sensor(tenant: TenantSettings, batches: Callable[[], BatchService]
         description=f"Reports the stale tables of {slug}, with their terms.",
     )
     def look(_: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        from canvas_sync_dagster.sync.staleness import staleness_of  # noqa: PLC0415 (the definitions stay light)
-
         if tenant.base_url is None and tenant.database_url is None:
             return dg.SkipReason(f"{slug} is not configured: CANVAS_SYNC_BASE_URL is not set")
         try:

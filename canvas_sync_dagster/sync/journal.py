@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.sync.heartbeat import beating
-from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.state.job_logs import JobLog, JobLogs
+
+if TYPE_CHECKING:
+    from canvas_sync_dagster.sync.session import Session
 
 DOING = "writing the journal"
 

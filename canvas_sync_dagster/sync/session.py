@@ -14,6 +14,7 @@ from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.extension_types import as_metadata
 from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
@@ -96,9 +97,6 @@ class Session:
         Raises:
             SchemaError: The tables are not there; run `canvas-sync migrate`.
         """
-        # The journal is written by way of a session.
-        from canvas_sync_dagster.sync.journal import journaled  # noqa: PLC0415
-
         prepare_schema(self.database_url, self.schema, self.models, ())
         details: dict[str, object] = {}
         with journaled(self, job, arguments or {}, run_id) as entry:
