@@ -50,20 +50,21 @@ async def many(number: int, work: Attack, port: int) -> None:
     await asyncio.gather(*(again() for _ in range(number)))
 
 
-async def endless_headers(port: int) -> None:
+async def endless(port: int, start: bytes, piece: bytes) -> None:
+    """Send a start, then a piece again and again; read nothing."""
     _, writer = await connected(port)
-    writer.write(POST)
+    writer.write(start)
     while True:
-        writer.write(b"X-Filler: " + b"x" * 65_000 + b"\r\n")
+        writer.write(piece)
         await writer.drain()
+
+
+async def endless_headers(port: int) -> None:
+    await endless(port, POST, b"X-Filler: " + b"x" * 65_000 + b"\r\n")
 
 
 async def endless_header(port: int) -> None:
-    _, writer = await connected(port)
-    writer.write(POST + b"X-Filler: ")
-    while True:
-        writer.write(b"x" * 65_536)
-        await writer.drain()
+    await endless(port, POST + b"X-Filler: ", b"x" * 65_536)
 
 
 async def silence(port: int) -> None:
@@ -102,27 +103,17 @@ async def upgrade(port: int) -> None:
 
 
 async def endless_chunks(port: int) -> None:
-    _, writer = await connected(port)
-    writer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n")
-    while True:
-        writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
-        await writer.drain()
+    start = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+    await endless(port, start, b"10000\r\n" + b"x" * 65_536 + b"\r\n")
 
 
 async def endless_trailer(port: int) -> None:
-    _, writer = await connected(port)
-    writer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Trailer: ")
-    while True:
-        writer.write(b"x" * 65_536)
-        await writer.drain()
+    await endless(port, POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Trailer: ", b"x" * 65_536)
 
 
 async def unread_answers(port: int) -> None:
-    """Asks for metrics all the time and reads nothing."""
-    _, writer = await connected(port)
-    while True:
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)
-        await writer.drain()
+    """Request metrics all the time and read nothing."""
+    await endless(port, b"", b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)
 
 
 async def pipelining(port: int) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from functools import partial
 
 from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.canvas.reports import available_reports
 from canvas_sync_dagster.catalogue import ReportFeed
 from canvas_sync_dagster.clocks import SLACK
-from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, note, ok
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, note, ok, run_checks
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.sync.report_request import PROPRIETARY, STOCK
 from canvas_sync_dagster.sync.session import connect_canvas
@@ -27,8 +26,7 @@ def run(checked: Checked) -> Iterator[Finding]:
         with connect_canvas(checked.tenant, checked.location.extensions) as canvas:
             account = canvas.get("/accounts/{account_id}")
             yield ok(f"Canvas at {canvas.base_url} accepts the token; the account is {account.get('name')!r}")
-            for check in CHECKS:
-                yield from guarded(partial(check, checked, canvas))
+            yield from run_checks(CHECKS, checked, canvas)
     except CanvasSyncError as error:
         yield failed(error)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from canvas_sync_dagster.clocks import SLACK
-from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, guarded, note, ok
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, note, ok, run_checks
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.postgres_url import redacted
 from canvas_sync_dagster.warehouse.connection import Connection, Pooling, pooling, transaction
@@ -31,8 +31,7 @@ def run(checked: Checked) -> Iterator[Finding]:
     except CanvasSyncError as error:
         yield failed(error)
         return
-    for check in CHECKS:
-        yield from guarded(partial(_in_transaction, check, checked))
+    yield from run_checks([partial(_in_transaction, check) for check in CHECKS], checked)
 
 
 def _in_transaction(check: Check, checked: Checked) -> Iterator[Finding]:

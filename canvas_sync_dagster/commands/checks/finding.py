@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import ParamSpec
 
 from canvas_sync_dagster.commands.location import Location
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
@@ -83,9 +84,24 @@ class Checked:
         return self.tenant.schema_in_database
 
 
-def guarded(check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """Yield the findings of a check; a `CanvasSyncError` becomes the last finding."""
-    try:
-        yield from check()
-    except CanvasSyncError as error:
-        yield failed(error)
+P = ParamSpec("P")
+
+
+def run_checks(
+    checks: Iterable[Callable[P, Iterable[Finding]]], *args: P.args, **kwargs: P.kwargs
+) -> Iterator[Finding]:
+    """Run checks one after another; a `CanvasSyncError` ends its check as a failure, and the next check runs.
+
+    Args:
+        checks: Generators of findings.
+        args: Arguments of each check.
+        kwargs: Keyword arguments of each check.
+
+    Yields:
+        Findings in the order of the checks.
+    """
+    for check in checks:
+        try:
+            yield from check(*args, **kwargs)
+        except CanvasSyncError as error:
+            yield failed(error)

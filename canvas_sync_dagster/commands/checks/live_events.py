@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import partial
 
-from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, guarded, note, ok
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, note, ok, run_checks
 from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError
 from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.keys import KeySet
@@ -17,8 +16,7 @@ from canvas_sync_dagster.warehouse.schema.existing import fitness
 
 def run(checked: Checked) -> Iterator[Finding]:
     """Run all checks of this subject."""
-    for check in CHECKS:
-        yield from guarded(partial(check, checked))
+    return run_checks(CHECKS, checked)
 
 
 def keys(checked: Checked) -> Iterator[Finding]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
 
-from canvas_sync_dagster.commands.checks.finding import Checked, Finding, guarded, note
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, note, run_checks
 from canvas_sync_dagster.postgres_url import lacks_tls
 from canvas_sync_dagster.sync.sync_status import unmet_schedules
 
 
 def run(checked: Checked) -> Iterator[Finding]:
     """Run all checks of this subject."""
-    for check in CHECKS:
-        yield from guarded(partial(check, checked))
+    return run_checks(CHECKS, checked)
 
 
 def encrypted(checked: Checked) -> Iterator[Finding]:

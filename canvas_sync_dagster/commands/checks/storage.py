@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 
-from canvas_sync_dagster.commands.checks.finding import Checked, Finding, guarded, note, ok
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, note, ok, run_checks
 from canvas_sync_dagster.postgres_url import DAGSTER_DATABASE_URL, problem_of, redacted
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.limits import limit_of
@@ -14,8 +13,7 @@ from canvas_sync_dagster.warehouse.limits import limit_of
 
 def run(checked: Checked) -> Iterator[Finding]:
     """Run all checks of this subject."""
-    for check in CHECKS:
-        yield from guarded(partial(check, checked))
+    return run_checks(CHECKS, checked)
 
 
 def reachable(checked: Checked) -> Iterator[Finding]:
