@@ -20,8 +20,15 @@ Content = str | Callable[[Mapping[str, Any]], str]
 ROOT_ONLY_MESSAGE = "This report can only be run on the root account."
 
 
-class ReportFailedError(Exception):
-    """The report ends as `error`; the message is what Canvas shows as `extra_text`, if it shows more than a failure."""
+def refusal_of(run: ReportRun, custom: Mapping[str, Content]) -> str | None:
+    """Return what Canvas shows as `extra_text` of a report that ends as `error` at once; None if it runs.
+
+    Args:
+        run: The report's name and account.
+        custom: Custom reports: name → content; they run on every account.
+    """
+    refused = run.name in ROOT_ONLY and run.name not in custom and run.account != ROOT_ACCOUNT
+    return ROOT_ONLY_MESSAGE if refused else None
 
 
 def tables_of(run: ReportRun, university: University, custom: Mapping[str, Content]) -> dict[str, pl.DataFrame]:
@@ -33,13 +40,10 @@ def tables_of(run: ReportRun, university: University, custom: Mapping[str, Conte
         custom: Custom reports: name → content.
 
     Raises:
-        ReportFailedError: Canvas runs this report on the root account only.
         ValueError: `updated_after` is not a time, or the term no longer exists.
     """
     if run.name in custom:
         return {run.name: _frame(custom[run.name], run.parameters)}
-    if run.name in ROOT_ONLY and run.account != ROOT_ACCOUNT:
-        raise ReportFailedError(ROOT_ONLY_MESSAGE)
     query = _query(run, university)
     if run.name in SINGLE:
         return {run.name: SINGLE[run.name](university, query)}

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from canvas_sync_dagster.simulator.faults import STATUS_FAULTS, Faults
-from canvas_sync_dagster.simulator.report_runs.report_content import Content, ReportFailedError, tables_of, term_of
+from canvas_sync_dagster.simulator.report_runs.report_content import Content, refusal_of, tables_of, term_of
 from canvas_sync_dagster.simulator.report_runs.report_files import write_file
 from canvas_sync_dagster.simulator.report_runs.report_run import FILE_IDS_FROM, ReportRun
 from canvas_sync_dagster.simulator.report_tables.offered_reports import REPORTS
@@ -171,11 +171,11 @@ class ReportQueue:
 
     def _write(self, report: ReportRun, university: University) -> Path | None:
         assert self._directory is not None  # noqa: S101 (the worker lives no longer than the directory)
+        if refusal := refusal_of(report, self.custom):
+            report.message = refusal
+            return None
         try:
             tables = tables_of(report, university, self.custom)
-        except ReportFailedError as error:
-            report.message = str(error)
-            return None
         except (ValueError, pl.exceptions.PolarsError):
             return None
         return write_file(tables, self._directory / f"{report.name}-{report.id}", self._faults)
