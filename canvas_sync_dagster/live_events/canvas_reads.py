@@ -36,7 +36,7 @@ class Parents:
 
 
 class CanvasReads:
-    """Reads single objects from Canvas, and keeps the answers for as long as the batch is worked on.
+    """Reads single objects from Canvas, and keeps the answers until the batch is done.
 
     A batch that the database refuses is applied in parts, which use the same answers.
 

@@ -19,7 +19,7 @@ from canvas_sync_dagster.sync.object_rows import event_row, local_id, no_number,
 from canvas_sync_dagster.sync.objects import Answer, Verdict, path_columns
 
 HIDDEN_MODELS = frozenset({"users"})
-"""Models whose objects may be hidden from any token: Canvas shows a new user without a login to nobody."""
+"""Models whose objects may be hidden from every token: Canvas does not show a new user without a login."""
 
 Key = tuple[Any, ...]
 Values = Mapping[str, Any]

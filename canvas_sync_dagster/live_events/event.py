@@ -21,9 +21,9 @@ SECRET = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""Canvas's events carry the addresses of the requests that caused them, now and then with a live token in the query."""
+"""Canvas's events contain the addresses of the requests that caused them, sometimes with a valid token in the query."""
 TOKEN = re.compile(r"\b\d{1,8}~[A-Za-z0-9]{20,}")
-"""What an access token of Canvas looks like, wherever it stands."""
+"""Form of an access token of Canvas, in any place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +56,21 @@ class Event:
 
 
 def read_event(claims: object, now: datetime) -> Event:
-    """Reads an event from what was delivered.
+    """Read an event from a delivery.
 
     Args:
-        claims: Decoded JSON, of whatever shape.
-        now: Stands in where the event tells no readable time.
+        claims: Decoded JSON, of any shape.
+        now: Time of the event if its own is missing, cannot be read, or lies in the future.
 
     Raises:
-        EventError: It is no event.
+        EventError: The delivery is not a readable event.
     """
     if not isinstance(claims, Mapping):
-        raise EventError("the body is no JSON object")
+        raise EventError("the event is not a JSON object")
     # The gem's older deliveries call the metadata attributes.
     metadata, body = claims.get("metadata", claims.get("attributes")), claims.get("body", {})
     if not isinstance(metadata, Mapping) or not isinstance(body, Mapping):
-        raise EventError("the body has no metadata")
+        raise EventError("the event has no metadata")
     name = metadata.get("event_name")
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_.:\-]{1,100}", name, re.IGNORECASE):
         raise EventError("the metadata has no event_name")
@@ -85,12 +85,12 @@ def read_event(claims: object, now: datetime) -> Event:
 
 
 def redacted(text: str) -> str:
-    """Cuts tokens out of a text.
+    """Replace tokens in a text.
 
     >>> redacted("https://x.test/?access_token=7~abc&amp;x=1"), redacted("r=%2F%3Ftoken%3D7~abc%26x%3D1")
     ('https://x.test/?access_token=[redacted]&amp;x=1', 'r=%2F%3Ftoken%3D[redacted]%26x%3D1')
     """
-    # Most events hold none, and looking for words costs a hundredth of matching.
+    # Most events contain no token, and looking for words takes a hundredth of the time of matching.
     lowered = text.lower()
     if "token" in lowered or "verifier" in lowered:
         text = SECRET.sub(r"\1[redacted]", text)

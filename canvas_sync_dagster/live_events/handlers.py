@@ -1,8 +1,8 @@
-"""The user's functions for live events, and the steps that an event goes through, in the order of the gem.
+"""The user's functions for live events, and the steps of an event, in the order of the gem.
 
-A handler replaces everything else for its event. Otherwise the subscribers are called, each independent of the others,
-and then the event is applied to the tables of its model: `before` hooks, the default or the function of the model, and
-`after` hooks. An event that belongs to no model has nothing to apply, and so no hooks.
+A handler replaces everything else for its event. Otherwise the subscribers are called, independently of each other, and
+then the event is applied to the table of its model: `before` hooks, the default or the function of the model, and
+`after` hooks. An event that belongs to no model is not applied, and has no hooks.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class LiveEvent:
     """An event as the user's functions get it.
 
     Attributes:
-        id: Of its row in the inbox.
+        id: Number of its row in the inbox.
         name: As Canvas spells it (`course_updated`).
         time: When it happened, on Canvas's clock.
         body: As Canvas sent it; its ids are mostly global ones.
         metadata: As Canvas sent it.
-        tenant: Whose Canvas it is.
-        model: Name of the model that it speaks of; None if of none.
-        row: Column → value, as far as the body tells; ids of the tenant's own shard are local.
+        tenant: Slug of the tenant.
+        model: Name of the model that it belongs to; None if to none.
+        row: Column → value, for the columns that the body contains; ids of the tenant's own shard are local.
         session: The tenant's Canvas and database, for `fetch`, `find_or_fetch` and `load_objects`.
     """
 
@@ -49,16 +49,16 @@ class LiveEvent:
 Handler = Callable[[LiveEvent], object]
 ModelHandler = Callable[[LiveEvent, Handler], object]
 DEFAULT = "default"
-"""Name of the step that applies an event to the tables, as the inbox remembers it."""
+"""Name of the step that applies an event to the tables, in the inbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One function that an event goes to.
+    """One function that is called for an event.
 
     Attributes:
-        name: What the inbox remembers once the step has succeeded, so that a further try does not repeat it.
-        call: Gets the event.
+        name: Stored in the inbox once the step has succeeded, so that a further attempt does not repeat it.
+        call: Function that receives the event.
         needs: Names of steps that must have succeeded before this one is called.
     """
 
@@ -69,14 +69,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class EventHandlers:
-    """All functions of a code location that events go to.
+    """All functions of a code location for live events.
 
     Attributes:
         handlers: Event → function that replaces everything else for it.
-        subscribers: Functions with the events that they want; none means all.
+        subscribers: Functions with the names of their events; an empty set means all events.
         models: Model → function that is called in place of the default, and may call it.
-        before: Functions that are called before an event is applied; one that raises stops it.
-        after: Functions that are called once an event was applied.
+        before: Functions that are called before an event is applied; one that raises prevents that.
+        after: Functions that are called after an event was applied.
     """
 
     handlers: Mapping[str, Handler] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class EventHandlers:
     after: Sequence[Handler] = ()
 
     def chosen(self, event: str) -> list[Handler]:
-        """Returns the functions that an event goes to: its handler alone, or all its subscribers."""
+        """Return the functions that an event is passed to: its handler alone, or its subscribers."""
         if event in self.handlers:
             return [self.handlers[event]]
         return [function for names, function in self.subscribers if not names or event in names]
@@ -152,7 +152,7 @@ def live_event(session: Session, event: InboxEvent, model: Model | None) -> Live
 
 
 def named(functions: Iterable[Handler]) -> list[tuple[str, Handler]]:
-    """Names functions so that each is recognized when an event is tried again; lambdas are told apart by their order.
+    """Name functions so that each is recognized when an event is tried again; equal names are numbered.
 
     >>> [name.rpartition(".")[2] for name, _ in named([len, len, print])]
     ['len', 'len 2', 'print']

@@ -71,12 +71,17 @@ class InboxEvent:
 
 
 def insert_statement(schema: str) -> sql.Composed:
-    """Returns the statement that stores many events at once; copies of what is there are dropped."""
+    """Return the statement that stores many events at once; copies of stored events are skipped."""
     return sql.SQL(INSERT).format(table=sql.Identifier(schema, TABLE))
 
 
 def insert_values(events: Sequence[Event], now: datetime) -> tuple[object, ...]:
-    """Returns what the statement is executed with. Sorted, so that two receivers wait for each other and do not deadlock."""
+    """Return the parameters of `insert_statement`; sorted, so that two receivers wait for each other without a deadlock.
+
+    Args:
+        events: Events to store.
+        now: Present time, for the partitions in which copies are looked up.
+    """
     ordered = sorted({event.digest: event for event in events}.values(), key=lambda event: event.digest)
     return (
         [event.name for event in ordered],
@@ -90,7 +95,7 @@ def insert_values(events: Sequence[Event], now: datetime) -> tuple[object, ...]:
 
 
 def store(connection: Connection, schema: str, events: Sequence[Event]) -> None:
-    """Stores events in the caller's transaction."""
+    """Store events, in the caller's transaction."""
     connection.execute(insert_statement(schema), insert_values(events, datetime.now(UTC)))
 
 
@@ -178,7 +183,17 @@ def postpone(connection: Connection, schema: str, event: InboxEvent, done: Seque
 
 
 def replay(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:
-    """Makes dead and failed events wait again; all of them, or these. Returns how many."""
+    """Make dead and failed events due again.
+
+    Args:
+        connection: In a transaction.
+        schema: Schema of the tenant.
+        ids: Only these events; all if empty.
+        name: Only events of this name; all if None.
+
+    Returns:
+        Number of events.
+    """
     query = sql.SQL(
         "update {} set state = 'pending', attempts = 0, next_attempt_at = now() where state in ('dead', 'failed') "
         "and (%s::bigint[] = '{{}}' or id = any(%s::bigint[])) and (%s::text is null or event_name = %s)"
@@ -188,12 +203,12 @@ def replay(connection: Connection, schema: str, *, ids: Sequence[int] = (), name
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What is in an inbox.
+    """Number of events in an inbox.
 
     Attributes:
-        counts: State → events.
-        oldest: Since when the oldest one waits; None if none does.
-        latest: When the latest event was received.
+        counts: State (`pending`, `failed` or `dead`) → number of events.
+        oldest: When the oldest waiting event was received; None if none waits.
+        latest: When the latest event was received; None without any.
     """
 
     counts: Mapping[str, int]
@@ -202,11 +217,12 @@ class Depth:
 
     @property
     def waiting(self) -> int:
+        """Return the number of events that are not applied yet."""
         return self.counts.get("pending", 0) + self.counts.get("failed", 0)
 
 
 def depth(connection: Connection, schema: str) -> Depth:
-    """Counts the events that are not settled well, and looks for the latest."""
+    """Count the events that are neither applied nor ignored, and look for the latest event."""
     table = sql.Identifier(schema, TABLE)
     rows = connection.execute(
         sql.SQL(
@@ -227,14 +243,14 @@ DEAD_CHOSEN = sql.SQL(
 
 
 def count_dead(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:
-    """Count the dead events; all of them, or these."""
+    """Return the number of dead events, with the same selection as `replay`."""
     query = sql.SQL("select count(*) from {} where {}").format(sql.Identifier(schema, TABLE), DEAD_CHOSEN)
     row = connection.execute(query, {"ids": list(ids), "name": name}).fetchone()
     return int(row[0]) if row else 0
 
 
 def discard(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:
-    """Give dead events up, all of them or these: they become ignored, and go with their day. Return how many."""
+    """Settle dead events as ignored, with the same selection as `replay`, and return their number."""
     query = sql.SQL("update {} set state = 'ignored', applied_at = now() where {}").format(
         sql.Identifier(schema, TABLE), DEAD_CHOSEN
     )

@@ -1,4 +1,4 @@
-"""The set of public keys that events are signed with; it rotates every month and its server is now and then away."""
+"""The set of public keys that events are signed with. It rotates every month, and its server does not always answer."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from canvas_sync_dagster.errors import ComeAgainError
 
 LOG = logging.getLogger(__name__)
 LIFETIME = 3600.0
-"""Seconds that a set is used before it is asked for again. Keys rotate monthly, and the next one stands in the set before."""
+"""Seconds for which a set is used before it is fetched again. Keys rotate monthly; the set contains the next one in advance."""
 COOL_DOWN = 30.0
-"""Seconds between two fetches that unknown keys cause; limits the requests that invalid tokens make us send."""
+"""Seconds between two fetches because of unknown keys. Limits the requests that are caused by invalid tokens."""
 AWAY_PAUSE = 3.0
-"""Seconds until a key server that did not answer is asked again."""
+"""Seconds until the next request to a key server that did not answer."""
 LARGEST_SET = 1 << 20
 TIMEOUT = httpx.Timeout(5.0)
 
 
 class KeySet:
-    """Keys by their id, fetched when they are needed.
+    """Public keys by their id, fetched when they are needed.
 
     Args:
-        url: Of the JWK set.
-        clock: Seconds that never go back.
+        url: Address of the JWK set.
+        clock: Returns seconds of a monotonic clock.
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,21 +44,21 @@ class KeySet:
 
     @property
     def size(self) -> int:
-        """Number of keys that are known."""
+        """Return the number of known keys."""
         return len(self._keys)
 
     @property
     def away(self) -> bool:
-        """Whether the key server did not answer when it was last asked."""
+        """Return whether the last fetch of the set failed."""
         return self._away
 
     @property
     def age(self) -> float | None:
-        """Seconds since the set was fetched; None if it never was."""
+        """Return the seconds since the set was fetched; None if it never was."""
         return None if self._fetched_at is None else self._clock() - self._fetched_at
 
     async def get(self, kid: str) -> RSAPublicKey | None:
-        """Returns a key, or None if the set does not hold it.
+        """Return a key, or None if the set does not contain it.
 
         An old set is refreshed in the background while its keys are still used, also when the key server does not
         answer. An unknown key causes a fetch, at most one per cool-down. Only a set that was requested after the event
@@ -105,17 +105,23 @@ class KeySet:
             response.raise_for_status()
             found = read_keys(response.content)
         except (httpx.HTTPError, ValueError) as error:
-            LOG.warning("the key set at %s cannot be had: %s", self.url, error)
+            LOG.warning("the key set at %s cannot be fetched: %s", self.url, error)
             self._away = True
             return
         self._keys, self._fetched_at, self._away = found, self._clock(), False
 
 
 def read_keys(content: bytes) -> dict[str, RSAPublicKey]:
-    """Reads the RSA keys of a JWK set; others are passed over.
+    """Read the RSA keys of a JWK set, and skip the others.
+
+    Args:
+        content: The set in JSON.
+
+    Returns:
+        Key id → key.
 
     Raises:
-        ValueError: It is no JWK set, or holds no RSA key.
+        ValueError: The content is not a JWK set, or the set contains no RSA key.
     """
     if len(content) > LARGEST_SET:
         raise ValueError("the key set is too large")
@@ -130,5 +136,5 @@ def read_keys(content: bytes) -> dict[str, RSAPublicKey]:
         if isinstance(key, RSAPublicKey) and key.key_size >= 2048 and isinstance(each.get("kid"), str):
             found[each["kid"]] = key
     if not found:
-        raise ValueError("this is no key set, or it holds no RSA key")
+        raise ValueError("the content is not a key set, or contains no RSA key")
     return found

@@ -25,7 +25,7 @@ DAYS_AHEAD = 7
 
 DAYS_BEHIND = 2
 """Days before the present one that have a partition: each event looks for its copies in the last 26 hours, and where one
-of these days had none, it would look in the default partition, and wait for whoever locks that."""
+of these days had none, it would look in the default partition, and wait for any lock on that."""
 
 
 def ensure_partitions(connection: Connection, schema: str, today: date | None = None) -> None:
@@ -40,7 +40,7 @@ def ensure_partitions(connection: Connection, schema: str, today: date | None = 
         today: Day to start from; the present one in UTC if not given.
 
     Raises:
-        SchemaError: There is no partition for the present day, and the role may not make one.
+        SchemaError: The present day has no partition, and the role may not create one.
     """
     today = today or datetime.now(UTC).date()
     days = {_name(day): day for day in (today + timedelta(days=n) for n in range(-DAYS_BEHIND, DAYS_AHEAD + 1))}

@@ -1,4 +1,4 @@
-"""Who sent an event: a signature of Data Services, an encryption of EventsManager, or nobody knows.
+"""Verify the origin of an event: signed by Instructure's Data Services, encrypted by EventsManager, or unknown.
 
 The signature is verified by `cryptography` itself: PyJWT takes 149 µs per event for what takes 28 µs, and a receiver on
 one core has 250 µs for all its work. PyJWT still reads the keys, and the algorithm is RS256 and nothing else.
@@ -26,23 +26,23 @@ from canvas_sync_dagster.live_events.symmetric import SecretKey, decrypt
 
 ISSUERS = ("https://live-events.canvas.instructure.com",)
 LEEWAY = 300.0
-"""Seconds that clocks may differ."""
+"""Seconds by which clocks may differ."""
 OLDEST = 26 * 3600.0
-"""Seconds since `iat` after which an event is no late delivery any more; Canvas retries for twenty minutes."""
+"""Seconds since `iat` after which a delivery is refused as too old; Canvas retries for twenty minutes."""
 LARGEST_HEADER = 4096
-"""Bytes of a token's header in base64. Canvas's have about 100; each that was read is cached."""
+"""Largest size in bytes of a token's header in base64. Canvas's have about 100; headers are cached."""
 _PADDING, _HASH = PKCS1v15(), SHA256()
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Says whether an event comes from where it should.
+    """Verifies and decrypts deliveries.
 
     Attributes:
-        keys: What signatures are verified with.
-        secrets: What payloads are decrypted with; the first is the primary one.
-        unsigned: Whether an event that nobody signed is believed.
-        issuers: Those that a signature may name.
+        keys: Public keys for signatures.
+        secrets: Keys for encrypted payloads; the first is the primary one.
+        unsigned: Whether an event without a signature is accepted.
+        issuers: Allowed values of the claim `iss`.
     """
 
     keys: KeySet
@@ -51,12 +51,16 @@ class Provenance:
     issuers: Sequence[str] = ISSUERS
 
     async def open(self, body: bytes, content_type: str = "") -> Mapping[str, Any]:
-        """Returns what an authentic delivery says.
+        """Return the content of an authentic delivery.
+
+        Args:
+            body: Body of the request.
+            content_type: Content type of the request.
 
         Raises:
-            ProvenanceError: Its signature is bad, its key unknown, or it has none.
-            ComeAgainError: Its key cannot be looked up now.
-            EventError: It cannot be read.
+            ProvenanceError: The delivery is not signed, or its signature or its key is wrong.
+            ComeAgainError: The key cannot be looked up now; the sender should retry.
+            EventError: The delivery cannot be read.
         """
         text = body.strip()
         if (payload := _form_payload(text, content_type)) is not None:
@@ -81,7 +85,7 @@ class Provenance:
         try:
             return _json(decrypt(payload, list(self.secrets)))
         except EventError:
-            # CBC does not tell a wrong key from a right one; rubbish does.
+            # CBC does not detect a wrong key, but the result is then not JSON.
             raise ProvenanceError("the payload cannot be decrypted with PRODUCTION_KEY1") from None
 
     async def _verified(self, token: bytes) -> Mapping[str, Any]:
@@ -94,7 +98,7 @@ class Provenance:
         try:
             key.verify(_base64(parts[2]), token[: len(parts[0]) + 1 + len(parts[1])], _PADDING, _HASH)
         except InvalidSignature:
-            raise ProvenanceError("the signature is bad") from None
+            raise ProvenanceError("the signature is wrong") from None
         claims = _json(_base64(parts[1]))
         self._check(claims)
         return claims
@@ -112,7 +116,7 @@ class Provenance:
                 continue
             at = claims[name]
             if isinstance(at, bool) or not isinstance(at, (int, float)):
-                raise ProvenanceError(f"the event's {name} is no time")
+                raise ProvenanceError(f"the event's {name} is not a time")
             bad = {"exp": now > at + LEEWAY, "nbf": now < at - LEEWAY, "iat": not at - LEEWAY <= now <= at + OLDEST}[
                 name
             ]
@@ -121,7 +125,7 @@ class Provenance:
 
 
 def _form_payload(text: bytes, content_type: str) -> str | None:
-    """Finds the field of a form; a token that is sent under a form's content type, as curl does, is none."""
+    """Return the payload of a form. A token with the content type of a form, as curl sends it, is not a form."""
     if "form-urlencoded" not in content_type and not text.startswith(b"payload="):
         return None
     try:
@@ -132,7 +136,7 @@ def _form_payload(text: bytes, content_type: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def _kid(header: bytes) -> str:
-    """Reads the key's id; a token of another algorithm is refused before any key is looked at."""
+    """Return the id of the key; a token of another algorithm is refused before any key is looked up."""
     found = _json(_base64(header))
     if found.get("alg") != "RS256" or "crit" in found:
         raise ProvenanceError("the event is not signed by RS256")
@@ -154,5 +158,5 @@ def _json(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise EventError("the event is not JSON") from None
     if not isinstance(found, dict):
-        raise EventError("the event is no JSON object")
+        raise EventError("the event is not a JSON object")
     return found

@@ -21,7 +21,7 @@ from canvas_sync_dagster.errors import ProvenanceError
 MAGIC = b"@EnC"
 COMPRESSED, IV, KEY, CIPHER, TAG, CHUNKED = 0x80, 0x40, 0x20, 0x10, 0x08, 0x04
 LARGEST_PLAINTEXT = 8 << 20
-"""Bytes; a compressed bomb is no event."""
+"""Largest decompressed size in bytes; guards against zip bombs."""
 SIZES = {"aes-128": 16, "aes-192": 24, "aes-256": 32}
 MOST_WRAPPINGS = 3
 """Levels of encrypted keys in a value. The Ruby library writes one; without a limit 64 KB hold enough levels to exhaust
@@ -34,8 +34,8 @@ class SecretKey:
 
     Attributes:
         key: 16, 24 or 32 bytes.
-        iv: The fixed one, for values that carry none.
-        version: Which version of the configuration it is; None fits any.
+        iv: Initialization vector for values that contain none.
+        version: Version of the configuration; None for any.
     """
 
     key: bytes = field(repr=False)
@@ -55,14 +55,14 @@ class _Header:
 
 
 def decrypt(text: str, keys: list[SecretKey]) -> bytes:
-    """Decrypts a value.
+    """Decrypt a value.
 
     Args:
-        text: As it was delivered.
-        keys: The first one is the primary.
+        text: The value in base64, as it was delivered.
+        keys: Configured keys; the first one is the primary.
 
     Raises:
-        ProvenanceError: It was not encrypted with any of the keys, or it was damaged.
+        ProvenanceError: The value was not encrypted with one of the keys, or is damaged.
     """
     try:
         # Ruby's own decoder skips foreign characters.
@@ -77,7 +77,7 @@ def _decrypt(data: bytes, keys: list[SecretKey], wrappings: int) -> bytes:
         return _cbc(data, keys[0].key, _fixed(keys[0]))
     header, rest = _header(data)
     if header.flags & CHUNKED:
-        raise ValueError("files are no events")
+        raise ValueError("the value is an encrypted file")
     chosen = _of_version(keys, header.version)
     key = _decrypt_key(header.key, chosen, wrappings) if header.key is not None else chosen.key
     if header.cipher and header.cipher[:7] in SIZES and len(key) != SIZES[header.cipher[:7]]:
@@ -101,7 +101,7 @@ def _of_version(keys: list[SecretKey], version: int) -> SecretKey:
     fitting = (key for key in keys if key.version in {None, version})
     found = next(fitting, keys[0] if version == 0 else None)
     if found is None:
-        raise ValueError(f"there is no key of version {version}")
+        raise ValueError(f"no key of version {version} is configured")
     return found
 
 
@@ -128,7 +128,7 @@ def _header(data: bytes) -> tuple[_Header, bytes]:
 
 def _fixed(key: SecretKey) -> bytes:
     if key.iv is None:
-        raise ValueError("the value carries no IV, and PRODUCTION_IV1 is not set")
+        raise ValueError("the value contains no IV, and PRODUCTION_IV1 is not set")
     return key.iv
 
 
