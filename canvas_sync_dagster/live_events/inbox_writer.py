@@ -52,6 +52,7 @@ class InboxWriter:
     def __init__(self, url: str, schema: str, prepare: Callable[[], None]) -> None:
         self._url, self._prepare = url, prepare
         self._statement = insert_statement(schema)
+        self._prepared = insert_statement(schema, binary=True)
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._is_pooled = True
 
@@ -98,7 +99,7 @@ class InboxWriter:
     async def _execute(self, connection: psycopg.AsyncConnection[Any], events: list[Event]) -> None:
         values = insert_values(events, datetime.now(UTC))
         if not self._is_pooled:
-            await connection.execute(self._statement, values, prepare=True)
+            await connection.execute(self._prepared, values, prepare=True)
             return
         # Settings and insert in one message are one transaction; begin, set, insert and commit took four round trips.
         text = f"{ISOLATION}; {settings(connection.info.server_version, **SETTINGS)}; "
