@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-import pytest
 from psycopg import sql
 
 from canvas_sync_dagster.commands.location import find
@@ -27,6 +26,16 @@ from canvas_sync_dagster.live_events.event import read_event
 from canvas_sync_dagster.live_events.inbox import store
 from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
+
+try:
+    import pytest
+except ModuleNotFoundError as error:
+    if error.name != "pytest":
+        raise
+    raise ImportError(
+        "canvas_sync_dagster.testing needs pytest, which is not installed. Install the extra: "
+        "pip install 'canvas-sync-dagster[testing]'"
+    ) from None
 
 if TYPE_CHECKING:
     import dagster as dg
