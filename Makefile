@@ -1,4 +1,4 @@
-# The developers' own errands. `make` alone prints this list; it is read from the comments below.
+# Developer tasks. `make` without a target prints this list, which is taken from the comments below.
 .DEFAULT_GOAL := help
 .PHONY: help format lint types test soak docs lock bench check
 
@@ -22,15 +22,15 @@ test:    ## Run the tests
 soak:    ## Run the long kill and endurance tests
 	./run pytest -m soak
 
-docs:    ## Write the generated pages again
+docs:    ## Regenerate the generated pages
 	./run python docs/generate.py
 
-lock:    ## Resolve the pinned requirements again
+lock:    ## Update the pinned requirements
 	PATH="$$PATH:.tools/bin" uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade -o requirements.lock
 
-bench:   ## Measure loading against the floor
+bench:   ## Measure loads against a hand-written COPY and merge
 	./run python benchmarks/load.py
 
-check:   ## Do what continuous integration does
+check:   ## Run the checks of continuous integration
 	bash .ci/run

@@ -1,4 +1,4 @@
-"""A report of one's own, a table by declaration, a step between the models, and a look at live events."""
+"""A custom report, a declared table, a step between the models, and a subscription to live events."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ sync.simple_table(
 
 @sync.report("proserv_assignment_export_csv", deps=["courses"], per_term=True)
 def assignments_per_course(report, context):
-    """Keeps how many assignments each course has, term by term."""
+    """Store the number of assignments of each course, for each term."""
     counts = pl.concat(report.frames()).group_by("canvas_context_id").len("assignments")
     context.connection.execute(
         "create table if not exists canvas.assignments_per_course "
@@ -35,7 +35,7 @@ def assignments_per_course(report, context):
 
 @sync.insert(after="users")
 def flag_users_without_email(context):
-    """Writes down whom no message reaches, as soon as the users are there."""
+    """Record the users without an email address, after the users are loaded."""
     with context.session.transaction("flagging users without email") as connection:
         connection.execute("create table if not exists canvas.unreachable_users (canvas_id bigint primary key)")
         connection.execute("truncate canvas.unreachable_users")

@@ -1,4 +1,4 @@
-"""One Canvas, and the models that most questions need."""
+"""One Canvas, with the models that most users need."""
 
 from pathlib import Path
 

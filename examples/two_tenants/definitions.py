@@ -1,4 +1,4 @@
-"""Two schools in one code location: nothing shared but the process, and the warehouse if you like."""
+"""Two schools in one code location. They share only the process, and the database if you choose so."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ sync = CanvasSync.from_file(Path(__file__).with_name("canvas_sync.yaml"))
 
 @sync.term_scope
 def terms_with_a_date(term) -> bool:
-    """Leaves out the default term, which has no dates and holds the sandboxes."""
+    """Return whether a term is in scope; the default term, which has no dates and contains sandboxes, is not."""
     return term.start_at is not None
 
 
