@@ -153,6 +153,26 @@ def room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def picture() -> list[list[str]]:
+    """Return the rows of the picture in docs/architecture.md, from top to bottom."""
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^ {4}[|v] {4}\| ([^|]+)\|", page, flags=re.MULTILINE)
+    return [row.strip().split(", ") for row in rows]
+
+
+def test_the_picture_shows_every_package_above_what_it_may_import() -> None:
+    rows = [[name.removesuffix("*") for name in row] for row in picture()]
+    level = {name: number for number, row in enumerate(reversed(rows)) for name in row}
+    assert sorted(name for row in rows for name in row) == sorted({room(path) for path in modules()} - {"__init__"})
+    for name, allowed in ALLOWED.items():
+        if name != "__init__":
+            assert [other for other in allowed - {name} if level[other] >= level[name]] == [], name
+
+
+def test_the_picture_marks_the_packages_that_import_dagster() -> None:
+    assert {name.removesuffix("*") for row in picture() for name in row if name.endswith("*")} == DAGSTER
+
+
 def imported(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -16,7 +16,7 @@ from typing import Any
 
 PAGE = Path(__file__).parent.parent / "docs" / "architecture.md"
 MOST = 10
-"""Stations; more are no walk that a person keeps in mind."""
+"""Maximum number of stations; a person cannot remember more."""
 
 
 def stations(heading: str) -> list[str]:
