@@ -25,6 +25,7 @@ from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 from canvas_sync_dagster.warehouse.loading.rows import load_rows
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_canvas import session_of, tenant_of
 from tests.live_events.test_drain import put_and_drain
 
@@ -161,7 +162,7 @@ def test_a_broken_report_and_an_unfit_object_are_described_without_their_values(
     with connect(migrated_url) as connection:
         with pytest.raises(RejectThresholdError, match="line 2, canvas_id: the value is not a bigint") as broken:
             content = f"canvas_user_id,first_name\n{rows}".encode()
-            load_csv(connection, "canvas", USERS, lambda: io.BytesIO(content), source)
+            load_csv(Warehouse(connection, "canvas").table(USERS), lambda: io.BytesIO(content), source)
         with pytest.raises(ReportContentError, match="canvas_id: the value is not a bigint") as unfit:
-            load_rows(connection, "canvas", USERS, [{"canvas_id": PLANTED}], source)
+            load_rows(Warehouse(connection, "canvas").table(USERS), [{"canvas_id": PLANTED}], source)
     _assert_clean(f"{broken.value} {unfit.value}", "error")

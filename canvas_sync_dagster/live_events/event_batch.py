@@ -79,9 +79,9 @@ class EventBatch:
     def _apply_together(self, events: Sequence[InboxEvent]) -> None:
         """Apply events and store how they ended, in one transaction."""
         outcome, parents = self._prepare(events)
-        with self._session.transaction("applying live events") as connection:
-            written = write_rows(connection, self._session, outcome, parents)
-            ended = write_states(connection, self._session.schema, outcome)
+        with self._session.warehouse("applying live events") as warehouse:
+            written = write_rows(warehouse, outcome, parents)
+            ended = write_states(warehouse.connection, warehouse.schema, outcome)
         self.written += written
         self.ended += ended
 
@@ -118,8 +118,8 @@ class EventBatch:
     def _apply_alone(self, event: InboxEvent) -> Outcome:
         """Apply an event to the tables; its state is stored after the steps that follow."""
         outcome, parents = self._prepare([event])
-        with self._session.transaction("applying a live event") as connection:
-            written = write_rows(connection, self._session, outcome, parents)
+        with self._session.warehouse("applying a live event") as warehouse:
+            written = write_rows(warehouse, outcome, parents)
         self.written += written
         return outcome
 

@@ -7,22 +7,20 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.live_events.canvas_reads import Parents
 from canvas_sync_dagster.live_events.decisions import Change, Outcome
 from canvas_sync_dagster.live_events.inbox import fail, settle
 from canvas_sync_dagster.sync.objects import apply_answers
-from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
+from canvas_sync_dagster.warehouse.warehouse import Table, Warehouse
 
 
-def write_rows(connection: Connection, session: Session, outcome: Outcome, parents: Parents) -> Counter[str]:
+def write_rows(warehouse: Warehouse, outcome: Outcome, parents: Parents) -> Counter[str]:
     """Write rows, parents before children.
 
     Args:
-        connection: In a transaction.
-        session: The tenant's.
+        warehouse: The tenant's, in a transaction.
         outcome: Changes of objects.
         parents: Parents of these objects that the tables lack.
 
@@ -35,14 +33,15 @@ def write_rows(connection: Connection, session: Session, outcome: Outcome, paren
     written: Counter[str] = Counter()
     for parent, answers in parents.found:
         # A parent that does not fit its table must not fail its children for good.
-        counts = apply_answers(connection, session, parent, answers, keep_rejects=True).counts
+        counts = apply_answers(warehouse.table(parent), answers, keep_rejects=True).counts
         written[parent.name] += counts.inserted + counts.updated
     by_model = outcome.by_model()
-    for model in session.models:
+    for model in warehouse.models.values():
         if changes := by_model.get(model.name):
-            written[model.name] += _write_bodies(connection, session, model, changes)
-            written[model.name] += _write_answers(connection, session, model, changes)
-            _update_children(connection, session, model, changes, written)
+            table = warehouse.table(model)
+            written[model.name] += _write_bodies(table, changes)
+            written[model.name] += _write_answers(table, changes)
+            _update_children(table, changes, written)
     return written
 
 
@@ -59,42 +58,40 @@ def write_states(connection: Connection, schema: str, outcome: Outcome) -> Count
     return ended
 
 
-def _write_bodies(connection: Connection, session: Session, model: Model, changes: Sequence[Change]) -> int:
+def _write_bodies(table: Table, changes: Sequence[Change]) -> int:
     objects = [change.object for change in changes if change.answer is None]
     if not objects:
         return 0
     latest = max(each.latest.time for each in objects)
-    source = Source("", latest, f"live events of {model.name}", complete=False)
+    source = Source("", latest, f"live events of {table.model.name}", complete=False)
     rows = [{**each.values, "observed_at": each.latest.time} for each in objects]
-    counts = load_rows(connection, session.schema, model, rows, source, timed=True)
+    counts = load_rows(table, rows, source, timed=True)
     return counts.inserted + counts.updated
 
 
-def _write_answers(connection: Connection, session: Session, model: Model, changes: Sequence[Change]) -> int:
+def _write_answers(table: Table, changes: Sequence[Change]) -> int:
     answers = [change.answer for change in changes if change.answer is not None]
-    applied = apply_answers(connection, session, model, answers)
+    applied = apply_answers(table, answers)
     return applied.counts.inserted + applied.counts.updated + applied.deleted
 
 
-def _update_children(
-    connection: Connection, session: Session, model: Model, changes: Sequence[Change], written: Counter[str]
-) -> None:
+def _update_children(table: Table, changes: Sequence[Change], written: Counter[str]) -> None:
     """Copy a column to the children of changed rows: a section that moves takes its enrollments to its new course.
 
     Events and reads of the children may come late, or never.
     """
     keys = [change.object.key[0] for change in changes]
-    for child, column, shared in model.carries:
-        if child not in session.by_name:
+    for child, column, shared in table.model.carries:
+        if child not in table.warehouse.models:
             continue
         statement = sql.SQL(
             "update {child} c set {shared} = p.{shared}, updated_at = now(), row_hash = null from {parent} p "
             "where c.{column} = p.{key} and p.{key} = any(%s::bigint[]) and c.{shared} is distinct from p.{shared}"
         ).format(
-            child=sql.Identifier(session.schema, session.by_name[child].table),
-            parent=sql.Identifier(session.schema, model.table),
+            child=table.sibling(child).name,
+            parent=table.name,
             shared=sql.Identifier(shared),
             column=sql.Identifier(column),
-            key=sql.Identifier(model.key[0]),
+            key=sql.Identifier(table.model.key[0]),
         )
-        written[child] += connection.execute(statement, (keys,)).rowcount
+        written[child] += table.connection.execute(statement, (keys,)).rowcount

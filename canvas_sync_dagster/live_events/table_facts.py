@@ -34,15 +34,15 @@ def read_facts(session: Session, objects: Iterable[ObjectEvents]) -> Facts:
 def existing_ids(session: Session, model: Model, ids: Iterable[int]) -> set[int]:
     """Return those of the ids that the table of a model contains."""
     name = model.key[0]
-    with session.transaction(f"looking for {model.name}") as connection:
-        rows = read_rows(connection, session.schema, model, (), [{name: number} for number in ids])
+    with session.warehouse(f"looking for {model.name}") as warehouse:
+        rows = read_rows(warehouse.table(model), (), [{name: number} for number in ids])
     return {int(row[name]) for row in rows}
 
 
 def _table_facts(warehouse: Warehouse, objects: Sequence[ObjectEvents]) -> TableFacts:
     model = objects[0].model
     columns = sorted(path_columns(model)) + [column.name for column in model.event_columns()]
-    rows = read_rows(warehouse.connection, warehouse.schema, model, columns, [each.values for each in objects])
+    rows = read_rows(warehouse.table(model), columns, [each.values for each in objects])
     return TableFacts({key_of(model, row): row for row in rows}, Watermarks(warehouse).newest(model.name))
 
 
@@ -55,5 +55,5 @@ def _courses(warehouse: Warehouse, objects: Sequence[ObjectEvents]) -> dict[obje
     if assignments is None or not ids:
         return {}
     keys = [{"canvas_id": number} for number in ids]
-    rows = read_rows(warehouse.connection, warehouse.schema, assignments, ("canvas_context_id",), keys)
+    rows = read_rows(warehouse.table(assignments), ("canvas_context_id",), keys)
     return {row["canvas_id"]: row["canvas_context_id"] for row in rows}

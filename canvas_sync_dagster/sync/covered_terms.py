@@ -104,7 +104,7 @@ class CoveredTerms:
     def _read(self, warehouse: Warehouse) -> list[Term]:
         model = warehouse.models.get(terms.name, terms)
         # A tenant whose models belong to no term may have no such table.
-        return read_terms(warehouse.connection, warehouse.schema, model) if warehouse.has(model.table) else []
+        return read_terms(warehouse.table(model)) if warehouse.has(model.table) else []
 
     def _in_scope(self, known: Sequence[Term], now: datetime) -> list[str]:
         return in_scope(known, self.scope or self.tenant.term_scope, now, once=bool(self.named))

@@ -19,6 +19,7 @@ from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_rows
 from canvas_sync_dagster.warehouse.loading.row_statements import read_rows
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 Asked = int | str | Mapping[str, Any]
 """What tells an object: its Canvas id, or column → value where the key has several columns or the path needs more."""
@@ -45,15 +46,15 @@ def fetch(session: Session, model: str, *asked: Asked, connection: Connection | 
     """
     declared = _declared(session, model)
     rows = [_row(declared, each) for each in asked]
-    with _transaction(session, connection, f"reading {model}") as opened:
-        known = read_rows(opened, session.schema, declared, path_columns(declared), rows)
+    with _warehouse(session, connection, f"reading {model}") as warehouse:
+        known = read_rows(warehouse.table(declared), path_columns(declared), rows)
     held = {_key(declared, row): {name: value for name, value in row.items() if value is not None} for row in known}
     questions = [{**held.get(_key(declared, row), {}), **row} for row in rows]
     answers = ask(session, declared, questions, connection=connection)
     if broken := next((answer.error for answer in answers if answer.error is not None), None):
         raise broken
-    with _transaction(session, connection, f"fetching {model}") as opened:
-        apply_answers(opened, session, declared, answers)
+    with _warehouse(session, connection, f"fetching {model}") as warehouse:
+        apply_answers(warehouse.table(declared), answers)
     return answers
 
 
@@ -109,8 +110,8 @@ def load_objects(
     now = session.canvas.now()
     source = Source("", believable(observed_at or now, now), f"objects of {model}", complete=False)
     rows = rows_of(session, declared, ((each, values or {}) for each in objects), connection)
-    with _transaction(session, connection, f"loading {model}") as opened:
-        return load_rows(opened, session.schema, declared, rows, source)
+    with _warehouse(session, connection, f"loading {model}") as warehouse:
+        return load_rows(warehouse.table(declared), rows, source)
 
 
 def _declared(session: Session, model: str) -> Model:
@@ -134,10 +135,10 @@ def _key(model: Model, row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _read(session: Session, model: Model, asked: Asked, connection: Connection | None) -> dict[str, Any] | None:
     columns = [column.name for column in model.columns]
-    with _transaction(session, connection, f"reading {model.name}") as opened:
-        rows = read_rows(opened, session.schema, model, columns, [_row(model, asked)])
+    with _warehouse(session, connection, f"reading {model.name}") as warehouse:
+        rows = read_rows(warehouse.table(model), columns, [_row(model, asked)])
     return rows[0] if rows else None
 
 
-def _transaction(session: Session, connection: Connection | None, doing: str) -> AbstractContextManager[Connection]:
-    return session.transaction(doing) if connection is None else nullcontext(connection)
+def _warehouse(session: Session, connection: Connection | None, doing: str) -> AbstractContextManager[Warehouse]:
+    return session.warehouse(doing) if connection is None else nullcontext(session.warehouse_on(connection))

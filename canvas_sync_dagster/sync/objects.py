@@ -30,6 +30,7 @@ from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_rows
 from canvas_sync_dagster.warehouse.loading.row_statements import mark_deleted, read_rows
+from canvas_sync_dagster.warehouse.warehouse import Table
 
 AT_ONCE = 8
 """Requests side by side; Canvas's bucket holds eleven in flight."""
@@ -241,7 +242,7 @@ def completed(
     blank = dict.fromkeys(column.name for column in model.columns)
     complete = [row for row in rows if all(row.get(name) is not None for name in model.key)]
     with session.transaction(f"reading {model.name}") if connection is None else nullcontext(connection) as opened:
-        held = {_key(model, row): row for row in read_rows(opened, session.schema, model, None, complete)}
+        held = {_key(model, row): row for row in read_rows(session.warehouse_on(opened).table(model), None, complete)}
     found = []
     for row in rows:
         there = held.get(_key(model, row), {})
@@ -271,30 +272,26 @@ class Applied:
     unasked: int
 
 
-def apply_answers(
-    connection: Connection, session: Session, model: Model, answers: Iterable[Answer], *, keep_rejects: bool = False
-) -> Applied:
-    """Writes what Canvas said, in the caller's transaction, under the ordering rule.
+def apply_answers(table: Table, answers: Iterable[Answer], *, keep_rejects: bool = False) -> Applied:
+    """Write answers of Canvas in the caller's transaction; a row with a newer observation stays as it is.
 
     Args:
-        connection: In a transaction.
-        session: The tenant's.
-        model: What the answers are about.
+        table: Table of the model that the answers are about.
         answers: Of Canvas.
         keep_rejects: Whether objects that do not fit their table go to `canvas_sync_rejected_rows`, instead of failing all.
     """
-    given = list(answers)
+    model, given = table.model, list(answers)
     found = [(each.observed_at, each) for each in given if each.verdict is Verdict.FOUND and each.observed_at]
     counts = LoadCounts()
     if found:
         source = Source("", max(at for at, _ in found), model.single or model.name, complete=False)
         rows = [{**answer.content, "observed_at": at} for at, answer in found]
-        counts = load_rows(connection, session.schema, model, rows, source, timed=True, keep_rejects=keep_rejects)
+        counts = load_rows(table, rows, source, timed=True, keep_rejects=keep_rejects)
     deleted = 0
     for answer in given:
         if answer.verdict is Verdict.GONE and answer.observed_at is not None:
             values = model.deleted_values if answer.gone is None else answer.gone
-            deleted += mark_deleted(connection, session.schema, model, answer.row, values, answer.observed_at)
+            deleted += mark_deleted(table, answer.row, values, answer.observed_at)
     return Applied(
         counts,
         deleted,

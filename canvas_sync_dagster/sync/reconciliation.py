@@ -9,9 +9,8 @@ from canvas_sync_dagster.errors import FunctionError
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.objects import Verdict, apply_answers, ask, can_ask, path_columns
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.absence import count_suspects, has_suspects
-from canvas_sync_dagster.warehouse.loading.row_statements import read_suspects
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.suspects import count_suspects, has_suspects, read_suspects
 
 BATCH = 200
 """Suspects per transaction: some twenty seconds of requests, which is what a kill may cost."""
@@ -50,12 +49,12 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
         FunctionError: A function of `sync.api` raised for a suspect; the other suspects are done.
     """
     prepare_schema(session.database_url, session.schema, session.models, [model.name])
-    schema = session.schema
-    with session.transaction(f"reading suspects of {model.name}") as connection:
-        if not has_suspects(connection, schema, model):
+    with session.warehouse(f"reading suspects of {model.name}") as warehouse:
+        table = warehouse.table(model)
+        if not has_suspects(table):
             return Reconciliation(model.name, reason="its table has no column missing_since")
         columns = path_columns(model)
-        suspects = read_suspects(connection, schema, model, columns, limit)
+        suspects = read_suspects(table, columns, limit)
     if not suspects:
         return Reconciliation(model.name)
     if not can_ask(session, model):
@@ -65,9 +64,10 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
     with journaled(session, f"reconcile:{model.name}", {"suspects": len(suspects)}, run_id) as job:
         for start in range(0, len(suspects), BATCH):
             answers = ask(session, model, suspects[start : start + BATCH])
-            with session.transaction(f"reconciling {model.name}") as connection:
-                applied = apply_answers(connection, session, model, answers, keep_rejects=True)
-                left = count_suspects(connection, schema, model)
+            with session.warehouse(f"reconciling {model.name}") as warehouse:
+                table = warehouse.table(model)
+                applied = apply_answers(table, answers, keep_rejects=True)
+                left = count_suspects(table)
             deleted += applied.deleted
             forbidden += applied.forbidden
             alive += sum(answer.verdict is Verdict.FOUND for answer in answers)
@@ -75,9 +75,6 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
         if broken:
             raise broken[0]
         found = Reconciliation(model.name, len(suspects), deleted, alive, forbidden, left)
-        with session.transaction("writing the journal") as connection:
-            job.succeed(
-                session.warehouse_on(connection),
-                {"deleted": deleted, "alive": alive, "forbidden": forbidden, "left": left},
-            )
+        with session.warehouse("writing the journal") as warehouse:
+            job.succeed(warehouse, {"deleted": deleted, "alive": alive, "forbidden": forbidden, "left": left})
     return found

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from functools import partial
 
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
-from canvas_sync_dagster.warehouse.connection import Connection, transaction
+from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
 from canvas_sync_dagster.warehouse.loading.load import (
     LoadCounts,
-    Opener,
     RejectLimits,
     Source,
     enrich_csv,
@@ -24,7 +23,7 @@ from canvas_sync_dagster.warehouse.loading.load import (
 )
 from canvas_sync_dagster.warehouse.state.rejected_rows import OBJECT, KeptReject, RejectedRows
 from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
-from canvas_sync_dagster.warehouse.warehouse import Warehouse
+from canvas_sync_dagster.warehouse.warehouse import Table, Warehouse
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for the time of a row that tells none: anything is fresher."""
@@ -69,31 +68,29 @@ def replay_rejects(url: str, schema: str, model: Model) -> Replay:
     extras = model.feed.enrichments if isinstance(model.feed, ProvisioningFeed) else ()
     tried = left = 0
     with transaction(url, f"replaying rejects of {model.name}") as connection:
+        table = Warehouse(connection, schema).table(model)
         for extra in (None, *extras):
-            for file, rows in _by_file(
-                RejectedRows(Warehouse(connection, schema)).take(extra.table if extra else model.name)
-            ).items():
-                Watermarks(Warehouse(connection, schema)).lock([model.name], file.scope)
-                content, lines = _written(file.header, rows)
-                source = replace(_source(connection, schema, model, file), lines=lines)
-                if file.header == OBJECT:
-                    objects = [json.loads(raw) for _, raw in rows]
-                    counts = load_rows(connection, schema, model, objects, source, keep_rejects=True, limits=NEVER)
-                else:
-                    counts = _load(connection, schema, model, extra, partial(io.BytesIO, content), source)
+            taken = RejectedRows(table.warehouse).take(extra.table if extra else model.name)
+            for file, rows in _by_file(taken).items():
+                counts = _load(table, extra, file, rows)
                 tried += counts.rows_in_report
                 left += counts.rejected
     return Replay(tried, tried - left, left)
 
 
-def _load(
-    connection: Connection, schema: str, model: Model, extra: Enrichment | None, opener: Opener, source: Source
-) -> LoadCounts:
+def _load(table: Table, extra: Enrichment | None, file: _File, rows: list[tuple[int, str]]) -> LoadCounts:
+    model = table.model
+    Watermarks(table.warehouse).lock([model.name], file.scope)
+    content, lines = _written(file.header, rows)
+    source = replace(_source(table, file), lines=lines)
+    if file.header == OBJECT:
+        return load_rows(table, [json.loads(raw) for _, raw in rows], source, keep_rejects=True, limits=NEVER)
+    opener = partial(io.BytesIO, content)
     if extra is not None:
-        return enrich_csv(connection, schema, model, extra, opener, source, limits=NEVER)
+        return enrich_csv(table, extra, opener, source, limits=NEVER)
     prefer = model.feed.prefer if isinstance(model.feed, (ProvisioningFeed, ReportFeed)) else None
-    with keep_known(connection, schema, model, opener, source) as (narrow, known, unfit):
-        counts = load_csv(connection, schema, narrow, known, source, prefer=prefer, limits=NEVER)
+    with keep_known(table, opener, source) as (narrow, known, unfit):
+        counts = load_csv(narrow, known, source, prefer=prefer, limits=NEVER)
     return replace(counts, rows_in_report=counts.rows_in_report + unfit, rejected=counts.rejected + unfit)
 
 
@@ -116,8 +113,9 @@ def _written(header: str, rows: list[tuple[int, str]]) -> tuple[bytes, dict[int,
     return "\n".join([header, *(raw for _, raw in rows), ""]).encode(), lines
 
 
-def _source(connection: Connection, schema: str, model: Model, file: _File) -> Source:
-    mark = Watermarks(Warehouse(connection, schema)).read([model.name], file.scope).get(model.name)
+def _source(table: Table, file: _File) -> Source:
+    name = table.model.name
+    mark = Watermarks(table.warehouse).read([name], file.scope).get(name)
     return Source(
         file.scope,
         file.observed_at,

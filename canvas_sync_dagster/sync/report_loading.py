@@ -15,11 +15,13 @@ from canvas_sync_dagster.sync.outcome import ModelOutcome
 from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.report_request import Request
 from canvas_sync_dagster.sync.terms import is_deleted
-from canvas_sync_dagster.warehouse.absence import GATE, Absence, clear_unlisted, mark_missing, no_keys
+from canvas_sync_dagster.warehouse.absence import GATE, Absence, clear_unlisted, mark_missing
+from canvas_sync_dagster.warehouse.key_comparison import no_keys
 from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
 from canvas_sync_dagster.warehouse.table_counts import count_rows
+from canvas_sync_dagster.warehouse.warehouse import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,7 @@ class ReportLoad:
         csv = tables[feed.table if isinstance(feed, ProvisioningFeed) else self.request.report]
         function = self.flow.row_functions.get(model.name)
         if function is not None:
-            connection, schema = self.publication.warehouse.connection, self.flow.session.schema
-            counts = load_row_by_row(connection, schema, model, csv, source, function)
+            counts = load_row_by_row(self._table(model), csv, source, function)
             return _Loaded(model, source, counts, {}, None)
         counts = self._load_table(model, csv, source)
         extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
@@ -98,16 +99,13 @@ class ReportLoad:
 
     def _load_table(self, model: Model, csv: Opener, source: Source) -> LoadCounts:
         """Load the records that the table can take; the others become rejects."""
-        session, connection = self.flow.session, self.publication.warehouse.connection
-        with keep_known(connection, session.schema, model, csv, source) as (narrow, opener, unfit):
+        with keep_known(self._table(model), csv, source) as (narrow, opener, unfit):
             counts = load_csv(
-                connection,
-                session.schema,
                 narrow,
                 opener,
                 source,
                 prefer=model.feed.prefer if isinstance(model.feed, (ProvisioningFeed, ReportFeed)) else None,
-                batch_rows=session.batch_rows,
+                batch_rows=self.flow.session.batch_rows,
                 lists=True,
                 scratch=self.publication.content.path.parent,
             )
@@ -115,27 +113,18 @@ class ReportLoad:
 
     def _enrich(self, model: Model, extra: Enrichment, csv: Opener, source: Source) -> int:
         """Update columns of the loaded rows from a second table; return how many rows it changed."""
-        session, connection = self.flow.session, self.publication.warehouse.connection
-        scratch = self.publication.content.path.parent
-        counts = enrich_csv(connection, session.schema, model, extra, csv, source, lists=True, scratch=scratch)
+        table, scratch = self._table(model), self.publication.content.path.parent
+        counts = enrich_csv(table, extra, csv, source, lists=True, scratch=scratch)
         if not source.complete or source.is_outdated or not self.request.lists_all:
             return counts.updated
-        return counts.updated + clear_unlisted(
-            connection,
-            session.schema,
-            model,
-            session.by_name,
-            source,
-            columns=list(extra.columns),
-            listed=no_keys(model) if counts.listed is None else counts.listed,
-        )
+        listed = no_keys(model) if counts.listed is None else counts.listed
+        return counts.updated + clear_unlisted(table, source, columns=list(extra.columns), listed=listed)
 
     def _outcome(self, loaded: _Loaded) -> ModelOutcome:
-        session, model = self.flow.session, loaded.model
         absence = self._mark_missing(loaded)
-        counted = count_rows(self.publication.warehouse.connection, session.schema, model, session.by_name)
+        counted = count_rows(self._table(loaded.model))
         return ModelOutcome(
-            model,
+            loaded.model,
             loaded.counts,
             counted.rows,
             header=loaded.counts.header,
@@ -149,8 +138,9 @@ class ReportLoad:
         """Mark the rows that a complete report no longer lists."""
         if not loaded.source.complete or loaded.listed is None or not self.request.lists_all:
             return Absence()
-        session, connection = self.flow.session, self.publication.warehouse.connection
-        models = session.by_name
-        deleted = is_deleted(connection, session.schema, models, self.flow.scope)
+        deleted = is_deleted(self.publication.warehouse, self.flow.scope)
         gate = None if self.flow.policy.accept_shrinkage or deleted else GATE
-        return mark_missing(connection, session.schema, loaded.model, models, loaded.source, loaded.listed, gate=gate)
+        return mark_missing(self._table(loaded.model), loaded.source, loaded.listed, gate=gate)
+
+    def _table(self, model: Model) -> Table:
+        return self.publication.warehouse.table(model)

@@ -15,10 +15,12 @@ from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.rest_walk import Walk, walk
 from canvas_sync_dagster.sync.root_account import store_root_account
 from canvas_sync_dagster.sync.terms import is_deleted
-from canvas_sync_dagster.warehouse.absence import GATE, Absence, keys_of, mark_missing, spoken_of
-from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.absence import GATE, Absence, mark_missing
+from canvas_sync_dagster.warehouse.key_comparison import keys_of
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_rows
+from canvas_sync_dagster.warehouse.row_conditions import covered_by_list
 from canvas_sync_dagster.warehouse.table_counts import count_rows
+from canvas_sync_dagster.warehouse.warehouse import Table
 
 IN_FULL = "a list over REST is always read in full"
 
@@ -97,19 +99,19 @@ class ModelList:
         )
 
     def _load(self, publication: Publication[Walk]) -> ModelOutcome:
-        session, model, connection = self.flow.session, self.model, publication.warehouse.connection
-        watermark = publication.watermarks.get(model.name)
+        table = publication.warehouse.table(self.model)
+        watermark = publication.watermarks.get(self.model.name)
         source = Source(
             self.flow.scope,
             publication.content.observed_at,
             self.feed.path,
             watermark=watermark.observed_at if watermark else None,
         )
-        counts = load_rows(connection, session.schema, model, publication.content.rows, source, keep_rejects=True)
-        absence = self._mark_missing(connection, publication.content, source)
-        counted = count_rows(connection, session.schema, model, session.by_name)
+        counts = load_rows(table, publication.content.rows, source, keep_rejects=True)
+        absence = self._mark_missing(table, publication.content, source)
+        counted = count_rows(table)
         return ModelOutcome(
-            model,
+            self.model,
             self._with_absent(counts, absence),
             counted.rows,
             absence=absence,
@@ -117,18 +119,14 @@ class ModelList:
             orphans=counted.orphans,
         )
 
-    def _mark_missing(self, connection: Connection, listed: Walk, source: Source) -> Absence:
-        session, models = self.flow.session, self.flow.session.by_name
-        deleted = is_deleted(connection, session.schema, models, self.flow.scope)
+    def _mark_missing(self, table: Table, listed: Walk, source: Source) -> Absence:
+        deleted = is_deleted(table.warehouse, self.flow.scope)
         return mark_missing(
-            connection,
-            session.schema,
-            self.model,
-            models,
+            table,
             source,
             keys_of(self.model, listed.rows),
             gate=None if self.flow.policy.accept_shrinkage or deleted else GATE,
-            among=spoken_of(self.feed, listed.not_found),
+            among=covered_by_list(self.feed, listed.not_found),
             values=self.feed.absent,
         )
 

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg import sql
-
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.errors import CanvasNotFoundError, NotCanvasError, SettingError
 from canvas_sync_dagster.sync.objects import rows_of
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.absence import in_scope, not_deleted
+from canvas_sync_dagster.warehouse.loading.row_statements import read_live_ids
 
 AT_ONCE = 8
 """Lists that are read at the same time. Canvas's bucket has room for eleven requests, and others use some of it."""
@@ -93,14 +91,8 @@ def _parents(session: Session, per: str, scope: str) -> list[int]:
     model = session.by_name.get(per)
     if model is None:
         return _parents_without_table(session, per)
-    with session.transaction(f"reading {per}") as connection:
-        query = sql.SQL("select t.{key} from {table} t where {live} and {scope} order by 1").format(
-            key=sql.Identifier(model.key[0]),
-            table=sql.Identifier(session.schema, model.table),
-            live=not_deleted(model),
-            scope=in_scope(session.schema, model, session.by_name, scope),
-        )
-        ids = [int(row[0]) for row in connection.execute(query).fetchall()]
+    with session.warehouse(f"reading {per}") as warehouse:
+        ids = read_live_ids(warehouse.table(model), scope)
     return ids or (_parents_without_table(session, per) if per == "accounts" else [])
 
 

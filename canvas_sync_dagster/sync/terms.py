@@ -1,57 +1,46 @@
-"""The terms that the table has, whoever filled it and whatever its key is called."""
+"""Read terms from their table, whatever its key is called and whatever application filled it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.sync.scope import Term
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.target import system_columns
+from canvas_sync_dagster.warehouse.warehouse import Table, Warehouse
 
 
-def is_deleted(connection: Connection, schema: str, models: Mapping[str, Model], scope: str) -> bool:
+def is_deleted(warehouse: Warehouse, scope: str) -> bool:
     """Return whether a scope is a term that Canvas has deleted: then it may shrink, because its rows went with it.
 
     Args:
-        connection: In a transaction.
-        schema: The tenant's.
-        models: The tenant's, by name; the terms may not be among them.
+        warehouse: The tenant's; the terms may not be among its models.
         scope: Canvas term id, or empty.
     """
-    if not scope or "terms" not in models:
+    if not scope or "terms" not in warehouse.models:
         return False
-    return any(term.id == scope and term.deleted for term in read_terms(connection, schema, models["terms"]))
+    return any(term.id == scope and term.deleted for term in read_terms(warehouse.table(warehouse.models["terms"])))
 
 
-def read_terms(connection: Connection, schema: str, model: Model) -> list[Term]:
-    """Reads all terms, in the order of Canvas's ids.
-
-    Args:
-        connection: In a transaction.
-        schema: The tenant's.
-        model: Declaration of the terms, which names their key.
-    """
-    key = sql.Identifier(model.key[0])
-    system = system_columns(connection, schema, model)
+def read_terms(table: Table) -> list[Term]:
+    """Read all terms of the table of terms, in the order of Canvas's ids."""
+    key = sql.Identifier(table.model.key[0])
+    system = system_columns(table)
     query = sql.SQL(
         "select {key}, sis_id, name, start_at, end_at, workflow_state, {missing} from {table} order by {key}"
     ).format(
         key=key,
         missing=sql.SQL("missing_since is not null" if "missing_since" in system else "false"),
-        table=sql.Identifier(schema, model.table),
+        table=table.name,
     )
     return [
         Term(str(number), sis_id, name or "", start, end, deleted=state == "deleted", missing=missing)
-        for number, sis_id, name, start, end, state, missing in connection.execute(query).fetchall()
+        for number, sis_id, name, start, end, state, missing in table.connection.execute(query).fetchall()
     ]
 
 
 def live_term_ids(session: Session) -> list[str]:
     """Return the ids of the terms that Canvas lists and has not deleted, as partition keys."""
-    with session.transaction("reading terms") as connection:
-        terms = read_terms(connection, session.schema, session.by_name["terms"])
+    with session.warehouse("reading terms") as warehouse:
+        terms = read_terms(warehouse.table(warehouse.models["terms"]))
     return [term.id for term in terms if not term.deleted and not term.missing]

@@ -1,4 +1,4 @@
-"""What a table holds after a load: its rows, its suspects, its orphans, by one look at all of it."""
+"""Counts of a table after a load: rows, suspects and orphans."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.warehouse.absence import has_suspects, not_deleted
-from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.row_conditions import not_deleted
+from canvas_sync_dagster.warehouse.suspects import has_suspects
+from canvas_sync_dagster.warehouse.warehouse import Table
 
 
 @dataclass(frozen=True, slots=True)
 class TableCounts:
-    """What a table holds.
+    """Counts of a table.
 
     Attributes:
-        rows: All of them.
-        suspects: Rows that are suspected to be gone.
-        orphans: Parent model → live rows that point to a row which is not there.
+        rows: All rows.
+        suspects: Rows that a complete source no longer lists.
+        orphans: Parent model → live rows that refer to a row of it that does not exist.
     """
 
     rows: int
@@ -27,27 +27,30 @@ class TableCounts:
     orphans: Mapping[str, int] = field(default_factory=dict)
 
 
-def count_rows(connection: Connection, schema: str, model: Model, models: Mapping[str, Model]) -> TableCounts:
-    """Counts, in one pass: measured on 1.6 million submissions, it takes 1.5 s where one pass per count took 3.1 s."""
-    parents = list(model.references(models))
-    suspected = sql.SQL("t.missing_since is not null" if has_suspects(connection, schema, model) else "false")
+def count_rows(table: Table) -> TableCounts:
+    """Count in one pass: on 1.6 million submissions it takes 1.5 s, one pass per count 3.1 s."""
+    parents = [
+        (column, table.sibling(parent.name)) for column, parent in table.model.references(table.warehouse.models)
+    ]
+    suspected = sql.SQL("t.missing_since is not null" if has_suspects(table) else "false")
     counted: list[sql.Composable] = [suspected]
     joins: list[sql.Composable] = []
     for number, (column, parent) in enumerate(parents):
-        alias, key = sql.Identifier(f"p{number}"), sql.Identifier(parent.key[0])
-        child = sql.Identifier("t", column)
-        counted.append(sql.SQL("{} is not null and {} and {}.{} is null").format(child, not_deleted(model), alias, key))
+        child, parent_alias = sql.Identifier("t", column), f"p{number}"
+        parent_key = sql.Identifier(parent_alias, parent.model.key[0])
+        counted.append(
+            sql.SQL("{} is not null and {} and {} is null").format(child, not_deleted(table.model), parent_key)
+        )
         joins.append(
-            sql.SQL("left join {} {} on {}.{} = {}").format(
-                sql.Identifier(schema, parent.table), alias, alias, key, child
-            )
+            sql.SQL("left join {} {} on {} = {}").format(parent.name, sql.Identifier(parent_alias), parent_key, child)
         )
     query = sql.SQL("select count(*), {} from {} t {}").format(
         sql.SQL(", ").join(sql.SQL("count(*) filter (where {})").format(each) for each in counted),
-        sql.Identifier(schema, model.table),
+        table.name,
         sql.SQL(" ").join(joins),
     )
-    row = connection.execute(query).fetchone()
+    row = table.connection.execute(query).fetchone()
     assert row is not None  # noqa: S101 (an aggregate always returns)
     rows, suspects, *orphans = (int(value) for value in row)
-    return TableCounts(rows, suspects, {parent.name: n for (_, parent), n in zip(parents, orphans, strict=True)})
+    names = [parent.model.name for _, parent in parents]
+    return TableCounts(rows, suspects, dict(zip(names, orphans, strict=True)))

@@ -70,6 +70,14 @@ class Table:
         """Schema and table, quoted."""
         return self.warehouse.identifier(self.model.table)
 
+    def sibling(self, model: str) -> Table:
+        """Return the table of another model of the tenant, by the model's name.
+
+        Raises:
+            KeyError: The tenant does not sync the model.
+        """
+        return self.warehouse.table(self.warehouse.models[model])
+
 
 def lock_name(schema: str, purpose: str, *of: str) -> str:
     """Return the name by which processes lock the same thing.

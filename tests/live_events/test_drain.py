@@ -213,8 +213,8 @@ def through_any_weather(canvas: SimulatedCanvas, session: Session, seed: int) ->
             else:
                 numbers = canvas.university.courses.get_column("id").to_list()
                 answers = ask(session, courses, [{"canvas_id": number} for number in dice.sample(numbers, 5)])
-                with session.transaction("reading courses") as connection:
-                    apply_answers(connection, session, courses, answers)
+                with session.warehouse("reading courses") as warehouse:
+                    apply_answers(warehouse.table(courses), answers)
         put(session, now, canvas)
     put_and_drain(session, late[::2], canvas)
     sync_everything(session)

@@ -20,9 +20,10 @@ from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse import absence
-from canvas_sync_dagster.warehouse.absence import KEYS_AT_ONCE
-from canvas_sync_dagster.warehouse.loading.row_statements import read_suspects
+from canvas_sync_dagster.warehouse import key_comparison
+from canvas_sync_dagster.warehouse.key_comparison import KEYS_AT_ONCE
+from canvas_sync_dagster.warehouse.suspects import read_suspects
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.truth import FULL
 
 TERM = "118"
@@ -32,7 +33,7 @@ GROUPS = {group.name: group for group in report_groups(BUILT_IN)}
 
 @pytest.fixture(params=[3, KEYS_AT_ONCE])
 def _in_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(absence, "KEYS_AT_ONCE", request.param)
+    monkeypatch.setattr(key_comparison, "KEYS_AT_ONCE", request.param)
 
 
 def sync(session: Session, options: SyncOptions = FULL) -> SyncOutcome:
@@ -239,7 +240,10 @@ def test_rows_that_canvas_hides_do_not_stand_before_the_others_for_ever(
     vanish(canvas, 4_000_003)
     sync(session)
     with session.transaction("asking") as connection:
-        first = {read_suspects(connection, "canvas", MODELS["enrollments"], (), 1)[0]["canvas_id"] for _ in range(60)}
+        first = {
+            read_suspects(Warehouse(connection, "canvas").table(MODELS["enrollments"]), (), 1)[0]["canvas_id"]
+            for _ in range(60)
+        }
     assert first == {4_000_002, 4_000_003}
 
 
@@ -260,7 +264,7 @@ def test_a_table_that_was_there_before_needs_none_of_our_columns(canvas: Simulat
     assert reconcile(session, MODELS["enrollments"]).reason == "its table has no column missing_since"
     gone = Answer({"canvas_id": 2003}, Verdict.GONE, observed_at=canvas.now)
     with session.transaction("deleting") as connection:
-        assert apply_answers(connection, session, MODELS["courses"], [gone]).deleted == 1
+        assert apply_answers(session.warehouse_on(connection).table(MODELS["courses"]), [gone]).deleted == 1
     assert state(session, "courses", 2003) == "deleted"
 
 

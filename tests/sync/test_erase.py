@@ -23,6 +23,7 @@ from canvas_sync_dagster.warehouse.erasure import mentions, owners
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
 from canvas_sync_dagster.warehouse.loading.rows import load_rows
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.live_events.test_drain import put_and_drain
 from tests.truth import sync_structure
 
@@ -138,20 +139,26 @@ def test_reports_and_reads_leave_an_erased_person_out(connection: psycopg.Connec
     for name, content in reports.items():
         model, counts = MODELS[name], None
         with connect(database_url) as opened:
-            counts = load_csv(opened, "canvas", model, lambda text=content: io.BytesIO(text.encode()), source)  # type: ignore[misc]
+            counts = load_csv(
+                Warehouse(opened, "canvas").table(model), lambda text=content: io.BytesIO(text.encode()), source
+            )  # type: ignore[misc]
         done = counts.inserted + counts.updated + counts.unchanged + counts.skipped
         assert done == counts.rows_in_report, name
     objects: list[dict[str, object]] = [{"canvas_id": 7, "name": "Zoë Plantedsson"}, {"canvas_id": 8, "name": "Ann"}]
     with connect(database_url) as opened:
-        assert load_rows(opened, "canvas", MODELS["users"], objects, source).skipped == 1
-        load_rows(opened, "canvas", MODELS["submissions"], [{"canvas_id": 72, "canvas_user_id": 7}], source)
-        load_rows(opened, "canvas", MODELS["submissions"], [{"canvas_id": 71, "score": 9}], source)
+        assert load_rows(Warehouse(opened, "canvas").table(MODELS["users"]), objects, source).skipped == 1
+        load_rows(
+            Warehouse(opened, "canvas").table(MODELS["submissions"]), [{"canvas_id": 72, "canvas_user_id": 7}], source
+        )
+        load_rows(Warehouse(opened, "canvas").table(MODELS["submissions"]), [{"canvas_id": 71, "score": 9}], source)
         bad = [{"canvas_id": "no", "canvas_user_id": 7}]
-        load_rows(opened, "canvas", MODELS["submissions"], bad, source, keep_rejects=True)
+        load_rows(Warehouse(opened, "canvas").table(MODELS["submissions"]), bad, source, keep_rejects=True)
         seen: list[str] = []
         function = lambda row: seen.append(row["full_name"])  # noqa: E731
         opener = lambda: io.BytesIO(reports["users"].encode())  # noqa: E731
-        assert load_row_by_row(opened, "canvas", MODELS["users"], opener, source, function).skipped == 1
+        assert (
+            load_row_by_row(Warehouse(opened, "canvas").table(MODELS["users"]), opener, source, function).skipped == 1
+        )
         assert seen == ["Ann Other"]
     assert "planted" not in everything(connection).lower()
     assert rows(connection, "select canvas_id from canvas.scores") == [(8000,)]
@@ -169,7 +176,7 @@ def test_housekeeping_removes_what_came_before_the_row_that_tells_whose_it_is(
     connection.execute("insert into canvas.scores (canvas_id, canvas_enrollment_id) values (7001, 701)")
     row = {"canvas_id": 701, "canvas_user_id": 7}
     with connect(database_url) as opened:
-        load_rows(opened, "canvas", MODELS["enrollments"], [row], Source("", T0, "enrollments", 1))
+        load_rows(Warehouse(opened, "canvas").table(MODELS["enrollments"]), [row], Source("", T0, "enrollments", 1))
     with connect(database_url) as opened:
         assert sweep(opened, "canvas", BUILT_IN).removed["scores"] == 1
 

@@ -11,6 +11,7 @@ from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.loading.row_statements import mark_deleted
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.truth import COLUMNS, FULL, actual, expected, sync_list, sync_structure
 
 GEM_TYPES = {
@@ -68,4 +69,7 @@ def test_tables_of_the_gem_become_and_stay_true_without_the_systems_columns(
         assert row is not None
         gone = {"canvas_id": row[0]}
         moment = session.canvas.now()
-        assert mark_deleted(connection, "canvas", roles, gone, {"workflow_state": "inactive"}, moment) == 1
+        assert (
+            mark_deleted(Warehouse(connection, "canvas").table(roles), gone, {"workflow_state": "inactive"}, moment)
+            == 1
+        )

@@ -14,6 +14,7 @@ from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.terms import live_term_ids, read_terms
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_canvas import session_of
 from tests.truth import sync_everything
 
@@ -32,7 +33,7 @@ def test_a_sync_under_legacy_ids(canvas: SimulatedCanvas, database_url: str, tmp
         assert again["enrollments", "118"].suspects == 1
         assert reconcile(session, session.by_name["enrollments"]).deleted == 1
         with connect(database_url) as connection:
-            assert len(read_terms(connection, "legacy", session.by_name["terms"])) == 5
+            assert len(read_terms(Warehouse(connection, "legacy").table(session.by_name["terms"]))) == 5
     with psycopg.connect(database_url) as connection:
         rows = connection.execute(
             "select canvas_course_id, canvas_term_id from legacy.courses where canvas_course_id = 2003"

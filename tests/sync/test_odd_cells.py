@@ -23,6 +23,7 @@ from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.sync.sync_status import read_status
 from canvas_sync_dagster.sync.terms import live_term_ids
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -85,8 +86,8 @@ def test_values_that_no_column_takes_reject_their_row(session: Session, odd: dic
     given = [{"canvas_id": 1, "name": "one"}, {"canvas_id": 2, "name": "two", **odd}]
     with session.transaction("loading") as connection:
         with pytest.raises(ReportContentError), connection.transaction():
-            load_rows(connection, session.schema, courses, given, source)
-        counts = load_rows(connection, session.schema, courses, given, source, keep_rejects=True)
+            load_rows(Warehouse(connection, session.schema).table(courses), given, source)
+        counts = load_rows(Warehouse(connection, session.schema).table(courses), given, source, keep_rejects=True)
     assert (counts.rows_in_report, counts.inserted, counts.rejected) == (2, 1, 1)
     assert rows(session, "select canvas_id from canvas.courses") == [(1,)]
 
@@ -95,7 +96,10 @@ def test_a_list_that_is_odd_as_a_whole_is_refused(session: Session) -> None:
     given = [{"canvas_id": number, "start_at": "soon"} for number in range(200)]
     with session.transaction("loading") as connection, pytest.raises(RejectThresholdError, match="200 of 200 rows"):
         load_rows(
-            connection, session.schema, session.by_name["courses"], given, Source("", T0, "/courses"), keep_rejects=True
+            Warehouse(connection, session.schema).table(session.by_name["courses"]),
+            given,
+            Source("", T0, "/courses"),
+            keep_rejects=True,
         )
 
 

@@ -30,7 +30,9 @@ def load(url: str, content: str | bytes, *, days: int = 0, model: Model = course
     data = content if isinstance(content, bytes) else content.encode()
     source = Source("118", T0 + timedelta(days=days), "provisioning_csv", 1, complete=full)
     with connect(url) as connection:
-        counts = load_csv(connection, "canvas", model, lambda: io.BytesIO(data), source, limits=RejectLimits(1.0))
+        counts = load_csv(
+            Warehouse(connection, "canvas").table(model), lambda: io.BytesIO(data), source, limits=RejectLimits(1.0)
+        )
         Watermarks(Warehouse(connection, "canvas")).advance(
             "courses", "118", observed_at=source.observed_at, complete=full, report_id=source.report_id
         )
@@ -64,7 +66,7 @@ def test_rows_of_an_enriching_table_are_replayed_into_the_table_that_they_enrich
             (partial(enrich_csv, enrichment=xlist), "canvas_section_id,canvas_nonxlist_course_id\n1,seven\n2,8\n"),
         ):
             opener = partial(io.BytesIO, content.encode())
-            load_rows(connection, "canvas", sections, open_file=opener, source=source)  # type: ignore[operator]
+            load_rows(Warehouse(connection, "canvas").table(sections), open_file=opener, source=source)  # type: ignore[operator]
         connection.execute("update canvas.canvas_sync_rejected_rows set raw = '1,7'")
     assert replay_rejects(database_url, "canvas", sections) == Replay(1, 1, 0)
     with psycopg.connect(database_url) as connection:

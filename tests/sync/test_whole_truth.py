@@ -24,7 +24,7 @@ from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.sync.terms import live_term_ids
-from canvas_sync_dagster.warehouse import absence
+from canvas_sync_dagster.warehouse import key_comparison
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading import merge
 from tests.fix_canvas import session_of
@@ -38,7 +38,7 @@ SHRINKING = SyncOptions(mode="full", accept_shrinkage=True)
 
 @pytest.fixture(autouse=True)
 def _as_if_it_were_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(absence, "KEYS_AT_ONCE", 20)
+    monkeypatch.setattr(key_comparison, "KEYS_AT_ONCE", 20)
     monkeypatch.setattr(merge, "MANY", 20)
 
 

@@ -25,6 +25,7 @@ from canvas_sync_dagster.warehouse.reading.documents import document, is_documen
 from canvas_sync_dagster.warehouse.reading.frames import ROW, Layout, frame_of, parse, valid
 from canvas_sync_dagster.warehouse.reading.records import read_blocks, read_header
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 NOTES = Model(
     "notes",
@@ -51,7 +52,13 @@ def connection(database_url: str) -> Iterator[Connection]:
 def load(connection: Connection, content: bytes, days: int = 0, batch: int | None = None) -> LoadCounts:
     source = Source("", T0 + timedelta(days=days), "notes_csv", 1)
     limits = RejectLimits(fraction=1)
-    return load_csv(connection, "canvas", NOTES, lambda: io.BytesIO(content), source, limits=limits, batch_rows=batch)
+    return load_csv(
+        Warehouse(connection, "canvas").table(NOTES),
+        lambda: io.BytesIO(content),
+        source,
+        limits=limits,
+        batch_rows=batch,
+    )
 
 
 def rejects(connection: Connection) -> list[tuple[int, str]]:
@@ -262,7 +269,11 @@ def test_rest_values_of_every_kind_arrive(connection: Connection) -> None:
         "document": {"x": "\0y", "z": [None, "é"]},
         "ids": [1, 2],
     }
-    load_rows(connection, "canvas", NOTES, [row, {"id": 8, "document": "text", "ids": []}], Source("", T0, "/notes"))
+    load_rows(
+        Warehouse(connection, "canvas").table(NOTES),
+        [row, {"id": 8, "document": "text", "ids": []}],
+        Source("", T0, "/notes"),
+    )
     assert texts(connection, "id, name, document, ids") == [
         (7, "a?b\rc", {"x": "y", "z": [None, "é"]}, [1, 2]),
         (8, None, "text", []),
@@ -273,7 +284,7 @@ def test_rest_values_of_every_kind_arrive(connection: Connection) -> None:
 
 def test_rest_rows_of_one_key_are_laid_over_each_other(connection: Connection) -> None:
     rows: list[dict[str, object]] = [{"id": 1, "name": "a", "note": "kept"}, {"id": "1", "name": "b"}]
-    counts = load_rows(connection, "canvas", NOTES, rows, Source("", T0, "/notes"))
+    counts = load_rows(Warehouse(connection, "canvas").table(NOTES), rows, Source("", T0, "/notes"))
     assert (counts.inserted, counts.duplicates) == (1, 1)
     assert texts(connection, "id, name, note") == [(1, "b", "kept")]
 
@@ -281,4 +292,4 @@ def test_rest_rows_of_one_key_are_laid_over_each_other(connection: Connection) -
 @pytest.mark.parametrize("row", [{"name": "a"}, {"id": None}, {"id": ""}])
 def test_a_rest_row_without_its_key_fails_the_whole(connection: Connection, row: dict[str, object]) -> None:
     with pytest.raises(ReportContentError, match="the key is empty"):
-        load_rows(connection, "canvas", NOTES, [row], Source("", T0, "/notes"))
+        load_rows(Warehouse(connection, "canvas").table(NOTES), [row], Source("", T0, "/notes"))

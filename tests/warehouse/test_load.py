@@ -23,6 +23,7 @@ from canvas_sync_dagster.warehouse.loading import merge
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, load_csv, load_rows
 from canvas_sync_dagster.warehouse.reading.records import read_blocks
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 THINGS = Model(
     "things",
@@ -56,7 +57,7 @@ def load(
 ) -> LoadCounts:
     mark = options.pop("watermark", None)
     source = Source("", at, "things_csv", 1, watermark=mark)
-    return load_csv(connection, "canvas", model, lambda: io.BytesIO(content), source, **options)
+    return load_csv(Warehouse(connection, "canvas").table(model), lambda: io.BytesIO(content), source, **options)
 
 
 def table(
@@ -215,7 +216,9 @@ def test_content_decides_over_digests(connection: Connection) -> None:
 def test_a_row_that_was_observed_later_is_superseded(connection: Connection) -> None:
     load(connection, written([["1", "a", "", "", ""]]), at=T0)
     load_rows(
-        connection, "canvas", THINGS, [{"canvas_id": 1, "name": "by api"}], Source("", T0 + timedelta(hours=2), "api")
+        Warehouse(connection, "canvas").table(THINGS),
+        [{"canvas_id": 1, "name": "by api"}],
+        Source("", T0 + timedelta(hours=2), "api"),
     )
     counts = load(connection, written([["1", "b", "", "", ""]]), at=T0 + timedelta(hours=1))
     assert counts.superseded == 1
@@ -229,7 +232,7 @@ def test_a_large_merge_counts_each_row_once(connection: Connection, monkeypatch:
     connection.execute("set enable_hashjoin = off")
     load(connection, written([[str(key), "old", "", "", ""] for key in range(1, 6)]), at=T0)
     later: list[dict[str, object]] = [{"canvas_id": 1, "name": "by api"}, {"canvas_id": 2, "name": "new"}]
-    load_rows(connection, "canvas", THINGS, later, Source("", T0 + timedelta(hours=1), "api"))
+    load_rows(Warehouse(connection, "canvas").table(THINGS), later, Source("", T0 + timedelta(hours=1), "api"))
     connection.execute("update canvas.things set row_hash = null where canvas_id = 5")
     connection.commit()
     content = written([[str(key), "new", "", "", ""] for key in (1, 2, 3, 4, 6, 7)] + [["5", "old", "", "", ""]])
@@ -251,16 +254,16 @@ def test_a_report_older_than_the_watermark_changes_nothing(connection: Connectio
 
 def test_absent_keys_of_an_api_read_keep_their_values(connection: Connection) -> None:
     rows: list[dict[str, object]] = [{"canvas_id": 1, "name": "a", "score": 2}, {"canvas_id": 2, "name": "b"}]
-    load_rows(connection, "canvas", THINGS, rows, Source("", T0, "api"))
+    load_rows(Warehouse(connection, "canvas").table(THINGS), rows, Source("", T0, "api"))
     later = [{"canvas_id": 1, "name": "c"}, {"canvas_id": 1, "name": "d"}]
-    counts = load_rows(connection, "canvas", THINGS, later, Source("", T0 + timedelta(1), "api"))
+    counts = load_rows(Warehouse(connection, "canvas").table(THINGS), later, Source("", T0 + timedelta(1), "api"))
     assert (counts.updated, counts.duplicates) == (1, 1)
     assert table(connection, "canvas_id, name, score") == [(1, "d", 2), (2, "b", None)]
 
 
 def test_an_api_value_that_does_not_fit_fails_the_whole(connection: Connection) -> None:
     with pytest.raises(ReportContentError, match="canvas_id"):
-        load_rows(connection, "canvas", THINGS, [{"canvas_id": "x"}], Source("", T0, "api"))
+        load_rows(Warehouse(connection, "canvas").table(THINGS), [{"canvas_id": "x"}], Source("", T0, "api"))
 
 
 def test_the_login_with_a_sis_id_speaks_for_its_user(connection: Connection) -> None:
@@ -396,7 +399,7 @@ def test_a_column_of_json_which_knows_no_equality_is_compared_all_the_same(conne
     assert (counts.unchanged, counts.updated) == (2, 0)
     source = Source("", T0, "things_csv", 1)
     rows = [{"canvas_id": 1, "rights": {"a": [2], "b": 1}}, {"canvas_id": 2, "rights": {"a": 3}}]
-    counts = load_rows(connection, "canvas", model, rows, source)
+    counts = load_rows(Warehouse(connection, "canvas").table(model), rows, source)
     assert (counts.unchanged, counts.updated) == (1, 1)
     assert table(connection, "canvas_id, rights") == [(1, {"a": [2], "b": 1}), (2, {"a": 3})]
 
@@ -413,7 +416,9 @@ def test_a_value_that_an_existing_column_has_no_room_for_rejects_its_row_alone(c
         (4, "canvas_id", "'10000000000012' does not fit: the column is integer; alter it to bigint"),
     ]
     with pytest.raises(ReportContentError, match=r"canvas_id: the value does not fit.*bigint"):
-        load_rows(connection, "canvas", THINGS, [{"canvas_id": 10000000000012}], Source("", T0, "things"))
+        load_rows(
+            Warehouse(connection, "canvas").table(THINGS), [{"canvas_id": 10000000000012}], Source("", T0, "things")
+        )
 
 
 def test_a_text_too_long_for_an_index_of_the_users_is_no_passing_trouble(

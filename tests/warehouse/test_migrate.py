@@ -246,7 +246,10 @@ def test_who_may_only_write_rows_can_sync_but_not_migrate(database_url: str) -> 
     for days, inserted in ((0, 2), (1, 0)):
         with connect(url) as connection:
             late = replace(source, observed_at=source.observed_at + timedelta(days))
-            assert load_csv(connection, "canvas", courses, lambda: io.BytesIO(content), late).inserted == inserted
+            assert (
+                load_csv(Warehouse(connection, "canvas").table(courses), lambda: io.BytesIO(content), late).inserted
+                == inserted
+            )
     wider = courses.with_columns(Column("colour", ColumnType.TEXT))
     with pytest.raises(SchemaError, match=r"must be owner|permission denied"):
         migrate(url, "canvas", [wider])

@@ -18,6 +18,7 @@ from canvas_sync_dagster.warehouse.connection import Connection, connect, transa
 from canvas_sync_dagster.warehouse.loading import merge
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, load_csv, load_rows
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 THINGS = Model(
     "things",
@@ -69,7 +70,7 @@ def report(*rows: str) -> bytes:
 
 def load(connection: Connection, content: bytes, *, days: int = 0) -> LoadCounts:
     source, limits = Source("", T0 + timedelta(days=days), "things_csv", 1), RejectLimits(1.0)
-    return load_csv(connection, "canvas", THINGS, lambda: io.BytesIO(content), source, limits=limits)
+    return load_csv(Warehouse(connection, "canvas").table(THINGS), lambda: io.BytesIO(content), source, limits=limits)
 
 
 def outcome(counts: LoadCounts) -> tuple[int, int, int]:
@@ -134,7 +135,9 @@ def test_a_trigger_on_updated_at_leaves_the_counts_true(
     assert outcome(load(connection, report(*changed, "10,new,"), days=2)) == (0, 0, 10)
     source = Source("", T0 + timedelta(days=3), "api", complete=False)
     read = load_rows(
-        connection, "canvas", THINGS, [{"canvas_id": 1, "name": "m"}, {"canvas_id": 2, "name": "x"}], source
+        Warehouse(connection, "canvas").table(THINGS),
+        [{"canvas_id": 1, "name": "m"}, {"canvas_id": 2, "name": "x"}],
+        source,
     )
     assert outcome(read) == (0, 1, 1)
 

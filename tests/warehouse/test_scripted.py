@@ -12,6 +12,7 @@ from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_csv
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 USERS = next(model for model in BUILT_IN if model.name == "users")
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -21,7 +22,9 @@ CSV = b'canvas_user_id,full_name,login_id,tags\n1,ann,a,"x|y"\n2,bob,test,\n3,cy
 def load(url: str, model: Model, content: bytes = CSV, days: int = 0) -> LoadCounts:
     with connect(url) as connection:
         return load_csv(
-            connection, "canvas", model, lambda: io.BytesIO(content), Source("", T0 + timedelta(days=days), "r")
+            Warehouse(connection, "canvas").table(model),
+            lambda: io.BytesIO(content),
+            Source("", T0 + timedelta(days=days), "r"),
         )
 
 

@@ -17,6 +17,7 @@ from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 from canvas_sync_dagster.warehouse.moments import FAR_FUTURE, FAR_PAST
 from canvas_sync_dagster.warehouse.reading.frames import normal
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_postgres import fresh
 
 THINGS = Model(
@@ -69,7 +70,9 @@ def test_what_postgres_cannot_hold_is_rejected_before_it_is_copied(text: str) ->
 def test_a_report_keeps_every_moment_that_postgres_holds(things: Connection) -> None:
     rows = [f"{number},{text}" for number, text in enumerate([*TAKEN, *REFUSED])]
     content = "\n".join(["id,at", *rows, ""]).encode()
-    counts = load_csv(things, "canvas", THINGS, lambda: io.BytesIO(content), Source("", T0, "things_csv"))
+    counts = load_csv(
+        Warehouse(things, "canvas").table(THINGS), lambda: io.BytesIO(content), Source("", T0, "things_csv")
+    )
     assert (counts.inserted, counts.rejected) == (len(TAKEN), len(REFUSED))
     held = things.execute("select at::text from canvas.things order by canvas_id").fetchall()
     assert [text for (text,) in held] == list(TAKEN.values())

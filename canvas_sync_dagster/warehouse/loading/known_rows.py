@@ -18,13 +18,12 @@ from typing import BinaryIO
 
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import Column, ColumnType, Model, match_header
-from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.catalogue import Column, ColumnType, match_header
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener
 from canvas_sync_dagster.warehouse.reading.source import Source, described
 from canvas_sync_dagster.warehouse.schema.existing import read_tables, required_elsewhere
 from canvas_sync_dagster.warehouse.state.rejected_rows import Rejected, RejectedRows
-from canvas_sync_dagster.warehouse.warehouse import Warehouse
+from canvas_sync_dagster.warehouse.warehouse import Table
 
 REASON = "the table requires a canvas_id, which this report does not have"
 
@@ -32,44 +31,43 @@ Key = tuple[str, ...]
 
 
 @contextmanager
-def keep_known(
-    connection: Connection, schema: str, model: Model, open_file: Opener, source: Source
-) -> Iterator[tuple[Model, Opener, int]]:
+def keep_known(table: Table, open_file: Opener, source: Source) -> Iterator[tuple[Table, Opener, int]]:
     """Reject the records that the table cannot take for want of a `canvas_id`, and give the others the one they have.
 
     PostgreSQL checks NOT NULL before it looks for a row of the same key, so that even an update needs the value.
 
     Args:
-        connection: Of the load.
-        schema: The tenant's.
-        model: What the records are.
+        table: Table of the model that the records are of.
         open_file: Opens the CSV.
         source: Where it comes from.
 
     Yields:
-        The model that the remaining records are of, what opens them as a CSV, and the number of rejects.
+        The table with the model that the remaining records are of, what opens them as a CSV, and the number of rejects.
     """
-    table = read_tables(connection, schema, [model.table]).get(model.table)
-    column = required_elsewhere(model, table) if table else None
+    model = table.model
+    existing = read_tables(table.connection, table.warehouse.schema, [model.table]).get(model.table)
+    column = required_elsewhere(model, existing) if existing else None
     if column is None:
-        yield model, open_file, 0
+        yield table, open_file, 0
         return
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "known.csv"
         with open_file() as given, _as_text(given) as text:
-            header, unknown = _divided(connection, schema, model, column, text=text, path=path, source=source)
+            header, unknown = _divided(table, column, text=text, path=path, source=source)
         if header is None:
-            yield model, open_file, 0
+            yield table, open_file, 0
             return
-        _write_rejects(Warehouse(connection, schema), model, column, header=header, unknown=unknown, source=source)
+        _write_rejects(table, column, header=header, unknown=unknown, source=source)
         held = next((each for each in model.columns if each.name == column), Column(column, ColumnType.BIGINT))
-        yield model.with_columns(replace(held, report=(column,))), lambda: path.open("rb"), len(unknown)
+        yield (
+            table.warehouse.table(model.with_columns(replace(held, report=(column,)))),
+            lambda: path.open("rb"),
+            len(unknown),
+        )
 
 
 def _divided(
-    connection: Connection,
-    schema: str,
-    model: Model,
+    table: Table,
     column: str,
     *,
     text: io.TextIOWrapper,
@@ -80,13 +78,13 @@ def _divided(
 
     The header is None if the report has the column, so that nothing needs to be done.
     """
-    records = csv.reader(text)
+    model, records = table.model, csv.reader(text)
     header = next(records, [])
     wanted = {each.name: each.report for each in model.report_columns()}
     match = match_header(header, wanted, required=model.key, where=described(model.name, source))
     if column in match.positions:
         return None, []
-    known, at = _known_keys(connection, schema, model, column), [match.positions[name] for name in model.key]
+    known, at = _known_keys(table, column), [match.positions[name] for name in model.key]
     unknown = []
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as kept:
         writer = csv.writer(kept)
@@ -104,22 +102,22 @@ def _divided(
     return header, unknown
 
 
-def _known_keys(connection: Connection, schema: str, model: Model, column: str) -> dict[Key, str]:
-    columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in (*model.key, column))
-    query = sql.SQL("select {} from {}").format(columns, sql.Identifier(schema, model.table))
-    return {tuple(key): held for *key, held in connection.execute(query).fetchall()}
+def _known_keys(table: Table, column: str) -> dict[Key, str]:
+    names = (*table.model.key, column)
+    columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in names)
+    query = sql.SQL("select {} from {}").format(columns, table.name)
+    return {tuple(key): held for *key, held in table.connection.execute(query).fetchall()}
 
 
 def _write_rejects(
-    warehouse: Warehouse,
-    model: Model,
+    table: Table,
     column: str,
     *,
     header: Sequence[str],
     unknown: Sequence[tuple[int, list[str]]],
     source: Source,
 ) -> None:
-    rejected_rows = RejectedRows(warehouse)
+    model, rejected_rows = table.model, RejectedRows(table.warehouse)
     if source.complete:
         # This report lists again what an earlier one was rejected for.
         rejected_rows.drop(model.name, REASON)

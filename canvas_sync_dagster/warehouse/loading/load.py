@@ -13,7 +13,6 @@ import polars as pl
 
 from canvas_sync_dagster.catalogue import Enrichment, Model
 from canvas_sync_dagster.errors import RejectThresholdError
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, Clock, LoadCounts, RejectLimits
 from canvas_sync_dagster.warehouse.loading.differ import Differ, KnownBlocks, skip_known
 from canvas_sync_dagster.warehouse.loading.digest_lookup import DigestLookup
@@ -27,14 +26,13 @@ from canvas_sync_dagster.warehouse.reading.parser import Parser
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener, ReportCsv
 from canvas_sync_dagster.warehouse.reading.source import Source, described
 from canvas_sync_dagster.warehouse.state.erased_objects import Erased, read_erased, remember_erased
+from canvas_sync_dagster.warehouse.warehouse import Table
 
 __all__ = ["LoadCounts", "Opener", "RejectLimits", "Source", "enrich_csv", "load_csv", "load_rows"]
 
 
 def load_csv(
-    connection: Connection,
-    schema: str,
-    model: Model,
+    table: Table,
     open_file: Opener,
     source: Source,
     *,
@@ -49,9 +47,7 @@ def load_csv(
     Of several records with one key the first that fills the column `prefer` counts, else the last one.
 
     Args:
-        connection: In a transaction, which the caller ends.
-        schema: The tenant's.
-        model: What the records are.
+        table: Table of the model that the records are of.
         open_file: Opens the CSV; may be called again.
         source: Where it comes from.
         prefer: Header that decides between records of one key.
@@ -69,15 +65,13 @@ def load_csv(
         RejectThresholdError: Too many records are unreadable.
         SchemaError: The table is not as it should be.
     """
-    file = ReportCsv.open(open_file, model, source, prefer, batch_rows)
-    target = inspect_target(connection, schema, model, {column.name for column in file.loaded})
-    return _loaded(_Load(file, target, source, limits, lists, scratch, read_erased(target.warehouse)))
+    file = ReportCsv.open(open_file, table.model, source, prefer, batch_rows)
+    target = inspect_target(table, {column.name for column in file.loaded})
+    return _loaded(_Load(file, target, source, limits, lists, scratch, read_erased(table.warehouse)))
 
 
 def enrich_csv(
-    connection: Connection,
-    schema: str,
-    model: Model,
+    table: Table,
     enrichment: Enrichment,
     open_file: Opener,
     source: Source,
@@ -88,12 +82,10 @@ def enrich_csv(
 ) -> LoadCounts:
     """Set columns of existing rows from another table of the report; rows that do not exist count as superseded.
 
-    Digests are left alone: they speak of the model's own table. Unreadable records are rejected.
+    Digests are left alone: they cover only the records of the model's own table. Unreadable records are rejected.
 
     Args:
-        connection: In a transaction, which the caller ends.
-        schema: The tenant's.
-        model: Whose rows are enriched.
+        table: Table whose rows are enriched.
         enrichment: The other table.
         open_file: Opens its CSV; may be called again.
         source: Where it comes from.
@@ -109,11 +101,12 @@ def enrich_csv(
         RejectThresholdError: Too many records are unreadable.
         SchemaError: The table is not as it should be.
     """
+    model = table.model
     columns = [replace(model[name], report=(header,)) for name, header in enrichment.columns.items()]
     keys = [replace(model[name], report=(enrichment.key,)) for name in model.key]
     narrow = Model(enrichment.table, (*keys, *columns), model.feed, model.key)
     file = ReportCsv.open(open_file, narrow, source)
-    target = inspect_target(connection, schema, model, {column.name for column in file.loaded})
+    target = inspect_target(table, {column.name for column in file.loaded})
     target = replace(target, system=target.system - {"row_hash"})
     return _loaded(
         _Load(
@@ -123,7 +116,7 @@ def enrich_csv(
             limits,
             lists,
             scratch,
-            read_erased(target.warehouse),
+            read_erased(table.warehouse),
             inserts=False,
         )
     )
@@ -174,7 +167,7 @@ def _loaded(load: _Load) -> LoadCounts:
         _refuse_broken(load, taken.counts, rejects)
         with load.clock.during("merge"):
             merged = load_target.finish()
-        remember_erased(load.target.warehouse, load.file.model.name, taken.erased)
+        remember_erased(load.target.table.warehouse, load.file.model.name, taken.erased)
         rejects.write(load.target, load.file, load.source)
     counts = taken.counts
     return replace(

@@ -69,7 +69,7 @@ class RejectSpool:
             source: Where it comes from.
         """
         if self._spill is not None:
-            RejectedRows(target.warehouse).write(
+            RejectedRows(target.table.warehouse).write(
                 file.model.name,
                 source,
                 header=file.match.header,

@@ -1,4 +1,4 @@
-"""Row by row, as the gem's legacy support: each row of a report goes to the user's function, in the load's transaction."""
+"""Row by row, as the gem's legacy support: the user's function processes each row of a report, in the load's transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.erasure import owners
@@ -19,30 +18,34 @@ from canvas_sync_dagster.warehouse.reading.report_csv import Opener, ReportCsv
 from canvas_sync_dagster.warehouse.reading.source import Source, described
 from canvas_sync_dagster.warehouse.state.erased_objects import read_erased
 from canvas_sync_dagster.warehouse.state.rejected_rows import Rejected, RejectedRows
-from canvas_sync_dagster.warehouse.warehouse import Warehouse
+from canvas_sync_dagster.warehouse.warehouse import Table
 
 
 def load_row_by_row(
-    connection: Connection,
-    schema: str,
-    model: Model,
+    table: Table,
     open_file: Opener,
     source: Source,
     function: Callable[..., object],
 ) -> LoadCounts:
-    """Give each row, header → text, to a function; a row for which it raises is rejected.
+    """Pass each row, header → text, to a function; a row for which it raises is rejected.
 
     A function that takes a second argument gets the connection; what it writes by it for a row that it raises for is
     undone, and the rest is committed with the load. Rows count as updated, or as skipped where it returned False.
 
+    Args:
+        table: Table of the model that the rows are of; nothing is written to it but by the function.
+        open_file: Opens the CSV; may be called again.
+        source: Where it comes from.
+        function: The user's: takes a row, and the connection if it has a second parameter.
+
     Raises:
-        RejectThresholdError: It raised for too many.
+        RejectThresholdError: The function raised for too many rows.
     """
     start = time.perf_counter()
-    process = _within(function, connection)
-    file = ReportCsv.open(open_file, model, source)
+    process = _within(function, table.connection)
+    file = ReportCsv.open(open_file, table.model, source)
     counts = LoadCounts(header=file.match)
-    erased = _erased_values(connection, schema, model, file)
+    erased = _erased_values(table, file)
     for block in (found.block for found in Ahead(file.blocks())):
         rejects: list[Rejected] = []
         done = skipped = 0
@@ -59,8 +62,8 @@ def load_row_by_row(
                 rejects.append(Rejected(line, "", f"{type(error).__name__}: {error}", record))
         if rejects:
             header, separator = file.match.header, file.layout.separator
-            RejectedRows(Warehouse(connection, schema)).write(
-                model.name, source, header=header, separator=separator, rejects=rejects
+            RejectedRows(table.warehouse).write(
+                table.model.name, source, header=header, separator=separator, rejects=rejects
             )
         counts = replace(
             counts,
@@ -71,7 +74,7 @@ def load_row_by_row(
         )
     if REJECT_LIMITS.are_exceeded(counts.rejected, counts.rows_in_report):
         raise RejectThresholdError(
-            f"{described(model.name, source)}: the function failed for {counts.rejected} of {counts.rows_in_report} rows. "
+            f"{described(table.model.name, source)}: the function failed for {counts.rejected} of {counts.rows_in_report} rows. "
             "Nothing was published."
         )
     return replace(counts, seconds={"rows": time.perf_counter() - start})
@@ -95,11 +98,11 @@ def _within(function: Callable[..., object], connection: Connection) -> Callable
     return within
 
 
-def _erased_values(connection: Connection, schema: str, model: Model, file: ReportCsv) -> dict[int, set[str]]:
-    """Return the places in a record that say whose it is, each with the ids of what was erased."""
-    erased, positions = read_erased(Warehouse(connection, schema)), file.match.positions
+def _erased_values(table: Table, file: ReportCsv) -> dict[int, set[str]]:
+    """Return the positions in a record of ids that it belongs to, each with the ids that were erased."""
+    erased, positions = read_erased(table.warehouse), file.match.positions
     return {
         positions[name]: set(map(str, erased[parent]))
-        for name, parent in owners(model).items()
+        for name, parent in owners(table.model).items()
         if parent in erased and name in positions
     }

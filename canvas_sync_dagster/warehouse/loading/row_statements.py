@@ -1,4 +1,4 @@
-"""Statements about single rows: reading those that Canvas is asked about, and marking those that it reports as gone."""
+"""Statements about single rows: reading rows by key, and marking those that Canvas reports as gone."""
 
 from __future__ import annotations
 
@@ -9,79 +9,77 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.system_columns import SYSTEM_VALUES, assignments, not_observed_after
 from canvas_sync_dagster.warehouse.loading.target import system_columns
+from canvas_sync_dagster.warehouse.row_conditions import in_scope, not_deleted
+from canvas_sync_dagster.warehouse.warehouse import Table
 
 
-def read_rows(
-    connection: Connection,
-    schema: str,
-    model: Model,
-    columns: Iterable[str] | None,
-    keys: Sequence[Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-    """Reads columns of the rows with these keys, or every column of the table if None; absent rows are left out."""
+def read_rows(table: Table, columns: Iterable[str] | None, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Read the key and further columns of the rows with these keys; rows that do not exist are left out.
+
+    Args:
+        table: Of the rows.
+        columns: Names; None for every column of the table.
+        keys: Rows that have at least the columns of the key.
+    """
     if not keys:
         return []
+    model = table.model
     names = None if columns is None else dict.fromkeys([*model.key, *columns])
     query = sql.SQL("select {} from {} t join unnest({}) as k ({}) using ({})").format(
         sql.SQL("t.*") if names is None else sql.SQL(", ").join(sql.Identifier("t", name) for name in names),
-        sql.Identifier(schema, model.table),
+        table.name,
         sql.SQL(", ").join(
             sql.SQL("{}::{}[]").format(sql.Literal([row[name] for row in keys]), sql.SQL(model[name].type.value))
             for name in model.key
         ),
-        _names(model.key),
-        _names(model.key),
+        _identifiers(model.key),
+        _identifiers(model.key),
     )
-    with connection.cursor(row_factory=dict_row) as cursor:
+    with table.connection.cursor(row_factory=dict_row) as cursor:
         return list(cursor.execute(query).fetchall())
 
 
-def read_suspects(
-    connection: Connection, schema: str, model: Model, columns: Iterable[str], limit: int
-) -> list[dict[str, Any]]:
-    """Reads suspects, some of them if there are more.
+def read_live_ids(table: Table, scope: str) -> list[int]:
+    """Read the ids of the rows of a scope that are not marked as deleted, in order.
 
-    The choice is random: rows that Canvas hides stay suspects, and the oldest would always come before the others.
+    Args:
+        table: Table of a model whose key is one id.
+        scope: Canvas term id; empty for all rows.
     """
-    names = list(dict.fromkeys([*model.key, *columns]))
-    query = sql.SQL("select {} from {} where missing_since is not null order by random() limit {}").format(
-        _names(names), sql.Identifier(schema, model.table), sql.Literal(limit)
+    query = sql.SQL("select t.{} from {} t where {} and {} order by 1").format(
+        sql.Identifier(table.model.key[0]), table.name, not_deleted(table.model), in_scope(table, scope)
     )
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return list(cursor.execute(query).fetchall())
+    return [int(row[0]) for row in table.connection.execute(query).fetchall()]
 
 
-def mark_deleted(
-    connection: Connection,
-    schema: str,
-    model: Model,
-    row: Mapping[str, Any],
-    values: Mapping[str, object],
-    observed_at: datetime,
-) -> int:
+def mark_deleted(table: Table, row: Mapping[str, Any], values: Mapping[str, object], observed_at: datetime) -> int:
     """Mark a row that Canvas reports as gone, unless it has a newer observation.
 
+    Args:
+        table: Of the row.
+        row: Has at least the columns of the key.
+        values: Column → value that marks a row of this model as deleted; if empty, nothing is written.
+        observed_at: When Canvas reported it.
+
     Returns:
-        How many rows were written: one or none.
+        Number of written rows: one or none.
     """
     if not values:
         return 0
-    system = system_columns(connection, schema, model)
-    key = sql.SQL(" and ").join(sql.SQL("t.{} = {}").format(sql.Identifier(n), sql.Literal(row[n])) for n in model.key)
-    cursor = connection.execute(
+    system = system_columns(table)
+    key = [sql.SQL("t.{} = {}").format(sql.Identifier(name), sql.Literal(row[name])) for name in table.model.key]
+    cursor = table.connection.execute(
         sql.SQL("update {} t set {} where {} and {}").format(
-            sql.Identifier(schema, model.table),
+            table.name,
             assignments(values, system, SYSTEM_VALUES, observed_at),
-            key,
+            sql.SQL(" and ").join(key),
             not_observed_after(observed_at, system),
         )
     )
     return cursor.rowcount
 
 
-def _names(names: Iterable[str]) -> sql.Composed:
+def _identifiers(names: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))

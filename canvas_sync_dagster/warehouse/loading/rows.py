@@ -1,4 +1,4 @@
-"""Loads objects that REST gave into a model's table, in the caller's transaction."""
+"""Load objects from Canvas's REST API into a model's table, in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from canvas_sync_dagster.catalogue import Column, Model
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.erasure import without_erased
 from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, LoadCounts, RejectLimits
 from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
@@ -17,7 +16,7 @@ from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, frame_of, 
 from canvas_sync_dagster.warehouse.reading.source import Source, described
 from canvas_sync_dagster.warehouse.state.erased_objects import Erased, read_erased, remember_erased
 from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
-from canvas_sync_dagster.warehouse.warehouse import Warehouse
+from canvas_sync_dagster.warehouse.warehouse import Table
 
 Row = Mapping[str, object]
 Unfit = tuple[Reject, Row]
@@ -25,9 +24,7 @@ Unfit = tuple[Reject, Row]
 
 
 def load_rows(
-    connection: Connection,
-    schema: str,
-    model: Model,
+    table: Table,
     rows: Iterable[Row],
     source: Source,
     *,
@@ -35,18 +32,16 @@ def load_rows(
     keep_rejects: bool = False,
     limits: RejectLimits = REJECT_LIMITS,
 ) -> LoadCounts:
-    """Loads objects that REST gave, already under the names of the columns; of several with one key the last counts.
+    """Load objects, with the names of the columns as keys; of several objects with one key the last counts.
 
     A column that an object lacks keeps its value. A row that changes loses its digest, because no report wrote it.
 
     Args:
-        connection: In a transaction, which the caller ends.
-        schema: The tenant's.
-        model: What the rows are.
-        rows: Column → value; other names are passed over.
-        source: Where they come from. If it is not `complete`, so that no watermark speaks for its rows, the table keeps
-            of equal rows, too, how fresh they are known to be.
-        timed: Whether each row has a moment of its own, as `observed_at`, in place of the source's.
+        table: Table of the model that the rows are of.
+        rows: Column → value; other names are ignored.
+        source: Where they come from. If it is not `complete`, so that no watermark covers its rows, `observed_at` of
+            equal rows is updated as well.
+        timed: Whether each row has its own `observed_at`, in place of the source's.
         keep_rejects: Whether rows that do not fit go to `canvas_sync_rejected_rows`, instead of failing the load.
         limits: Above which number of rejects the source is rejected as a whole.
 
@@ -56,17 +51,17 @@ def load_rows(
         SchemaError: The table is not as it should be.
     """
     start = time.perf_counter()
-    given = list(rows)
+    model, given = table.model, list(rows)
     total = Merged()
     distinct, rejects = _by_key(model, given)
-    keyless, skipped, erased = len(rejects), 0, read_erased(Warehouse(connection, schema))
+    keyless, skipped, erased = len(rejects), 0, read_erased(table.warehouse)
     for shape, alike in _by_shape(model, distinct).items():
         columns = [model[name] for name in shape] + ([OBSERVED] if timed else [])
-        merged, unfit, left_out = _merge(connection, schema, model, columns, alike, source, erased=erased)
+        merged, unfit, left_out = _merge(table, columns, alike, source, erased=erased)
         total += merged
         rejects += unfit
         skipped += left_out
-    _settle(connection, schema, model, source, rejects, keep=keep_rejects, limits=limits, total=len(given))
+    _settle(table, source, rejects, keep=keep_rejects, limits=limits, total=len(given))
     return LoadCounts(
         rows_in_report=len(given),
         inserted=total.inserted,
@@ -81,9 +76,7 @@ def load_rows(
 
 
 def _settle(
-    connection: Connection,
-    schema: str,
-    model: Model,
+    table: Table,
     source: Source,
     rejects: Sequence[Unfit],
     *,
@@ -94,7 +87,7 @@ def _settle(
     """Write the rejects, or refuse the source because of them."""
     if not rejects:
         return
-    where, (first, _) = described(model.name, source), rejects[0]
+    where, (first, _) = described(table.model.name, source), rejects[0]
     if not keep:
         raise ReportContentError(f"{where}: {first.column}: {first.in_messages}. Nothing was published.")
     if limits.are_exceeded(len(rejects), total):
@@ -102,7 +95,7 @@ def _settle(
             f"{where}: {len(rejects)} of {total} rows are unreadable; the first: {first.column}: {first.in_messages}. "
             "Nothing was published. Look at the list in Canvas; if its fields have changed, map them anew."
         )
-    RejectedRows(Warehouse(connection, schema)).write_objects(model.name, source, rejects)
+    RejectedRows(table.warehouse).write_objects(table.model.name, source, rejects)
 
 
 def _by_key(model: Model, rows: Iterable[Row]) -> tuple[list[Row], list[Unfit]]:
@@ -126,9 +119,7 @@ def _by_shape(model: Model, rows: Iterable[Row]) -> dict[tuple[str, ...], list[R
 
 
 def _merge(
-    connection: Connection,
-    schema: str,
-    model: Model,
+    table: Table,
     columns: Sequence[Column],
     rows: Sequence[Row],
     source: Source,
@@ -136,12 +127,12 @@ def _merge(
     erased: Erased,
 ) -> tuple[Merged, list[Unfit], int]:
     timed, content = OBSERVED in columns, [column for column in columns if column is not OBSERVED]
-    target = inspect_target(connection, schema, model, {column.name for column in content})
+    target = inspect_target(table, {column.name for column in content})
     frame, rejects = valid(frame_of(rows, columns), columns)
     frame, too_large = within_limits(frame, target.types, target.required)
     unfit = [(reject, rows[reject.row]) for reject in (*rejects, *too_large)]
-    kept, ids = without_erased(frame, model, erased)
-    remember_erased(target.warehouse, model.name, ids)
+    kept, ids = without_erased(frame, table.model, erased)
+    remember_erased(table.warehouse, table.model.name, ids)
     left_out, frame = frame.height - kept.height, kept
     if source.is_outdated:
         return Merged(superseded=frame.height), unfit, left_out

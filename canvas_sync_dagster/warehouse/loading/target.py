@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, ColumnType, Model
+from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, ColumnType
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.warehouse import Warehouse
+from canvas_sync_dagster.warehouse.warehouse import Table
 
 SHORT_NAMES = {"timestamp with time zone": "timestamptz"}
 """PostgreSQL's names of types → ours, where they differ."""
@@ -30,10 +30,7 @@ class Target:
     """A data table, within a load's transaction.
 
     Attributes:
-        connection: In a transaction.
-        schema: The tenant's.
-        model: Whose table it is.
-        name: Schema and table.
+        table: The table, within the load's transaction.
         system: Which of the system's columns it has.
         plain: Whether COPY straight into it stores what a merge would: its types are the model's, its times of creation
             and update have defaults, and neither triggers nor row-level security are in the way. (COPY into a timestamp
@@ -45,10 +42,7 @@ class Target:
         overrides_identity: Whether its key is `generated always as identity`.
     """
 
-    connection: Connection
-    schema: str
-    model: Model
-    name: sql.Identifier
+    table: Table
     system: frozenset[str]
     plain: bool
     types: Mapping[str, str]
@@ -57,14 +51,18 @@ class Target:
     overrides_identity: bool = False
 
     @property
-    def warehouse(self) -> Warehouse:
-        """Schema that the table is in."""
-        return Warehouse(self.connection, self.schema)
+    def connection(self) -> Connection:
+        return self.table.connection
+
+    @property
+    def name(self) -> sql.Identifier:
+        """Schema and table, quoted."""
+        return self.table.name
 
     @property
     def key(self) -> tuple[str, ...]:
         """Columns of the natural key."""
-        return self.model.key
+        return self.table.model.key
 
     @property
     def has_digests(self) -> bool:
@@ -87,19 +85,18 @@ class _Attribute:
     is_generated: bool
 
 
-def inspect_target(connection: Connection, schema: str, model: Model, columns: set[str]) -> Target:
+def inspect_target(table: Table, columns: set[str]) -> Target:
     """Inspect a model's table.
 
     Args:
-        connection: Within the load's transaction.
-        schema: The tenant's.
-        model: Whose table it is.
+        table: The table, within the load's transaction.
         columns: What the load writes, in addition to the system columns.
 
     Raises:
         SchemaError: The table, a column, or the uniqueness of its key is missing, or it cannot be merged into.
     """
-    present = _attributes(connection, schema, model.table)
+    schema, model = table.warehouse.schema, table.model
+    present = _attributes(table)
     if lacking := sorted((columns | set(model.key)) - set(present)):
         what = f"the table {schema}.{model.table}" if not present else f"{schema}.{model.table}.{', '.join(lacking)}"
         raise SchemaError(f"{model.name}: there is no {what}. Run `canvas-sync migrate`, which adds what is missing.")
@@ -111,13 +108,13 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
             f"{model.name}: its key has {', '.join(f'{name} {model[name].type.value}' for name in odd)}, which may be "
             f"spelled in several ways. Declare it as {' or '.join(KEY_TYPES)}."
         )
-    if not _is_unique(connection, schema, model, [present[name].number for name in model.key]):
+    if not _is_unique(table, [present[name].number for name in model.key]):
         raise SchemaError(
             f"{model.name}: the table {schema}.{model.table} has no unique index on {', '.join(model.key)}, so rows cannot "
             "be merged into it. Run `canvas-sync migrate`, which adds it."
         )
-    _refuse_generated(schema, model, present, columns | set(model.key))
-    triggers, has_row_security = _interference(connection, schema, model.table)
+    _refuse_generated(table, present, columns | set(model.key))
+    triggers, has_row_security = _interference(table)
     declared = {column.name: column.type for column in (*model.columns, *SYSTEM_COLUMNS)}
     plain = not triggers and not has_row_security
     plain &= all(each.type == declared[name] for name, each in present.items() if name in declared) and all(
@@ -127,10 +124,7 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
     types = {name: each.type for name, each in present.items()}
     required = {name for name in columns - set(model.key) if present[name].is_required and not triggers}
     return Target(
-        connection,
-        schema,
-        model,
-        sql.Identifier(schema, model.table),
+        table,
         frozenset(system),
         plain,
         types,
@@ -140,12 +134,13 @@ def inspect_target(connection: Connection, schema: str, model: Model, columns: s
     )
 
 
-def _refuse_generated(schema: str, model: Model, present: Mapping[str, _Attribute], written: set[str]) -> None:
+def _refuse_generated(table: Table, present: Mapping[str, _Attribute], written: set[str]) -> None:
     """Refuse columns that only PostgreSQL may write.
 
     Raises:
         SchemaError: Names them.
     """
+    model = table.model
     odd = [
         name
         for name in sorted(written)
@@ -153,24 +148,24 @@ def _refuse_generated(schema: str, model: Model, present: Mapping[str, _Attribut
     ]
     if odd:
         raise SchemaError(
-            f"{model.name}: {schema}.{model.table}.{', '.join(odd)} is generated by PostgreSQL, so that no value can be "
+            f"{model.name}: {table.warehouse.schema}.{model.table}.{', '.join(odd)} is generated by PostgreSQL, so that no value can be "
             "written to it. Unlink it in the mapping, or make it an ordinary column."
         )
 
 
-def system_columns(connection: Connection, schema: str, model: Model) -> frozenset[str]:
+def system_columns(table: Table) -> frozenset[str]:
     """Return the system columns that a model's table has; an existing table may lack some."""
-    present = _attributes(connection, schema, model.table)
+    present = _attributes(table)
     return frozenset(column.name for column in SYSTEM_COLUMNS if column.name in present)
 
 
-def _attributes(connection: Connection, schema: str, table: str) -> dict[str, _Attribute]:
-    rows = connection.execute(
+def _attributes(table: Table) -> dict[str, _Attribute]:
+    rows = table.connection.execute(
         "select a.attname, a.attnum, format_type(a.atttypid, a.atttypmod), a.atthasdef, c.relkind::text, a.attnotnull, "
         "a.attidentity::text, a.attgenerated <> '' from pg_attribute a "
         "join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace "
         "where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped",
-        (schema, table),
+        (table.warehouse.schema, table.model.table),
     ).fetchall()
     return {
         str(name): _Attribute(
@@ -186,24 +181,24 @@ def _attributes(connection: Connection, schema: str, table: str) -> dict[str, _A
     }
 
 
-def _interference(connection: Connection, schema: str, table: str) -> tuple[tuple[str, ...], bool]:
+def _interference(table: Table) -> tuple[tuple[str, ...], bool]:
     """Return the row triggers that run before rows are written, and whether row-level security applies to this role."""
-    row = connection.execute(
+    row = table.connection.execute(
         "select row_security_active(c.oid), array(select t.tgname::text from pg_trigger t where t.tgrelid = c.oid "
         "and not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & %s = %s and t.tgtype & %s <> 0 order by 1) "
         "from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relname = %s",
-        (BEFORE_ROW, BEFORE_ROW, INSERT_OR_UPDATE, schema, table),
+        (BEFORE_ROW, BEFORE_ROW, INSERT_OR_UPDATE, table.warehouse.schema, table.model.table),
     ).fetchone()
     has_row_security, triggers = row or (False, ())
     return tuple(triggers), bool(has_row_security)
 
 
-def _is_unique(connection: Connection, schema: str, model: Model, numbers: list[int]) -> bool:
-    found = connection.execute(
+def _is_unique(table: Table, numbers: list[int]) -> bool:
+    found = table.connection.execute(
         "select 1 from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace "
         "where n.nspname = %s and c.relname = %s and i.indisunique and i.indisvalid and i.indimmediate "
         "and i.indpred is null and i.indnkeyatts = %s "
         "and (select array_agg(k order by k) from unnest(i.indkey[0:i.indnkeyatts - 1]) k) = %s::int2[]",
-        (schema, model.table, len(numbers), sorted(numbers)),
+        (table.warehouse.schema, table.model.table, len(numbers), sorted(numbers)),
     )
     return found.fetchone() is not None

@@ -1,0 +1,92 @@
+"""SQL conditions on the rows of a table, which has the alias `t` in the statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+from psycopg import sql
+
+from canvas_sync_dagster.catalogue import Model, RestFeed
+from canvas_sync_dagster.warehouse.warehouse import Table
+
+EVERY_ROW = sql.SQL("true")
+NO_ROW = sql.SQL("false")
+
+
+def in_scope(table: Table, scope: str) -> sql.Composable:
+    """Return the condition that a row belongs to a term.
+
+    Args:
+        table: Of the row.
+        scope: Canvas term id; empty for all rows. A row without a complete path to its term belongs to none.
+    """
+    if not scope:
+        return EVERY_ROW
+    if not _finds_term(table):
+        return NO_ROW
+    column, *parent = table.model.term_by
+    if not parent:
+        return sql.SQL("{} = {}").format(sql.Identifier("t", column), sql.Literal(int(scope)))
+    above = table.sibling(parent[0])
+    return sql.SQL("{} in (select t.{} from {} t where {})").format(
+        sql.Identifier("t", column), sql.Identifier(above.model.key[0]), above.name, in_scope(above, scope)
+    )
+
+
+def has_term(table: Table) -> sql.Composable:
+    """Return the condition that the tables show which term a row belongs to."""
+    if not _finds_term(table):
+        return NO_ROW
+    column, *parent = table.model.term_by
+    if not parent:
+        return sql.SQL("{} is not null").format(sql.Identifier("t", column))
+    above = table.sibling(parent[0])
+    return sql.SQL("coalesce({} in (select t.{} from {} t where {}), false)").format(
+        sql.Identifier("t", column), sql.Identifier(above.model.key[0]), above.name, has_term(above)
+    )
+
+
+def _finds_term(table: Table) -> bool:
+    """Return whether the tables show the terms of a model's rows; false if a parent on the path is not synced."""
+    path = table.model.term_by
+    return bool(path) and all(name in table.warehouse.models for name in path[1:])
+
+
+def not_deleted(model: Model) -> sql.Composable:
+    """Return the condition that a row is not marked as deleted."""
+    conditions: list[sql.Composable] = [
+        sql.SQL("{} is distinct from {}").format(sql.Identifier("t", name), sql.Literal(value))
+        for name, value in model.deleted_values.items()
+    ]
+    return sql.SQL("({})").format(sql.SQL(" or ").join(conditions)) if conditions else EVERY_ROW
+
+
+def covered_by_list(feed: RestFeed, parents_not_found: Sequence[int]) -> sql.Composable:
+    """Return the condition that a row belongs to the lists that were read over REST.
+
+    Args:
+        feed: Of the lists.
+        parents_not_found: Ids of the parents whose list Canvas does not find; their rows are not covered.
+    """
+    conditions: list[sql.Composable] = [EVERY_ROW]
+    if feed.among is not None:
+        column, value = feed.among
+        conditions.append(sql.SQL("{} = {}").format(sql.Identifier("t", column), sql.Literal(value)))
+    if feed.holder is not None and parents_not_found:
+        holder, ids = sql.Identifier("t", feed.holder), sql.Literal(list(parents_not_found))
+        conditions.append(sql.SQL("({0} is null or {0} <> all({1}))").format(holder, ids))
+    return sql.SQL(" and ").join(conditions)
+
+
+def has_key_of(model: Model, keys: pl.DataFrame) -> tuple[sql.Composed, sql.Composed]:
+    """Return keys as a table expression, and the condition that a row has the key of its row, which has the alias `g`."""
+    arrays = [
+        sql.SQL("{}::{}[]").format(sql.Literal(keys.get_column(name).to_list()), sql.SQL(model[name].type.value))
+        for name in model.key
+    ]
+    table = sql.SQL("(select * from unnest({}) as k ({})) g").format(
+        sql.SQL(", ").join(arrays), sql.SQL(", ").join(map(sql.Identifier, model.key))
+    )
+    equal = [sql.SQL("t.{0} = g.{0}").format(sql.Identifier(name)) for name in model.key]
+    return table, sql.SQL(" and ").join(equal)
