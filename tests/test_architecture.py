@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "configuration": {"errors", "catalogue", "tenants", "postgres_url"},
     "settings": {"errors", "catalogue", "tenants", "configuration"},
     "canvas": {"clocks", "errors", "printable", "redaction", "catalogue"},
-    "warehouse": {"clocks", "errors", "printable", "redaction", "catalogue", "postgres_url"},
+    "warehouse": {"clocks", "errors", "printable", "redaction", "catalogue", "postgres_url", "signatures"},
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
     "live_events": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
     "simulator": set(),

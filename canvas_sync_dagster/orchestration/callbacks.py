@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.redaction import message, trace
+from canvas_sync_dagster.signatures import accepts_keyword
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -76,8 +76,8 @@ def _call(
     """Call a function with those of the keywords that it takes; a session is opened only for one that takes it."""
     try:
         with ExitStack() as stack:
-            taken = {name: value for name, value in offered.items() if _takes(function, name)}
-            if _takes(function, "session"):
+            taken = {name: value for name, value in offered.items() if accepts_keyword(function, name)}
+            if accepts_keyword(function, "session"):
                 taken["session"] = _session(stack, ours, log)
             function(first, **taken)
     except Exception as error:
@@ -93,14 +93,3 @@ def _session(stack: ExitStack, ours: BatchService | None, log: logging.Logger) -
     except CanvasSyncError as error:
         log.warning(f"{ours.tenant.slug}: no session for a callback: {message(error)}")
         return None
-
-
-def _takes(function: Callable[..., object], name: str) -> bool:
-    try:
-        parameters = inspect.signature(function).parameters
-    except ValueError:
-        # Some functions written in C have no signature.
-        return False
-    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
-        return True
-    return name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY

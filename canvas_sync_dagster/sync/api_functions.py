@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, FunctionError
 from canvas_sync_dagster.redaction import message
+from canvas_sync_dagster.signatures import name_of, required_arguments
 from canvas_sync_dagster.sync.extensions import ApiOverride
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def values(override: ApiOverride, model: Model, body: Row, mapped: Mapping[str, 
     found = dict(mapped)
     for column, source in override.fields.items():
         if callable(source):
-            arguments = (body, row) if takes(source, 2) else (body,)
+            arguments = (body, row) if required_arguments(source) >= 2 else (body,)
             found[column] = _called(f"fields[{column!r}]", source, model, row, *arguments)
         elif (value := _at(body, source)) is not _ABSENT:
             found[column] = value
@@ -76,21 +76,6 @@ def deleted_values(override: ApiOverride, model: Model, row: Row) -> Mapping[str
     if not callable(given):
         return given
     return _columns("mark_deleted", given, model, row, _called("mark_deleted", given, model, row, row) or {})
-
-
-def takes(function: Callable[..., object], number: int) -> bool:
-    """Return whether a function requires so many positional arguments.
-
-    >>> takes(lambda body: 1, 2), takes(lambda body, row: 1, 2)
-    (False, True)
-    """
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:
-        # Some functions written in C have no signature.
-        return False
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters) >= number
 
 
 _ABSENT = object()
@@ -128,9 +113,8 @@ def _columns(role: str, function: Callable[..., Any], model: Model, row: Row, re
 
 
 def _error(role: str, function: Callable[..., Any], model: Model, row: Row, problem: str) -> FunctionError:
-    name = getattr(function, "__qualname__", type(function).__name__).rpartition(".<locals>.")[2]
     key = ", ".join(f"{column} {row.get(column)}" for column in model.key)
-    return FunctionError(f'sync.api("{model.name}")', f"{role} ({name})", key, problem)
+    return FunctionError(f'sync.api("{model.name}")', f"{role} ({name_of(function)})", key, problem)
 
 
 def _line_of(error: Exception) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from canvas_sync_dagster.errors import RejectThresholdError
+from canvas_sync_dagster.signatures import required_arguments
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.erasure import owners
 from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, LoadCounts
@@ -81,14 +81,8 @@ def load_row_by_row(
 
 
 def _within(function: Callable[..., object], connection: Connection) -> Callable[[Mapping[str, Any]], object]:
-    """Gives a function the connection, each row with a savepoint of its own, if it asks for one."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:
-        # Some functions written in C have no signature.
-        return function
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    if sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters) < 2:
+    """Return the function of a row. One that requires the connection gets it, with a savepoint for each row."""
+    if required_arguments(function) < 2:
         return function
 
     def within(row: Mapping[str, Any]) -> object:
