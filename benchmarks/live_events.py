@@ -25,8 +25,6 @@ from pydantic import SecretStr
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
-from canvas_sync_dagster.live_events.inbox import store
-from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
@@ -35,6 +33,8 @@ from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.testing import embedded_postgres
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
+from canvas_sync_dagster.warehouse.state.inbox import store
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

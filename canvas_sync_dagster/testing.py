@@ -23,9 +23,9 @@ from canvas_sync_dagster.commands.location import find
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
-from canvas_sync_dagster.live_events.inbox import store
-from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.warehouse.state.inbox import store
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 
 try:
     import pytest

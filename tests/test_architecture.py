@@ -97,7 +97,7 @@ ALLOWED: dict[str, set[str]] = {
     }
     | LEAVES,
     "cli": {"commands", "live_events", "demo", "project", "sync", "catalogue", "warehouse"} | LEAVES,
-    "testing": {"commands", "embedded", "live_events", "project", "simulator", "sync"},
+    "testing": {"commands", "embedded", "live_events", "project", "simulator", "sync", "warehouse"},
     "__init__": {"canvas", "catalogue", "component", "errors", "live_events", "project", "settings", "sync", "tenants"},
 }
 SIMULATOR = f"{NAME}.simulator"

@@ -614,9 +614,9 @@ def test_events_are_drained_by_the_sensor(
     canvas: SimulatedCanvas, sync: CanvasSync, instance: dg.DagsterInstance, database_url: str
 ) -> None:
     from canvas_sync_dagster.live_events.event import read_event
-    from canvas_sync_dagster.live_events.inbox import store
-    from canvas_sync_dagster.live_events.partitions import ensure_partitions
     from canvas_sync_dagster.warehouse.connection import connect
+    from canvas_sync_dagster.warehouse.state.inbox import store
+    from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 
     seen: list[str] = []
     sync.subscribe("course_updated")(lambda event: seen.append(event.name))

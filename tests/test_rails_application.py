@@ -23,8 +23,6 @@ from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
-from canvas_sync_dagster.live_events.inbox import store
-from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import REPORTS, SimulatedCanvas
@@ -38,6 +36,8 @@ from canvas_sync_dagster.sync.session import Session, open_session
 from canvas_sync_dagster.warehouse.loading.known_rows import REASON
 from canvas_sync_dagster.warehouse.schema.migrate import migrate, plan
 from canvas_sync_dagster.warehouse.state.housekeeping import drop_old_rows
+from canvas_sync_dagster.warehouse.state.inbox import store
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from canvas_sync_dagster.warehouse.state.job_logs import JobLogs
 from canvas_sync_dagster.warehouse.state.sync_batches import SyncBatches
 from canvas_sync_dagster.warehouse.warehouse import Warehouse

@@ -6,7 +6,6 @@ from pydantic import Field
 from canvas_sync_dagster.assets.metadata import event_materializations
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.live_events.drain import drain
-from canvas_sync_dagster.live_events.partitions import age_out, ensure_partitions
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.orchestration.pruning import prune_runs
 from canvas_sync_dagster.resources import CodeLocation, as_dagster_failure
@@ -16,6 +15,7 @@ from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.housekeeping import DEAD_EVENTS_KEPT, EVENTS_KEPT, drop_old_rows
+from canvas_sync_dagster.warehouse.state.inbox_partitions import age_out, ensure_partitions
 
 
 class ReconcileConfig(dg.Config):

@@ -8,8 +8,6 @@ import click
 
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import say
-from canvas_sync_dagster.live_events.inbox import count_dead, discard
-from canvas_sync_dagster.live_events.inbox import replay as replay_inbox
 from canvas_sync_dagster.sync.erase import erase_user
 from canvas_sync_dagster.sync.reconciliation import LIMIT
 from canvas_sync_dagster.sync.reconciliation import reconcile as reconcile_model
@@ -18,6 +16,8 @@ from canvas_sync_dagster.sync.session import database_url, open_session
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.state.inbox import count_dead, discard
+from canvas_sync_dagster.warehouse.state.inbox import replay as replay_inbox
 
 
 @click.command()

@@ -18,13 +18,13 @@ from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console, write
 from canvas_sync_dagster.live_events.event_gaps import read_event_gaps
-from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.sync.sync_status import ScopeStatus, read_status, unmet_schedules
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.schema.existing import fitness
+from canvas_sync_dagster.warehouse.state.inbox import depth
 from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
 from canvas_sync_dagster.warehouse.state.sync_batches import Batch, SyncBatches
 from canvas_sync_dagster.warehouse.warehouse import Warehouse

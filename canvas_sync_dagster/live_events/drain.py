@@ -10,15 +10,15 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from canvas_sync_dagster.live_events import inbox
 from canvas_sync_dagster.live_events.event_batch import EventBatch
 from canvas_sync_dagster.live_events.event_gaps import record_events
-from canvas_sync_dagster.live_events.inbox import InboxEvent
-from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.sync.erase import drop_events_of_erased
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.state import inbox
+from canvas_sync_dagster.warehouse.state.inbox import InboxEvent
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 
 AT_ONCE = 2_000
 """Events per transaction. Measured: 500 cost a third more per event, 5,000 gain nothing and hold locks for longer."""

@@ -14,9 +14,9 @@ from datetime import datetime
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.live_events.inbox import InboxEvent
 from canvas_sync_dagster.sync.object_rows import event_row, shard_of
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.state.inbox import InboxEvent
 
 
 @dataclass(frozen=True, slots=True)

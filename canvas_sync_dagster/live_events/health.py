@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.live_events.tenant_inbox import Inbox
 from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.state.inbox import depth
 
 HEALTH_SECONDS = 5.0
 """How long a probe waits for a database; orchestrators give up after about ten."""

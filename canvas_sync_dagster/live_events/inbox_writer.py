@@ -12,10 +12,10 @@ import psycopg
 from psycopg import sql
 
 from canvas_sync_dagster.live_events.event import Event
-from canvas_sync_dagster.live_events.inbox import insert_statement, insert_values
-from canvas_sync_dagster.live_events.partitions import lacks_inbox
 from canvas_sync_dagster.postgres_url import ENCODING
 from canvas_sync_dagster.warehouse.connection import session_settings, settings
+from canvas_sync_dagster.warehouse.state.inbox import insert_statement, insert_values
+from canvas_sync_dagster.warehouse.state.inbox_partitions import lacks_inbox
 
 CONNECT_SECONDS = 5
 """How long connecting may take; a commit may take 8 s in all."""

@@ -10,7 +10,6 @@ from canvas_sync_dagster.errors import CanvasSyncError, SettingError
 from canvas_sync_dagster.live_events.budget import Budget, Limits
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.keys import KeySet
-from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.live_events.provenance import Provenance
 from canvas_sync_dagster.live_events.receiver import Receiver
 from canvas_sync_dagster.live_events.symmetric import SecretKey
@@ -24,6 +23,7 @@ from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from canvas_sync_dagster.warehouse.state.remembered import remembered
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 

@@ -21,8 +21,8 @@ from canvas_sync_dagster.live_events.decisions import (
     parent_ids,
     without_unread_parents,
 )
-from canvas_sync_dagster.live_events.inbox import InboxEvent
 from canvas_sync_dagster.sync.objects import Answer, Verdict
+from canvas_sync_dagster.warehouse.state.inbox import InboxEvent
 
 AT = datetime(2026, 10, 1, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)

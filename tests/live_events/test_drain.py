@@ -15,8 +15,6 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.live_events.drain import Drained, drain
 from canvas_sync_dagster.live_events.event import read_event
 from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent
-from canvas_sync_dagster.live_events.inbox import MOST_ATTEMPTS, depth, replay, store
-from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import DeliveryFaults, SimulatedCanvas, event, global_id
 from canvas_sync_dagster.simulator.event_feed.event_bodies import EVENT_TABLES
 from canvas_sync_dagster.sync.extensions import Extensions
@@ -25,6 +23,8 @@ from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
+from canvas_sync_dagster.warehouse.state.inbox import MOST_ATTEMPTS, depth, replay, store
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from tests.fix_canvas import Sessions
 from tests.truth import actual, assert_true, sync_everything, sync_structure
 

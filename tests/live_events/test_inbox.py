@@ -10,10 +10,13 @@ from typing import Any
 import psycopg
 
 from canvas_sync_dagster.catalogue import BUILT_IN
-from canvas_sync_dagster.live_events import partitions
 from canvas_sync_dagster.live_events.event import Event, read_event
-from canvas_sync_dagster.live_events.inbox import count_dead, discard, insert_statement, insert_values, store
-from canvas_sync_dagster.live_events.partitions import (
+from canvas_sync_dagster.simulator import event
+from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.warehouse.schema.migrate import migrate
+from canvas_sync_dagster.warehouse.state import inbox_partitions as partitions
+from canvas_sync_dagster.warehouse.state.inbox import count_dead, discard, insert_statement, insert_values, store
+from canvas_sync_dagster.warehouse.state.inbox_partitions import (
     DAYS_AHEAD,
     DAYS_BEHIND,
     DEFAULT,
@@ -21,9 +24,6 @@ from canvas_sync_dagster.live_events.partitions import (
     age_out,
     ensure_partitions,
 )
-from canvas_sync_dagster.simulator import event
-from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 NOW = datetime.now(UTC)
 

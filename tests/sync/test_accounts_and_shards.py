@@ -12,8 +12,6 @@ from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
-from canvas_sync_dagster.live_events.inbox import store
-from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.objects import Verdict, ask
@@ -22,6 +20,8 @@ from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.state.inbox import store
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from tests.fix_canvas import Sessions
 
 

@@ -13,8 +13,6 @@ from click.testing import CliRunner
 
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.cli import main
-from canvas_sync_dagster.live_events.inbox import TABLE as INBOX
-from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.erase import erase_user, sweep
 from canvas_sync_dagster.sync.session import Session
@@ -23,6 +21,8 @@ from canvas_sync_dagster.warehouse.erasure import mentions, owners
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
 from canvas_sync_dagster.warehouse.loading.rows import load_rows
+from canvas_sync_dagster.warehouse.state.inbox import TABLE as INBOX
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.live_events.test_drain import put_and_drain
 from tests.truth import sync_structure

@@ -11,8 +11,6 @@ from canvas_sync_dagster.canvas.answers import read_json
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event, read_time
-from canvas_sync_dagster.live_events.inbox import store
-from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.flow import Flow
@@ -23,6 +21,8 @@ from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.sync.sync_status import read_status
 from canvas_sync_dagster.sync.terms import live_term_ids
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
+from canvas_sync_dagster.warehouse.state.inbox import store
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,8 +13,6 @@ import pytest
 from canvas_sync_dagster.errors import VolumeGateError
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
-from canvas_sync_dagster.live_events.inbox import store
-from canvas_sync_dagster.live_events.partitions import ensure_partitions
 from canvas_sync_dagster.simulator import DeliveryFaults, SimulatedCanvas, University
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.options import SyncOptions
@@ -27,6 +25,8 @@ from canvas_sync_dagster.sync.terms import live_term_ids
 from canvas_sync_dagster.warehouse import key_comparison
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading import merge
+from canvas_sync_dagster.warehouse.state.inbox import store
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from tests.fix_canvas import session_of
 from tests.truth import sync_everything
 from tests.witness import assert_whole_truth

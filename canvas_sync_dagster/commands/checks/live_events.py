@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, note, ok, run_checks
 from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError
-from canvas_sync_dagster.live_events.inbox import depth
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.schema.existing import fitness
+from canvas_sync_dagster.warehouse.state.inbox import depth
 
 
 def run(checked: Checked) -> Iterator[Finding]:

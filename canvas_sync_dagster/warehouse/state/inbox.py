@@ -1,6 +1,6 @@
 """The inbox: each acknowledged event is a row of `canvas_sync_live_events`. All SQL on its events is here.
 
-A row is kept for as long as its partition (see `partitions`), whether the event was applied, ignored, or has failed.
+A row is kept for as long as its partition (see `inbox_partitions`), whether the event was applied, ignored, or has failed.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg import sql
 
-from canvas_sync_dagster.live_events.event import Event
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
@@ -33,6 +32,26 @@ from unnest(%s::text[], %s::timestamptz[], %s::bytea[], %s::text[]) with ordinal
 where not exists (select from {table} t where t.content_hash = e.hash and t.received_on between %s and %s)
 on conflict (content_hash, received_on) do nothing
 """
+
+
+class NewEvent(Protocol):
+    """An event that is to be stored."""
+
+    @property
+    def name(self) -> str:
+        """Return the name, as Canvas spells it."""
+
+    @property
+    def time(self) -> datetime:
+        """Return when it happened, on Canvas's clock."""
+
+    @property
+    def digest(self) -> bytes:
+        """Return a digest of the canonical payload; copies have the same."""
+
+    @property
+    def text(self) -> str:
+        """Return the payload in JSON, as it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +101,7 @@ def insert_statement(schema: str, *, binary: bool = False) -> sql.Composed:
     return sql.SQL(text).format(table=sql.Identifier(schema, TABLE))
 
 
-def insert_values(events: Sequence[Event], now: datetime) -> tuple[object, ...]:
+def insert_values(events: Sequence[NewEvent], now: datetime) -> tuple[object, ...]:
     """Return the parameters of `insert_statement`; sorted, so that two receivers wait for each other without a deadlock.
 
     Args:
@@ -101,7 +120,7 @@ def insert_values(events: Sequence[Event], now: datetime) -> tuple[object, ...]:
     )
 
 
-def store(connection: Connection, schema: str, events: Sequence[Event]) -> None:
+def store(connection: Connection, schema: str, events: Sequence[NewEvent]) -> None:
     """Store events, in the caller's transaction."""
     connection.execute(insert_statement(schema), insert_values(events, datetime.now(UTC)))
 
