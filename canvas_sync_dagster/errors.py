@@ -27,7 +27,7 @@ CanvasSyncError
 ├── CanvasError                 a request to Canvas failed; the base of each Canvas… error above
 ├── DeliveryError               the receiver does not accept a delivery
 │   ├── ProvenanceError         the event's origin could not be verified, or it belongs to another tenant
-│   ├── ComeAgainError          the event cannot be verified or stored right now
+│   ├── DeliveryDeferredError   the event cannot be verified or stored right now
 │   └── EventError              the delivery is not a readable event
 └── DataRejectedError           a report cannot be loaded; nothing was published
     ├── ReportContentError      the file is not the report that was requested
@@ -264,7 +264,7 @@ class ProvenanceError(DeliveryError):
     """The event's origin could not be verified, or it belongs to another tenant."""
 
 
-class ComeAgainError(DeliveryError):
+class DeliveryDeferredError(DeliveryError):
     """The event cannot be verified or stored right now; the sender should retry."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import psycopg
 
-from canvas_sync_dagster.errors import ComeAgainError, EventError
+from canvas_sync_dagster.errors import DeliveryDeferredError, EventError
 from canvas_sync_dagster.live_events.event import Event
 from canvas_sync_dagster.live_events.inbox_writer import InboxWriter
 from canvas_sync_dagster.redaction import summary
@@ -63,11 +63,11 @@ class Committer:
         """Wait until an event is committed.
 
         Raises:
-            ComeAgainError: The event is not committed; the sender should retry.
+            DeliveryDeferredError: The event is not committed; the sender should retry.
             EventError: The database cannot store the event.
         """
         if len(self._waiting) >= MOST_WAITING or self._closing:
-            raise ComeAgainError("too many events wait for their commit")
+            raise DeliveryDeferredError("too many events wait for their commit")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((event, future))
         self._wake.set()
@@ -99,7 +99,7 @@ class Committer:
                 "schema %s: events are not committed and were answered by 503: %s", self._schema, summary(error)
             )
             await self._writer.disconnect()
-            _refuse(batch, ComeAgainError("the database cannot store events now"))
+            _refuse(batch, DeliveryDeferredError("the database cannot store events now"))
             return
         for _, future in batch:
             if not future.done():

@@ -12,7 +12,7 @@ import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from canvas_sync_dagster.errors import ComeAgainError
+from canvas_sync_dagster.errors import DeliveryDeferredError
 
 LOG = logging.getLogger(__name__)
 LIFETIME = 3600.0
@@ -66,7 +66,7 @@ class KeySet:
         key may have been published since.
 
         Raises:
-            ComeAgainError: The key is unknown, and the set could not be fetched for this event.
+            DeliveryDeferredError: The key is unknown, and the set could not be fetched for this event.
         """
         if kid in self._keys:
             if self.age is None or self.age > LIFETIME:
@@ -79,9 +79,9 @@ class KeySet:
         if kid in self._keys:
             return self._keys[kid]
         if self._away:
-            raise ComeAgainError("the event is signed with an unknown key, and the key server does not answer")
+            raise DeliveryDeferredError("the event is signed with an unknown key, and the key server does not answer")
         if refresh is None or under_way is not None:
-            raise ComeAgainError("the event is signed with a key that is not known yet")
+            raise DeliveryDeferredError("the event is signed with a key that is not known yet")
         return None
 
     def _under_way(self) -> asyncio.Task[None] | None:

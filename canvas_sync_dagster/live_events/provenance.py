@@ -59,7 +59,7 @@ class Provenance:
 
         Raises:
             ProvenanceError: The delivery is not signed, or its signature or its key is wrong.
-            ComeAgainError: The key cannot be looked up now; the sender should retry.
+            DeliveryDeferredError: The key cannot be looked up now; the sender should retry.
             EventError: The delivery cannot be read.
         """
         text = body.strip()

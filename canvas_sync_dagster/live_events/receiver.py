@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from canvas_sync_dagster.errors import ComeAgainError, EventError, ProvenanceError
+from canvas_sync_dagster.errors import DeliveryDeferredError, EventError, ProvenanceError
 from canvas_sync_dagster.live_events.asgi import (
     LARGEST_BODY,
     Receive,
@@ -190,6 +190,6 @@ class Receiver:
             return 401, str(error)
         except EventError as error:
             return 422, str(error)
-        except ComeAgainError as error:
+        except DeliveryDeferredError as error:
             return 503, str(error)
         return 200, ""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError
+from canvas_sync_dagster.errors import CanvasSyncError, DeliveryDeferredError
 from canvas_sync_dagster.live_events.committer import Committer
 from canvas_sync_dagster.live_events.event import Event
 from canvas_sync_dagster.redaction import message, summary
@@ -73,7 +73,7 @@ class TenantInbox:
         """Wait until an event is committed.
 
         Raises:
-            ComeAgainError: The event is not committed; the sender should retry.
+            DeliveryDeferredError: The event is not committed; the sender should retry.
             EventError: The database cannot store the event.
         """
         if self._committer is None:
@@ -86,7 +86,7 @@ class TenantInbox:
         """Find out whose events the tenant accepts; requests that arrive meanwhile wait for the answer.
 
         Raises:
-            ComeAgainError: The root account is not known yet; the sender should retry.
+            DeliveryDeferredError: The root account is not known yet; the sender should retry.
         """
         async with self._learning:
             if self.inbox.root_account_uuid is not None or self.inbox.learn is None:
@@ -98,7 +98,7 @@ class TenantInbox:
                 except CanvasSyncError as error:
                     LOG.warning("%s: the UUID of the root account is unknown: %s", self.inbox.tenant, message(error))
             if self.inbox.root_account_uuid is None:
-                raise ComeAgainError("the root account of this tenant is not known yet")
+                raise DeliveryDeferredError("the root account of this tenant is not known yet")
 
     async def close(self) -> None:
         """Commit the events that wait, and let the drain end."""

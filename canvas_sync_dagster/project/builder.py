@@ -556,7 +556,7 @@ class CanvasSync:
         }
         refuse_shared_tables(mapped.values())
         chain = replace(self._chain, models={**self._chain.models, **mapped})
-        extensions = replace(self._extensions, events=self._events, quiet=self.config._quiet)
+        extensions = replace(self._extensions, events=self._events, quiet=self.config._quiet)  # noqa: SLF001 (same module)
         project = Project(self.settings, tuple(mapped.values()), chain, extensions)
         project.validate()
         return project
@@ -575,7 +575,7 @@ class CanvasSync:
         # Dagster's import takes 0.6 seconds, which the receiver and the commands that only read a project do not need.
         from canvas_sync_dagster.project.definitions import definitions_of  # noqa: PLC0415
 
-        self._closed, self.config._closed = self.project(), True
+        self._closed, self.config._closed = self.project(), True  # noqa: SLF001 (same module)
         return definitions_of(self._closed, *more)
 
     def _open(self, where: str) -> None:

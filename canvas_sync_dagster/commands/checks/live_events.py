@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, note, ok, run_checks
-from canvas_sync_dagster.errors import CanvasSyncError, ComeAgainError
+from canvas_sync_dagster.errors import CanvasSyncError, DeliveryDeferredError
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.schema.existing import fitness
@@ -22,7 +22,7 @@ def run(checked: Checked) -> Iterator[Finding]:
 def keys(checked: Checked) -> Iterator[Finding]:
     """Signed events need the key set; a tenant that has never received an event may not need it."""
     key_set = KeySet(checked.location.settings.jwk_url)
-    with contextlib.suppress(ComeAgainError):
+    with contextlib.suppress(DeliveryDeferredError):
         asyncio.run(key_set.get("doctor"))
     if key_set.size:
         yield ok(f"{key_set.size} keys of live events at {key_set.url}")
