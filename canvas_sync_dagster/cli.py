@@ -173,7 +173,7 @@ main.add_command(
     _Lazy(
         "status",
         "canvas_sync_dagster.commands.status:status",
-        "Tell rows, freshness, suspects, rejects and waiting events.",
+        "Show rows, freshness, suspects, rejects and waiting events.",
     )
 )
 main.add_command(

@@ -110,7 +110,7 @@ class LocationUnderTest:
             Name → metadata of its materialization.
 
         Raises:
-            dagster.Failure: A step failed. An exception of your own function is raised unchanged.
+            dagster.Failure: A step failed. Exceptions of your functions are raised unchanged.
         """
         # Dagster's import takes 0.6 seconds, which tests of the simulator alone need not wait.
         from canvas_sync_dagster.project.definitions import definitions_of, keys_of  # noqa: PLC0415

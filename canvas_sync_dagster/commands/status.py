@@ -1,4 +1,4 @@
-"""`canvas-sync status`: what the copy holds, how fresh it is, what comes next, and what waits for somebody."""
+"""`canvas-sync status`: rows, freshness, last and next sync, and whatever needs a person."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ FUTURE = (
 
 
 @click.command()
-@click.option("--tenant", help="Only this tenant; all if not given.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--tenant", help="Only this tenant; all by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @located
 def status(location: Location, tenant: str | None, as_json: bool) -> None:
-    """Tell rows, freshness, last and next sync, suspects, rejects and waiting events."""
+    """Show rows, freshness, last and next sync, suspects, rejects and waiting events."""
     told: list[dict[str, Any]] = []
 
     def work(each: TenantSettings) -> None:
@@ -79,11 +79,11 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
 
 
 def _genre(tenant: TenantSettings, latest: Sequence[Batch]) -> dict[str, Any]:
-    """Tells of a genre that has a schedule of its own.
+    """Return the status of a genre.
 
     Args:
-        tenant: With the settings of the genre.
-        latest: The latest batch of each genre.
+        tenant: Settings of the tenant for this genre.
+        latest: Latest batch of each genre.
     """
     return {
         "genre": tenant.batch_genre,
@@ -160,7 +160,7 @@ def _batch(batch: Batch) -> dict[str, Any]:
 
 
 def _synced(found: list[ScopeStatus], models: Sequence[Model]) -> datetime | None:
-    """Says up to when all models that events speak of were synced; terms that are over are not synced any more."""
+    """Return the time up to which all models with live events were synced; ended terms are not synced any more."""
     spoken_of = {model.name for model in models if model.events}
     latest: dict[str, datetime] = {}
     for each in found:
@@ -194,7 +194,7 @@ def _events(warehouse: Warehouse, synced: datetime | None) -> dict[str, Any]:
 def _print(screen: Console, told: dict[str, Any]) -> None:
     if "lacking" in told:
         screen.print(
-            f"{told['tenant']}: nothing is here yet; {len(told['lacking'])} tables or columns are missing. Run `canvas-sync migrate`."
+            f"{told['tenant']}: {len(told['lacking'])} tables or columns are missing. Run `canvas-sync migrate`."
         )
         return
     screen.print(_table(told))

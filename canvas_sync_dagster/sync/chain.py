@@ -1,6 +1,6 @@
-"""What runs in which order: models, reports of one's own, and steps inserted between them, as the gem's chains.
+"""The order of a sync: models, custom reports, and inserted steps, like the gem's chains.
 
-A sync has two parts: what belongs to no term runs first, in one run; then everything else, once for each term.
+A sync has two parts: the root run with everything that has no term, then a run for each term.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from canvas_sync_dagster.tenants import Genre
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Everything that has a place in a sync.
+    """The parts of a sync.
 
     Attributes:
-        models: By name.
-        reports: Of the user's own, by the names of their assets.
-        insertions: Steps of the user's own, by name.
-        tables: Tables by declaration, with what comes before each.
+        models: Name → model.
+        reports: Name of the asset → custom report.
+        insertions: Name → inserted step.
+        tables: Name of a declared table → names of its dependencies.
     """
 
     models: Mapping[str, Model]
@@ -40,7 +40,7 @@ class Chain:
         return tuple(name for name, step in self.insertions.items() if step.at == place)
 
     def is_per_term(self, name: str) -> bool:
-        """Says whether something runs once for each term: a step does if any of its neighbours does."""
+        """Return whether a part runs once per term; a step does if one of its neighbours does."""
         if name in self.models:
             return self.models[name].term_scoped
         if name in self.reports:
@@ -48,7 +48,7 @@ class Chain:
         return any(self.is_per_term(each) for each in self.insertions[name].neighbours)
 
     def before(self, name: str) -> tuple[str, ...]:
-        """Names what the user has put before something: its own `deps` or `after`, and steps that are `before` it."""
+        """Return the names that the user has ordered before a part: its `deps` or `after`, and steps `before` it."""
         first = () if self.is_per_term(name) or name in (*self.at("start"), *self.at("end")) else self.at("start")
         return tuple(dict.fromkeys([*first, *self._before(name, frozenset({name}))]))
 
@@ -61,23 +61,23 @@ class Chain:
             own = self.insertions[name].after
         for each in own:
             yield each
-            # What waits for something waits for what runs beside it, too.
+            # A part that depends on another one also depends on the steps parallel to it.
             yield from (step.name for step in steps if each in step.beside and step.name not in seen)
         yield from (step.name for step in steps if name in step.before)
         if name in self.insertions:
             for each in self.insertions[name].beside:
-                # The tables of one report are one op: beside one of them is not after the others.
+                # The tables of one report are one op, so a step parallel to one of them does not run after the others.
                 if each in self.models and isinstance(self.models[each].feed, RestFeed):
                     yield from self.models[each].parents
                 if each not in seen:
                     yield from self._before(each, seen | {each})
 
     def of_genre(self, genre: Genre, there: Collection[str]) -> frozenset[str]:
-        """Picks what belongs to a genre: its models and steps, and what is inserted beside them.
+        """Return the parts of a genre: its models and steps, and steps that are inserted next to its models.
 
         Args:
-            genre: As the settings declare it.
-            there: What the tenant syncs.
+            genre: The genre, as declared in the settings.
+            there: Names of all parts that the tenant syncs.
         """
         if "all" in genre.models:
             return frozenset(there)
@@ -86,15 +86,15 @@ class Chain:
             if step.at or chosen & set(step.neighbours):
                 chosen.add(name)
         if any(self.is_per_term(name) for name in chosen):
-            # Without terms nobody knows the partitions.
+            # The terms are the partitions.
             chosen.add("terms")
         return frozenset(chosen)
 
     def refuse_impossible(self) -> None:
-        """Checks what the user has put where.
+        """Check the order that the user has requested.
 
         Raises:
-            SettingError: Something is to wait for what runs later in any case, or for itself.
+            SettingError: A part depends on one that always runs later, or on itself.
         """
         last = self.at("end")
         for name, step in self.insertions.items():
@@ -121,13 +121,13 @@ def _after_the_end(name: str, end: str) -> SettingError:
 
 
 def refuse_cycles(before: Mapping[str, tuple[str, ...]]) -> None:
-    """Checks that nothing waits for itself.
+    """Check that the order has no cycle.
 
     Args:
-        before: Name → what comes before it.
+        before: Name → names of its dependencies.
 
     Raises:
-        SettingError: Something does.
+        SettingError: The order has a cycle.
 
     >>> refuse_cycles({"users": ("mine",), "mine": ("terms",)})
     """

@@ -1,7 +1,7 @@
-"""What users call from a step, a report's processor or an event's handler: Canvas is asked, and the table has the answer.
+"""Read objects from Canvas and write them to their tables, in steps, report functions and event handlers.
 
-Each call is a transaction of its own, unless it is given the connection that is open already. A processor of a report
-must give its own, `context.connection`, or the two may wait for each other.
+Each call is a separate transaction, unless a connection is passed. The function of a report must pass its own,
+`context.connection`; otherwise the two transactions may wait for each other.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from canvas_sync_dagster.warehouse.loading.row_statements import read_rows
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 Asked = int | str | Mapping[str, Any]
-"""What tells an object: its Canvas id, or column → value where the key has several columns or the path needs more."""
+"""An object: its Canvas id, or column → value if the key has several columns or the path needs more."""
 
 
 def fetch(session: Session, model: str, *asked: Asked, connection: Connection | None = None) -> list[Answer]:
-    """Reads objects again from Canvas and writes what it says: their columns, or that they are gone.
+    """Read objects from Canvas, and write their columns, or mark them as deleted.
 
-    Columns that Canvas does not tell keep their values, and a row that was seen later than now is not overwritten. What
-    an object's path needs beside its key (the course of an assignment) is read from its row, if there is one.
+    Columns that Canvas's answer lacks keep their values, and a row with a newer observation is not overwritten. If the
+    path of an object needs more than its key (the course of an assignment), the values are read from its row.
 
     Args:
         session: `context.session`, or `event.session`.
         model: Name of the model.
         asked: Canvas ids, or columns and their values: `{"canvas_id": 5, "canvas_context_id": 3}`.
-        connection: In a transaction, which the caller ends.
+        connection: Connection in a transaction that the caller ends.
 
     Returns:
-        What Canvas said of each, in the order of the questions: `answer.verdict` and `answer.content`.
+        Canvas's answers in the order of the objects, with `verdict` and `content`.
 
     Raises:
-        CanvasError: Canvas does not answer, or does not accept the token; nothing was written.
+        CanvasError: Canvas does not respond, or does not accept the token; nothing was written.
         FunctionError: A function of `sync.api` raised; nothing was written.
     """
     declared = _declared(session, model)
@@ -61,16 +61,16 @@ def fetch(session: Session, model: str, *asked: Asked, connection: Connection | 
 def find_or_fetch(
     session: Session, model: str, asked: Asked, *, connection: Connection | None = None
 ) -> dict[str, Any] | None:
-    """Returns a row of the table; if it is not there, Canvas is asked for it first.
+    """Return a row of the table; if it is missing, read it from Canvas first.
 
     Args:
         session: `context.session`, or `event.session`.
         model: Name of the model.
         asked: As for `fetch`.
-        connection: In a transaction, which the caller ends.
+        connection: Connection in a transaction that the caller ends.
 
     Returns:
-        Column → value; None if Canvas does not have the object, hides it, or shows no such objects.
+        Column → value; None if Canvas does not have the object, hides it, or has no request for single objects.
     """
     declared = _declared(session, model)
     found = _read(session, declared, asked, connection)
@@ -89,19 +89,19 @@ def load_objects(
     observed_at: datetime | None = None,
     connection: Connection | None = None,
 ) -> LoadCounts:
-    """Writes objects that Canvas's API gave, as many as there are, by the same loader as everything else.
+    """Write objects of Canvas's API to their table, with the loader that reports use.
 
     Args:
         session: `context.session`, or `event.session`.
         model: Name of the model.
-        objects: As Canvas gave them: `session.canvas.get_list("/courses/5/assignments")`, which is read to its end.
-        values: Column → value that the objects do not tell, such as the course they were asked of.
-        observed_at: When Canvas was asked, on its own clock (`session.canvas.now()`); now, if not given, which is right
-            only if the list is read by this call.
-        connection: In a transaction, which the caller ends.
+        objects: Objects as Canvas returns them, such as `session.canvas.get_list("/courses/5/assignments")`.
+        values: Column → value for columns that the objects lack, such as their course.
+        observed_at: Time of the request by Canvas's clock (`session.canvas.now()`). The default, now, is right only if
+            this call reads the list.
+        connection: Connection in a transaction that the caller ends.
 
     Returns:
-        What became of them.
+        Numbers of inserted, updated, unchanged and rejected rows.
 
     Raises:
         ReportContentError: An object lacks its key, or a value does not fit its column; nothing was written.
