@@ -46,7 +46,7 @@ def test_a_wrong_setting_a_wrong_tenant_and_a_broken_file_are_configuration(comm
 def test_a_model_that_does_not_exist_is_wrong_usage(command: str) -> None:
     done = called(command)
     assert done.exit_code == 2, done.output
-    assert "there is no such model" in done.stderr
+    assert "unknown model" in done.stderr
 
 
 def test_an_invalid_configuration_of_dagster_is_configuration(tmp_path: Path) -> None:
