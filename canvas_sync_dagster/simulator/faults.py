@@ -1,7 +1,7 @@
-"""What can go wrong with a Canvas, by name; each really happens, and each can be ordered, once or often.
+"""Faults of real Canvases, by name; each can be ordered, once or several times.
 
-`Faults.add("truncated_download")` makes the next download end early. In hostile mode the recoverable ones come by
-themselves, by the seed, so that a client that is right always ends with the right tables.
+`Faults.add("truncated_download")` makes the next download end early. In hostile mode the recoverable ones happen
+at random, by the seed: a correct client ends with correct tables all the same.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ STATUS_FAULTS = {
     "stuck_in_created": "the report is never begun",
     "stuck_in_running": "the report is never finished",
     "progress_falls_back": "99 % running, then 3 % compiling",
-    "unknown_state": "a state that nobody has heard of, for a while",
+    "unknown_state": "an undocumented state, for a while",
     "without_attachment": "complete, and for one poll without its file",
     "report_error": "the report ends as error at 41 %",
     "report_error_id": "the report ends as error, with the number of an error report for the administrator",
     "report_aborted": "an admin aborts the report",
     "report_vanishes": "404 while it is waited for",
-    "report_returns": "404 while it is waited for; later it stands in the index as aborted",
+    "report_returns": "404 while it is waited for; later the index lists it as aborted",
 }
 DOWNLOAD_FAULTS = {
     "expired_url": "the storage refuses the address with 403",
@@ -51,7 +51,7 @@ FILE_FAULTS = {
     "semicolons": "semicolons between the values",
     "reordered_columns": "the columns in reverse order",
     "missing_column": "the last column is not there",
-    "unknown_column": "a column more, which nobody knows",
+    "unknown_column": "an additional, unknown column",
     "duplicate_column": "the second column's name comes again at the end",
     "spaced_header": "blanks instead of underscores in the header",
     "translated_header": "the header in Spanish",
@@ -64,7 +64,7 @@ FILE_FAULTS = {
     "open_quote": "the second row opens a quote that is never closed",
     "duplicate_rows": "each row comes twice",
     "shuffled_rows": "the rows in any order",
-    "sentence_for_rows": "one cell in place of all rows, which says that nothing was found",
+    "sentence_for_rows": "one cell in place of all rows: nothing was found",
     "mostly_rubbish": "each row holds too few values",
     "volume_drop": "nine rows of ten are missing",
     "damaged_zip": "the ZIP ends early",
@@ -99,17 +99,17 @@ HOSTILE = {
     "zip_for_one": 0.2,
     "hostile_names": 0.2,
 }
-"""Chances in hostile mode, per request or file, of what a right client survives."""
+"""Probabilities in hostile mode, per request or file, of the faults that a correct client survives."""
 
 
 MOST_IN_A_ROW = 2
-"""Times that one kind of thing goes wrong by itself before it goes well once: a client that asks three times gets through."""
+"""Random faults of one kind in a row before one success: a client that tries three times gets through."""
 
 
 class Faults:
-    """Faults that will happen.
+    """Faults that were ordered, and in hostile mode random ones.
 
-    Every fault has dice of its own, so that what befalls reports does not depend on how often a client polled.
+    Every fault has a separate random generator, so that the faults of reports do not depend on the number of polls.
     """
 
     def __init__(self, *, hostile: bool, seed: int) -> None:
@@ -121,7 +121,11 @@ class Faults:
         self.happened: Counter[str] = Counter()
 
     def add(self, name: str, times: int = 1) -> None:
-        """Orders a fault.
+        """Order a fault.
+
+        Args:
+            name: One of `FAULTS`.
+            times: How often it happens, at the next opportunities.
 
         Raises:
             KeyError: There is no such fault.
@@ -132,16 +136,16 @@ class Faults:
             self._ordered[name] += times
 
     def clear(self) -> None:
-        """Takes back all orders."""
+        """Cancel all orders."""
         with self._lock:
             self._ordered.clear()
 
     def take(self, name: str) -> bool:
-        """Says whether a fault happens now, and takes note that it did."""
+        """Return whether a fault happens now, and count it if it does."""
         return self.one_of((name,)) is not None
 
     def one_of(self, names: tuple[str, ...]) -> str | None:
-        """Says which of several faults happens now, if any; what was ordered comes before what comes by itself."""
+        """Return which of several faults happens now, if any, and count it; ordered faults come before random ones."""
         with self._lock:
             name = next((each for each in names if self._ordered[each] > 0), None)
             if name is not None:

@@ -1,4 +1,4 @@
-"""Canvas's leaky bucket: every request costs, the bucket leaks by the second, and a full one refuses."""
+"""Canvas's rate limit: a leaky bucket that every request fills, and that rejects requests while it is full."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class Bucket:
     """The bucket of one token, in real time. The defaults are Canvas's own.
 
     Args:
-        high_water: Content from which requests are refused, in units of cost.
-        maximum: What it can hold.
-        outflow: What leaks, per second.
-        up_front: What a request holds while it is being answered.
-        cost: What a request has cost in the end; Canvas charges its seconds of CPU and database.
+        high_water: Units of cost from which requests are refused.
+        maximum: Units that it holds at most.
+        outflow: Units that leak per second.
+        up_front: Units that a request holds while it is being answered.
+        cost: Units that a request costs; Canvas charges its seconds of CPU and database.
     """
 
     def __init__(
@@ -32,12 +32,12 @@ class Bucket:
 
     @property
     def remaining(self) -> float:
-        """What Canvas tells as `X-Rate-Limit-Remaining`; may be negative."""
+        """Value of `X-Rate-Limit-Remaining`, in units of cost; may be negative."""
         with self._lock:
             return self._high_water - self._leaked()
 
     def enter(self) -> bool:
-        """Reserves the cost of a request, or says that it is refused."""
+        """Reserve the advance charge of a request; False if the request is refused."""
         with self._lock:
             if self._leaked() >= self._high_water:
                 return False
@@ -45,7 +45,7 @@ class Bucket:
             return True
 
     def leave(self) -> None:
-        """Takes the reserve back and charges what the request has cost."""
+        """Credit the advance charge back and charge the cost of the request."""
         with self._lock:
             self._count = max(0.0, self._leaked() - self._up_front + self.cost)
 

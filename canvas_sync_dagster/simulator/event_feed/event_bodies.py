@@ -1,4 +1,4 @@
-"""What the live events of the simulated Canvas say: per table the name of its events and the shape of their bodies.
+"""Names and bodies of live events, per table.
 
 Ids are global or local as in the real bodies, which differs from one kind of event to the next.
 """
@@ -18,14 +18,14 @@ from canvas_sync_dagster.simulator.university.sizes import ROOT_ACCOUNT, SHARD
 from canvas_sync_dagster.simulator.university.state import University
 
 SHARD_NUMBER = 7
-"""The shard that this Canvas lives on; its own ids are local in REST and reports, global in most events."""
+"""Shard of this Canvas; its ids are local in REST and reports, and global in most events."""
 
 Body = dict[str, Any]
 Report = Callable[[University, ReportQuery], pl.DataFrame]
 
 
 def global_id(number: int | None) -> str | None:
-    """Spells an id as events do: global, as text; those of other shards are global already."""
+    """Return an id as events have it: global, as text; ids of other shards are global already."""
     if number is None:
         return None
     return str(number if number >= SHARD else SHARD_NUMBER * SHARD + number)
@@ -80,7 +80,7 @@ def _assignment_group(row: Body) -> Body:
 
 
 def _override(row: Body) -> Body:
-    # Numbers, not texts: so it is in the real ones.
+    # Numbers and not text, as in recorded events.
     kind = "CourseSection" if row["canvas_section_id"] else "Group" if row["canvas_group_id"] else "ADHOC"
     return {"assignment_override_id": row["canvas_assignment_override_id"], "assignment_id": row["canvas_assignment_id"],
             "course_section_id": row["canvas_section_id"], "group_id": row["canvas_group_id"], "type": kind,
@@ -139,14 +139,14 @@ def _outcomes(u: University) -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class EventTable:
-    """What events say of the rows of one table.
+    """The events of one table's rows.
 
     Attributes:
-        event: What they are called, without `_created` or `_updated`.
-        body: What they say of a row.
+        event: Their name without `_created` or `_updated`.
+        body: Row → body of its event.
         rows: The rows.
-        key: Column that tells them apart.
-        course: Column with the course where the event happens, if it tells one.
+        key: Column that identifies a row.
+        course: Column with the course where the event happens, if the event names one.
     """
 
     event: str
@@ -172,7 +172,7 @@ STORED_TABLES = {
     "enrollments": EventTable("enrollment", _enrollment, _with_course, course="course_id"),
     "assignments": EventTable("assignment", _assignment, lambda u: u.assignments, course="course_id"),
 }
-"""Tables that a university holds → what events say of them."""
+"""Tables of a university → their events."""
 DERIVED_TABLES = {
     "assignment_groups": EventTable(
         "assignment_group",
@@ -188,7 +188,7 @@ DERIVED_TABLES = {
         "canvas_assignment_override_id",
         "course_id",
     ),
-    # Graded by a tool or a job, they tell no course.
+    # Graded by a tool or a job, they name no course.
     "submissions": EventTable("submission", _submission, _report(coursework.submissions), "submission id"),
     "context_modules": EventTable(
         "module",
@@ -207,5 +207,5 @@ DERIVED_TABLES = {
     "group_memberships": EventTable("group_membership", _membership, groups.memberships),
     "learning_outcomes": EventTable("learning_outcome", _outcome, _outcomes),
 }
-"""Tables that follow from those → what events say of them."""
+"""Tables that follow from those → their events."""
 EVENT_TABLES = STORED_TABLES | DERIVED_TABLES

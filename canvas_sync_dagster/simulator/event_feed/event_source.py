@@ -16,17 +16,17 @@ from canvas_sync_dagster.simulator.university.state import University
 
 
 class EventSource:
-    """What changed in a university since it was last asked."""
+    """What changed in a university since the last call."""
 
     def __init__(self, university: University) -> None:
         self._university = university
         self._seen = {table: source.rows(university) for table, source in STORED_TABLES.items()}
 
     def take(self, *, everything: bool = False) -> list[Body]:
-        """Returns an event for each row that is new or differs.
+        """Return an event for each row that is new or differs.
 
         Args:
-            everything: Also of the tables that follow from others; of those, since it was last asked for everything.
+            everything: Include tables that follow from others; for those, since the last call with this argument.
         """
         found = []
         for table, source in (EVENT_TABLES if everything else STORED_TABLES).items():
@@ -42,7 +42,7 @@ class EventSource:
         return found
 
     def saved_again(self, table: str, number: int) -> list[Body]:
-        """Returns the events of rows that were saved without a change, which Canvas tells as well."""
+        """Return the events of rows that were saved without a change; Canvas sends these, too."""
         source = EVENT_TABLES[table]
         rows = source.rows(self._university).head(number).to_dicts()
         return [_event_of(source, "updated", row, self._university.now) for row in rows]
@@ -54,7 +54,14 @@ def _event_of(source: EventTable, verb: str, row: Body, at: datetime) -> Body:
 
 
 def event(name: str, body: Body, at: datetime, course: int | None = None) -> Body:
-    """Writes an event as Canvas delivers it."""
+    """Return an event as Canvas delivers it.
+
+    Args:
+        name: Such as `course_updated`.
+        body: Its body.
+        at: When it happened.
+        course: Canvas's local id of the course where it happened, if any.
+    """
     context = {"context_type": "Course", "context_id": global_id(course)} if course is not None else {}
     return {
         "metadata": {

@@ -23,19 +23,24 @@ class Signer:
         self._made = 3
 
     def rotate(self) -> None:
-        """Makes the next key the current one."""
+        """Make the next key the current one."""
         self._keys = [*self._keys[1:], self._new(self._made)]
         self._made += 1
 
     def jwks(self) -> Body:
-        """Returns the public set."""
+        """Return the public keys as a JSON Web Key Set."""
         keys = []
         for kid, key in self._keys:
             keys.append({**json.loads(RSAAlgorithm.to_jwk(key.public_key())), "kid": kid, "use": "sig", "alg": "RS256"})
         return {"keys": keys}
 
     def sign(self, payload: Body, **claims: object) -> str:
-        """Signs an event with the current key; claims are added to it."""
+        """Return an event signed with the current key.
+
+        Args:
+            payload: The event.
+            claims: Added to the event's claims.
+        """
         kid, key = self._keys[1]
         whole = {**payload, "iss": ISSUER, "iat": int(time.time()), **claims}
         return jwt.encode(whole, key, algorithm="RS256", headers={"kid": kid})
@@ -46,7 +51,7 @@ class Signer:
 
 
 class LazySigner:
-    """A signer whose keys are made when they are first needed: they take a second."""
+    """A signer that makes its keys when they are first needed, because that takes a second."""
 
     def __init__(self) -> None:
         self._signer: Signer | None = None

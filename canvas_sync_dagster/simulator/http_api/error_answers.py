@@ -1,4 +1,4 @@
-"""What Canvas answers when it has nothing better to say, word by word."""
+"""Canvas's answers to requests that fail, word by word."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ REALM = {"WWW-Authenticate": 'Bearer realm="canvas-lms"'}
 
 
 def not_found() -> Response:
-    """Answers as Canvas does for what is missing or hidden."""
+    """Answer for an object that is missing or hidden."""
     return JSONResponse({"errors": [{"message": "The specified resource does not exist."}]}, 404)
 
 
 def no_token() -> Response:
-    """Answers a request that shows no token."""
+    """Answer a request without a token."""
     body = {"status": "unauthenticated", "errors": [{"message": "user authorization required"}]}
     return JSONResponse(body, 401, REALM)
 
 
 def bad_token() -> Response:
-    """Answers a token that is wrong, expired or revoked."""
+    """Answer a token that is wrong, expired or revoked."""
     return JSONResponse({"errors": [{"message": "Invalid access token."}]}, 401, REALM)
 
 
 def throttled() -> Response:
-    """Answers a request that the bucket has no room for; only the body tells it from a missing permission."""
+    """Answer a throttled request; only the body differs from a missing permission."""
     return PlainTextResponse("403 Forbidden (Rate Limit Exceeded)\n", 403)
 
 
 def forbidden() -> Response:
-    """Answers a token that lacks the permission."""
+    """Answer a token that lacks a permission."""
     body = {"status": "unauthorized", "errors": [{"message": "user not authorized to perform that action"}]}
     return JSONResponse(body, 403)
 
@@ -50,7 +50,7 @@ def crashed() -> Response:
 
 
 def torn() -> Response:
-    """Promises more than it sends; the server then breaks the connection."""
+    """Announce more bytes than are sent; the server then breaks the connection."""
     return StreamingResponse(iter([b'{"id": 1']), headers={"Content-Length": "1000"})
 
 
@@ -63,4 +63,4 @@ REFUSALS: dict[str, Callable[[], Response]] = {
     "token_expired": bad_token,
     "no_permission": forbidden,
 }
-"""What a fault of `REQUEST_FAULTS` answers."""
+"""Fault of `REQUEST_FAULTS` → its answer."""

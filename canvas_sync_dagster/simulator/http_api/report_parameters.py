@@ -1,4 +1,4 @@
-"""Reads `parameters[…]` of a request's body, which may be a form, a multipart form or JSON."""
+"""Read `parameters[…]` from a request's body: a form, a multipart form or JSON."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from starlette.requests import Request
 
 UNREADABLE = "The request could not be parsed."
 LARGEST_BODY = 1 << 20
-"""Bytes; the parameters of a report have a few hundred."""
+"""Bytes; the parameters of a report take a few hundred."""
 
 
 async def read_parameters(request: Request) -> dict[str, Any]:
-    """Returns the parameters; what came as a form is text, what came as JSON keeps its type.
+    """Return the parameters; values of a form are text, values of JSON keep their types.
 
     Raises:
         HTTPException: The body does not fit its content type (400), or is too large (413).
@@ -41,7 +41,7 @@ async def read_parameters(request: Request) -> dict[str, Any]:
 
 
 def of_form(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Reads `parameters[a][b]` and `parameters[a][]` as Rails does."""
+    """Return the parameters from `parameters[a][b]` and `parameters[a][]`, as Rails reads them."""
     whole: dict[str, Any] = {}
     for name, value in pairs:
         if name.startswith("parameters[") and name.endswith("]"):

@@ -1,4 +1,4 @@
-"""Single objects as Canvas's REST API shows them; None is Canvas's 404."""
+"""Single objects as Canvas's REST API shows them; None means 404."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TIMES = {
 
 
 def of_course(u: University, course: int) -> University:
-    """Returns a copy that holds one course and what is in it, so that a single object costs no walk over all."""
+    """Return a copy with one course and its contents only, so that a single object is quick to find."""
     narrow = copy.copy(u)
     narrow.courses = u.courses.filter(pl.col("id") == course)
     narrow.sections = u.sections.filter(pl.col("course_id") == course)
@@ -44,7 +44,7 @@ def of_course(u: University, course: int) -> University:
 
 
 def user(u: University, number: int) -> Body | None:
-    """Shows a user who has a login; of several logins the one with a SIS id speaks."""
+    """Return a user who has a login; of several logins, one with a SIS id comes first."""
     narrow = copy.copy(u)
     narrow.users = u.users.filter(pl.col("id") == number)
     narrow.logins = u.logins.filter((pl.col("user_id") == number) & (pl.col("state") != "deleted"))
@@ -84,7 +84,7 @@ def course(u: University, number: int) -> Body | None:
 
 
 def section(u: University, number: int) -> Body | None:
-    """Shows a section, whether or not its course is there."""
+    """Return a section, even one of a deleted course."""
     found = u.sections.filter(pl.col("id") == number).to_dicts()
     if not found or found[0]["state"] == "deleted":
         return None
@@ -101,7 +101,7 @@ def section(u: University, number: int) -> Body | None:
 
 
 def enrollment(u: University, number: int) -> Body | None:
-    """Shows an enrollment in any state; it is deleted whenever its section or course is."""
+    """Return an enrollment in any state; it counts as deleted if its section or course is."""
     found = u.enrollments.filter(pl.col("id") == number).to_dicts()
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""Breaks CSV files in the ways that real ones are broken; each way is a fault of the catalogue of faults."""
+"""Damage CSV files as real ones are damaged; each way is one of `FAULTS`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SPANISH = {b"canvas_user_id": b"id_de_usuario_de_canvas", b"canvas_course_id": b
 """Headers as older Canvases translated them."""
 
 NOTHING_FOUND = b"No outcomes found"
-"""What some reports say in their only cell where others have no row."""
+"""The only cell of some reports that have no rows."""
 
 ROWS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "shuffled_rows": lambda frame: frame.sample(fraction=1, shuffle=True, seed=frame.height),
@@ -46,7 +46,7 @@ BYTES = (
 
 
 def damaged(content: bytes, faults: Collection[str]) -> bytes:
-    """Returns a CSV file with the faults of `BYTES` that are named."""
+    """Return a CSV file with the named faults of `BYTES`."""
     header, _, rest = content.partition(b"\n")
     rows = records(rest)
     if "duplicate_column" in faults:

@@ -17,7 +17,7 @@ ABORTED = "Report has been aborted"
 
 
 def as_json(report: ReportRun, base_url: str) -> dict[str, Any]:
-    """Writes a report as Canvas's API shows it; a complete one is without its end for its first poll."""
+    """Return a report as Canvas's API shows it; `ended_at` of a complete one is null for one poll."""
     state, progress = report.state, 100 if report.state == "complete" else 0
     if state == "error":
         progress = 41 if "report_error" in report.faults else 100
@@ -58,7 +58,7 @@ def _told(report: ReportRun) -> str:
 
 
 def attachment(report: ReportRun, base_url: str) -> dict[str, Any]:
-    """Writes a report's file as Canvas's API shows it."""
+    """Return a report's file as Canvas's API shows it."""
     assert report.file is not None  # noqa: S101 (only finished reports have one)
     kind, suffix = ("application/zip", ".zip") if report.is_zip else ("text/csv", ".csv")
     stem = f"{report.name}_{report.created_at:%d_%b_%Y}_{report.id}"
@@ -88,7 +88,7 @@ def attachment(report: ReportRun, base_url: str) -> dict[str, Any]:
 
 
 def verifier(report: ReportRun) -> str:
-    """Returns what opens a report's file without a token."""
+    """Return the parameter that opens a report's file without a token."""
     return f"verifier-of-{report.file_id}"
 
 

@@ -39,10 +39,10 @@ class ReportQueue:
     """All reports of a Canvas.
 
     Args:
-        university: What they tell of.
+        university: What the reports contain.
         faults: What goes wrong.
-        compile_seconds: How long one takes at least, in real time.
-        available: Names of the reports that this Canvas has.
+        compile_seconds: Seconds of real time that a report takes at least.
+        available: Names of the reports that are offered.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ReportQueue:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Keeps a worker and a directory for the files; without them reports stay as they are."""
+        """Provide a worker and a directory for files; without them no report makes progress."""
         with (
             TemporaryDirectory(prefix="canvas_sync_simulator_") as directory,
             ThreadPoolExecutor(1, thread_name_prefix="report") as workers,
@@ -76,13 +76,13 @@ class ReportQueue:
                 self._workers = self._directory = None
 
     def add(self, name: str, content: Content, title: str) -> None:
-        """Offers a report of one's own from now on."""
+        """Offer a custom report from now on."""
         self.available |= {name}
         self.titles[name] = title
         self.custom[name] = content
 
     def advance(self, duration: timedelta) -> None:
-        """Moves Canvas's clock; no report begins in the middle of it."""
+        """Move Canvas's clock; no report begins meanwhile."""
         with self._lock:
             advance(self.university, duration)
 
@@ -105,7 +105,7 @@ class ReportQueue:
             return report
 
     def of(self, name: str, account: int = ROOT_ACCOUNT) -> list[ReportRun]:
-        """Lists the reports of a name as they are now, the newest first."""
+        """Return the current reports of a name and account, the newest first."""
         with self._lock:
             found = [each for each in self.reports.values() if (each.name, each.account) == (name, account)]
             for each in found:
@@ -116,7 +116,7 @@ class ReportQueue:
             return sorted((each for each in found if each.state != "deleted"), key=lambda each: -each.id)
 
     def look(self, name: str, number: int, account: int = ROOT_ACCOUNT) -> ReportRun | None:
-        """Returns a report as it is now, after time has done its work."""
+        """Return a report in its current state; None if it does not exist or was deleted. Counts as a poll."""
         with self._lock:
             report = self.reports.get(number)
             if report is None or (report.name, report.account) != (name, account):
@@ -127,7 +127,7 @@ class ReportQueue:
             return None if report.state == "deleted" else report
 
     def abort(self, report: ReportRun) -> bool:
-        """Aborts a report that runs."""
+        """Abort a report; False if it is not running."""
         with self._lock:
             if report.state != "running":
                 return False
@@ -135,17 +135,17 @@ class ReportQueue:
             return True
 
     def delete(self, report: ReportRun) -> None:
-        """Deletes a report."""
+        """Delete a report."""
         with self._lock:
             report.state = "deleted"
 
     def of_file(self, number: int) -> ReportRun | None:
-        """Returns the report whose file has an id."""
+        """Return the report that has a file of this id; None if there is none."""
         report = self.reports.get(number - FILE_IDS_FROM)
         return report if report is not None and report.file is not None else None
 
     def _tick(self) -> None:
-        """Lets a second pass, so that no two reports begin at one moment."""
+        """Let a second pass, so that no two reports begin at the same time."""
         advance(self.university, timedelta(seconds=1))
 
     def _work(self, report: ReportRun) -> None:
@@ -162,7 +162,7 @@ class ReportQueue:
             if fault in report.faults and elapsed >= self.compile_seconds / 2:
                 report.state = state
                 return
-        # A report whose worker is gone stays running for ever.
+        # A report without a worker stays `running`.
         if elapsed < self.compile_seconds or not (report.writing and report.writing.done()):
             return
         if not report.writing.cancelled():

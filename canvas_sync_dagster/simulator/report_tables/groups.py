@@ -49,7 +49,7 @@ def groups(u: University, q: ReportQuery) -> pl.DataFrame:
 
 
 def memberships(u: University) -> pl.DataFrame:
-    """Everybody in a first section of a course with groups is in one of its groups."""
+    """Every student of a course with groups is in one of its groups."""
     homes = _courses_with_groups(u).select(course_id="id", course_sis="sis_id")
     people = students(u).join(homes, on="course_id").unique(["course_id", "user_id"], keep="first", maintain_order=True)
     logins = _sis_ids(u)
@@ -69,7 +69,7 @@ def memberships(u: University) -> pl.DataFrame:
 
 
 def group_membership(u: University, q: ReportQuery) -> pl.DataFrame:
-    """The stock report tells no id of a membership."""
+    """Memberships as in the stock report, which has no id of a membership."""
     return memberships(u).select(
         canvas_group_id="group_id",
         group_id="group_sis",
@@ -81,13 +81,13 @@ def group_membership(u: University, q: ReportQuery) -> pl.DataFrame:
 
 
 def group_membership_with_ids(u: University, q: ReportQuery) -> pl.DataFrame:
-    """The proprietary one does."""
+    """Memberships as in the proprietary report, which has their ids."""
     ids = memberships(u).select(canvas_group_membership_id="id")
     return pl.concat([ids, group_membership(u, q)], how="horizontal")
 
 
 def user_observers(u: University, q: ReportQuery) -> pl.DataFrame:
-    """Joins every login of who observes with every login of who is observed, so that pairs repeat."""
+    """Every login of an observer with every login of the observed user, so that pairs repeat."""
     live = u.logins.filter(pl.col("state") == "active").select("user_id", "sis_id")
     pairs = u.enrollments.filter(pl.col("associated_user_id").is_not_null() & (pl.col("state") != "deleted"))
     both = pairs.select("user_id", "associated_user_id").unique(maintain_order=True)

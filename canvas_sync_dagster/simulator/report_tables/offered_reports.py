@@ -1,4 +1,4 @@
-"""Which reports this Canvas has, and what each holds."""
+"""Which reports are offered, and which tables each contains."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def _sections(u: University, q: ReportQuery) -> pl.DataFrame:
 
 
 def sections(u: University, q: ReportQuery) -> pl.DataFrame:
-    """Lists each section under the course that it is in now."""
+    """Sections, each under its current course."""
     named = u.accounts.select(course_account="id", account_sis="sis_id")
     rows = q.recent(_sections(u, q)).join(named, on="course_account", how="left", maintain_order="left")
     return rows.select(
@@ -167,7 +167,7 @@ def sections(u: University, q: ReportQuery) -> pl.DataFrame:
 
 
 def xlist(u: University, q: ReportQuery) -> pl.DataFrame:
-    """Lists the sections that are cross-listed now; those in concluded courses only with the deleted."""
+    """Sections that are cross-listed now; those in concluded courses only with the deleted."""
     homes = u.courses.select(nonxlist_course_id="id", home_sis="sis_id")
     shown = pl.lit(True) if q.deleted else pl.col("course_state") != "completed"
     return (
@@ -186,7 +186,7 @@ def xlist(u: University, q: ReportQuery) -> pl.DataFrame:
 
 
 def enrollments(u: University, q: ReportQuery) -> pl.DataFrame:
-    """Skips whoever has no usable login; the deleted only if they were made by a SIS import."""
+    """Enrollments of users with a usable login; deleted ones only if a SIS import made them."""
     of_course = {"course_id": "id", "course_sis": "sis_id", "course_state": "state", "course_term": "term_id"}
     of_section = {"section_id": "id", "course_id": "course_id", "section_sis": "sis_id", "section_state": "state"}
     logins = (

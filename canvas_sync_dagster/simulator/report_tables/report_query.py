@@ -1,4 +1,4 @@
-"""What a report was asked for, and the selections that several reports share."""
+"""The parameters that decide a report's rows, and the selections that several reports share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ZONE = "America/Denver"
 
 
 class ReportQuery:
-    """What was asked of a report.
+    """The parameters of a report that decide its rows.
 
     Args:
-        term: Canvas term id, or None.
-        deleted: Whether `include_deleted` was asked for.
-        updated_after: Only what changed since; stock reports know nothing of it.
-        account: The account that is asked; tells of itself and all below it.
+        term: Canvas's id of a term, or None for all.
+        deleted: Value of `include_deleted`.
+        updated_after: Only rows that changed later; stock reports have no such parameter.
+        account: Id of the account; the report covers it and all accounts below it.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ def in_account(u: University, q: ReportQuery, courses: pl.DataFrame) -> pl.DataF
 
 
 def in_term(u: University, q: ReportQuery, rows: pl.DataFrame) -> pl.DataFrame:
-    """Keeps the rows whose `course_id` is of the term that was asked for."""
+    """Return the rows whose `course_id` is in the term of the query."""
     if q.term is None:
         return rows
     homes = u.courses.filter(pl.col("term_id") == q.term).select(course_id="id")
@@ -67,7 +67,7 @@ def in_term(u: University, q: ReportQuery, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def local(column: str) -> pl.Expr:
-    """Writes a time as reports do: ISO 8601 with seconds, in the root account's zone."""
+    """Return a time as text, as in reports: ISO 8601 with seconds, in the root account's zone."""
     return pl.col(column).dt.convert_time_zone(ZONE).dt.strftime("%Y-%m-%dT%H:%M:%S%:z")
 
 
@@ -78,5 +78,5 @@ def students(u: University) -> pl.DataFrame:
 
 
 def truthy(value: object) -> bool:
-    """Reads a parameter as Rails does."""
+    """Return the boolean that Rails reads from a parameter."""
     return value is not None and str(value).lower() not in {"", "0", "false"}

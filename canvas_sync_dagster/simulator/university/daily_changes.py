@@ -1,4 +1,4 @@
-"""What happens at a university as days pass; the seed and the day decide, not the size of the steps."""
+"""Changes at a university as days pass; they depend on the seed and the day, not on the size of the steps."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from canvas_sync_dagster.simulator.university.state import University
 
 
 def advance(university: University, duration: timedelta) -> None:
-    """Lets time pass; at the end of each whole day the university changes, however large the steps are.
+    """Let time pass; rows change at the end of each whole day, however large the steps are.
 
     Raises:
         ValueError: The duration is negative.
     """
     if duration < timedelta(0):
-        raise ValueError(f"Canvas's clock does not go back, not even by {duration}")
+        raise ValueError(f"the clock of the simulated Canvas cannot go back by {duration}")
     until = university.now + duration
     while (dawn := EPOCH + timedelta(days=university.days + 1)) <= until:
         university.now = dawn
@@ -71,7 +71,7 @@ def _pass_day_of_enrollments(university: University, dice: random.Random) -> Non
 
 
 def _open_term(university: University) -> None:
-    """A term is planned, with one course and its section, which nobody attends yet."""
+    """Add a term with one course and its section, without enrollments."""
     term = int(university.terms.get_column("id").max()) + 1  # type: ignore[arg-type]
     course = int(university.courses.get_column("id").max()) + 1  # type: ignore[arg-type]
     ends = university.now + timedelta(days=110)

@@ -21,7 +21,7 @@ def add_edge_cases(u: University, *, complete: bool) -> None:
 
 
 def _add_rows(u: University) -> None:
-    """Puts in on purpose what a sync must survive."""
+    """Add rows that a sync must survive."""
     course, other = 2003, 2007
     u.set("courses", pl.col("id").is_in([course, other]), state="available", term_id=118)
     u.set("sections", pl.col("id") == course * 2 + 1, course_id=other, nonxlist_course_id=course)
@@ -57,7 +57,7 @@ def _add_rows(u: University) -> None:
 
 
 def _add_what_chance_left_out(u: University) -> None:
-    """Puts in what chance may have left out of a small university."""
+    """Add rows that a small university may lack by chance."""
     u.set("courses", pl.col("id") == 2011, state="completed")
     u.set("courses", pl.col("id") == 2009, state="deleted")
     if u.users.join(u.logins, left_on="id", right_on="user_id", how="anti").is_empty():

@@ -61,7 +61,7 @@ class University:
         return chance_of(self.seed)(column, salt, below)
 
     def subtree(self, account: int) -> list[int]:
-        """Returns an account and all below it."""
+        """Return the ids of an account and of all accounts below it."""
         parents = dict(self.accounts.select("id", "parent_id").rows())
         found = [account]
         for each in found:
@@ -69,12 +69,16 @@ class University:
         return found
 
     def submissions(self, term_id: int | None = None) -> pl.DataFrame:
-        """Returns what students handed in up to now; follows from enrollments, assignments and the clock."""
+        """Return one row per student and assignment; states follow from the clock.
+
+        Args:
+            term_id: Only of courses in this term; all terms if not given.
+        """
         courses = self.courses.filter(pl.col("term_id") == term_id) if term_id is not None else self.courses
         students = self.enrollments.filter(
             (pl.col("type") == "StudentEnrollment") & (pl.col("state") != "deleted")
         ).join(self.sections.select(section_id="id", course_id="course_id"), on="section_id")
-        # Whoever sits in two sections of a course hands in once.
+        # A student in two sections of a course submits once.
         students = students.sort("id").unique(["course_id", "user_id"], keep="first", maintain_order=True)
         tasks = self.assignments.join(courses.select(course_id="id"), on="course_id", how="semi")
         pairs = students.select("course_id", "section_id", "user_id", joined_at="updated_at").join(
@@ -98,13 +102,19 @@ class University:
         ).drop("joined_at").sort("id")  # fmt: skip
 
     def append(self, table: str, row: dict[str, object]) -> None:
-        """Adds a row to a table, as of now; what is not named is null."""
+        """Add a row to a table at the current time; columns that are not named are null."""
         frame: pl.DataFrame = getattr(self, table)
         whole = dict.fromkeys(frame.columns) | row | {"updated_at": self.now}
         setattr(self, table, pl.concat([frame, pl.DataFrame([whole], schema=frame.schema)]))
 
     def set(self, table: str, where: pl.Expr, **values: object) -> None:
-        """Changes rows of a table, as of now."""
+        """Change rows of a table at the current time.
+
+        Args:
+            table: Such as `courses`.
+            where: Condition for the rows.
+            values: Column → new value.
+        """
         frame: pl.DataFrame = getattr(self, table)
         changed = {**values, "updated_at": self.now}
         columns = [
