@@ -130,7 +130,7 @@ def test_every_line_of_the_contract_does_what_it_says(location: LocationUnderTes
 def test_single_objects_and_events_go_where_the_contract_says(location: LocationUnderTest) -> None:
     import definitions
 
-    from canvas_sync_dagster.sync.objects import Verdict, ask
+    from canvas_sync_dagster.sync.object_requests import Verdict, ask
 
     location.run("terms", "users")
     definitions.told.clear()

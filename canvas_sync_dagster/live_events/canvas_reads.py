@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.live_events.decisions import Key, Outcome, Read, Values, key_of, parent_ids
 from canvas_sync_dagster.live_events.table_facts import existing_ids
-from canvas_sync_dagster.sync.objects import Answer, Verdict, ask, can_ask
+from canvas_sync_dagster.sync.object_requests import Answer, Verdict, ask, can_ask
 from canvas_sync_dagster.sync.session import Session
 
 READS_AT_ONCE = 200

@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Model, Suffices
+from canvas_sync_dagster.sync.object_requests import Answer, Verdict, path_columns
 from canvas_sync_dagster.sync.object_rows import event_row, local_id, no_number, shard_of
-from canvas_sync_dagster.sync.objects import Answer, Verdict, path_columns
 from canvas_sync_dagster.warehouse.state.inbox import InboxEvent
 
 HIDDEN_MODELS = frozenset({"users"})

@@ -19,7 +19,7 @@ from canvas_sync_dagster.live_events.event_writes import write_rows, write_state
 from canvas_sync_dagster.live_events.handlers import EventHandlers, live_event
 from canvas_sync_dagster.live_events.table_facts import read_facts
 from canvas_sync_dagster.redaction import summary
-from canvas_sync_dagster.sync.objects import can_ask_about
+from canvas_sync_dagster.sync.object_requests import can_ask_about
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.state.inbox import InboxEvent, fail, postpone, settle

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.live_events.canvas_reads import Parents
 from canvas_sync_dagster.live_events.decisions import Change, Outcome
-from canvas_sync_dagster.sync.objects import apply_answers
+from canvas_sync_dagster.sync.object_writes import apply_answers
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
 from canvas_sync_dagster.warehouse.state.inbox import fail, settle

@@ -14,7 +14,9 @@ from typing import Any
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.clocks import believable
 from canvas_sync_dagster.errors import SettingError
-from canvas_sync_dagster.sync.objects import Answer, apply_answers, ask, path_columns, rows_of
+from canvas_sync_dagster.sync.api_rows import rows_of
+from canvas_sync_dagster.sync.object_requests import Answer, ask, path_columns
+from canvas_sync_dagster.sync.object_writes import apply_answers
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_rows

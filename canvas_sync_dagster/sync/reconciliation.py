@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import FunctionError
 from canvas_sync_dagster.sync.journal import journaled
-from canvas_sync_dagster.sync.objects import Verdict, apply_answers, ask, can_ask, path_columns
+from canvas_sync_dagster.sync.object_requests import Verdict, ask, can_ask, path_columns
+from canvas_sync_dagster.sync.object_writes import apply_answers
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.suspects import count_suspects, has_suspects, read_suspects

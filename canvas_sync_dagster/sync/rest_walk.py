@@ -11,7 +11,7 @@ from typing import Any
 
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.errors import CanvasNotFoundError, NotCanvasError, SettingError
-from canvas_sync_dagster.sync.objects import rows_of
+from canvas_sync_dagster.sync.api_rows import rows_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.loading.row_statements import read_live_ids
 

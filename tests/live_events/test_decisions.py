@@ -21,7 +21,7 @@ from canvas_sync_dagster.live_events.decisions import (
     parent_ids,
     without_unread_parents,
 )
-from canvas_sync_dagster.sync.objects import Answer, Verdict
+from canvas_sync_dagster.sync.object_requests import Answer, Verdict
 from canvas_sync_dagster.warehouse.state.inbox import InboxEvent
 
 AT = datetime(2026, 10, 1, tzinfo=UTC)

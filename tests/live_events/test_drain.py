@@ -18,7 +18,8 @@ from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent
 from canvas_sync_dagster.simulator import DeliveryFaults, SimulatedCanvas, event, global_id
 from canvas_sync_dagster.simulator.event_feed.event_bodies import EVENT_TABLES
 from canvas_sync_dagster.sync.extensions import Extensions
-from canvas_sync_dagster.sync.objects import apply_answers, ask
+from canvas_sync_dagster.sync.object_requests import ask
+from canvas_sync_dagster.sync.object_writes import apply_answers
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import connect

@@ -12,7 +12,8 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.errors import CanvasUnauthorizedError, VolumeGateError
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.flow import Flow
-from canvas_sync_dagster.sync.objects import Answer, Verdict, apply_answers
+from canvas_sync_dagster.sync.object_requests import Answer, Verdict
+from canvas_sync_dagster.sync.object_writes import apply_answers
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.reconciliation import reconcile

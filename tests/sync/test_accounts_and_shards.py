@@ -14,7 +14,7 @@ from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
 from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.flow import Flow
-from canvas_sync_dagster.sync.objects import Verdict, ask
+from canvas_sync_dagster.sync.object_requests import Verdict, ask
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report

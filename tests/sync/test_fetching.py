@@ -15,7 +15,7 @@ from canvas_sync_dagster.errors import CanvasUnauthorizedError, FunctionError, R
 from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.extensions import ApiOverride, Extensions
 from canvas_sync_dagster.sync.flow import Flow
-from canvas_sync_dagster.sync.objects import Verdict
+from canvas_sync_dagster.sync.object_requests import Verdict
 from canvas_sync_dagster.sync.reconciliation import reconcile
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
