@@ -88,16 +88,24 @@ def _errors(
             yield tenant.slug, error
 
 
-def located(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options `-m` and `-f`, and the location as its first argument."""
-
-    @click.option("-m", "module", help="Module that contains your CanvasSync, instead of the built-in code location.")
-    @click.option(
+def location_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options `-m` and `-f`, as `module` and `file`."""
+    module = click.option(
+        "-m", "module", help="Module that contains your CanvasSync, instead of the built-in code location."
+    )
+    file = click.option(
         "-f",
         "file",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="Python file that contains your CanvasSync.",
     )
+    return module(file(command))
+
+
+def located(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options `-m` and `-f`, and the location as its first argument."""
+
+    @location_options
     @functools.wraps(command)
     def wrapped(module: str | None, file: Path | None, **options: Any) -> Any:
         return command(find(module, file), **options)

@@ -17,7 +17,7 @@ from uvicorn.supervisors import Multiprocess
 
 from canvas_sync_dagster.commands.checks.finding import Checked
 from canvas_sync_dagster.commands.checks.settings import exposures
-from canvas_sync_dagster.commands.location import Location, find
+from canvas_sync_dagster.commands.location import Location, find, location_options
 from canvas_sync_dagster.commands.output import say
 from canvas_sync_dagster.live_events.budget import Limits
 from canvas_sync_dagster.live_events.serve import receiver
@@ -60,13 +60,7 @@ databases and libraries exceed."""
 )
 @click.option("--workers", default=1, show_default=True, help="Number of processes.")
 @click.option("--drain", is_flag=True, help="Also apply events at once; the sensor applies those that remain.")
-@click.option("-m", "module", help="Module that contains your CanvasSync, instead of the built-in code location.")
-@click.option(
-    "-f",
-    "file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Python file that contains your CanvasSync.",
-)
+@location_options
 def live_events(
     *,
     host: str,
