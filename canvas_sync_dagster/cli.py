@@ -81,11 +81,14 @@ def demo(size: str, ui: bool, port: int) -> None:
     home = Settings.from_environment().home
     with prepared(home, size) as ready:
         screen.print(f"PostgreSQL runs in {home / 'postgres'}, a simulated Canvas at {ready.canvas.base_url}.")
-        lines = []
+        lines: list[Any] = []
         with screen.status("syncing …") as status:
-            for line in ready.sync():
+
+            def show(line: Any) -> None:
                 lines.append(line)
                 status.update(f"syncing … {line.model} {line.term}")
+
+            ready.sync(show)
         screen.print(_landed(lines))
         ends = ", ".join(f"{count} {state}" for state, count in ready.live_events().items())
         screen.print(f"Live events, signed, over HTTP, through the inbox: {ends or 'none'}.")

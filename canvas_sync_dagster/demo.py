@@ -1,4 +1,4 @@
-"""The demo: embedded PostgreSQL, simulated Canvas, Dagster and tables on one machine."""
+"""`canvas-sync demo`: embedded PostgreSQL, a simulated Canvas, Dagster and a sync, on one machine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 from pydantic import SecretStr
 
-from canvas_sync_dagster.assets.partitions import term_partitions
+from canvas_sync_dagster.commands.tenant_sync import SyncRequest, sync_tenant
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import DemoFailedError
 from canvas_sync_dagster.instance_storage import DATABASE_URL as DAGSTER_DATABASE_URL
@@ -44,15 +44,13 @@ storage:
     class: CanvasSyncStorage
     config: {}
 """
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
 COMPILE_SECONDS = 0.03
 """Seconds that a report takes in the demo, which waits for sixty of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Counts of one load of one table."""
+    """A table that was loaded from one report."""
 
     model: str
     term: str
@@ -76,17 +74,25 @@ class Demo:
     directory: Path
     database_url: str
 
-    def sync(self) -> Iterator[Line]:
-        """Run the root job, then the job of each term, through Dagster; yield the counts of each load.
+    def sync(self, show: Callable[[Line], object]) -> None:
+        """Sync all terms in full, as `canvas-sync sync` does, so that a second sync shows what has changed since.
+
+        Args:
+            show: Called for each table that was loaded.
 
         Raises:
             DemoFailedError: A run failed.
         """
-        definitions = CanvasSync(self.settings).definitions()
-        with dg.DagsterInstance.from_config(str(self.directory)) as instance:
-            yield from _run(definitions, instance, f"{SLUG}__sync_root", None)
-            for term in instance.get_dynamic_partitions(str(term_partitions(SLUG).name)):
-                yield from _run(definitions, instance, f"{SLUG}__sync_term", term)
+        project, progress = CanvasSync(self.settings).project(), _Progress(show)
+        result = sync_tenant(
+            project,
+            project.settings.tenants[0],
+            SyncRequest({"mode": "full"}, term_scope=("all",)),
+            open_instance=lambda: dg.DagsterInstance.from_config(str(self.directory)),
+            progress=lambda: nullcontext(progress),
+        )
+        if result.failed:
+            raise DemoFailedError(f"{', '.join(result.failed)} failed: {'; '.join(progress.messages)}")
 
     def live_events(self) -> Counter[str]:
         """Send signed live events to a receiver, and drain its inbox; return state → number of events."""
@@ -116,6 +122,29 @@ class Demo:
             return subprocess.run(command, env=environment, cwd=self.directory, check=False).returncode
         except KeyboardInterrupt:
             return 0
+
+
+class _Progress:
+    """Passes on each table that was loaded, and collects why runs failed."""
+
+    def __init__(self, show: Callable[[Line], object]) -> None:
+        self._show = show
+        self.messages: list[str] = []
+
+    def expect(self, tables: int) -> None: ...
+
+    def begin(self, title: str, number: int) -> None: ...
+
+    def log(self, line: str) -> None: ...
+
+    def table_done(self, model: str, term: str | None, metadata: Mapping[str, Any]) -> None:
+        counts = {name: value for name, value in metadata.items() if isinstance(value, int)}
+        self._show(Line(model, term or "", counts, float(metadata["seconds"])))
+
+    def skipped(self, reasons: Mapping[str, str]) -> None: ...
+
+    def failed(self, title: str, models: Sequence[str], message: str) -> None:
+        self.messages.append(f"{title}: {message}")
 
 
 @contextmanager
@@ -162,20 +191,3 @@ def _go_on(canvas: SimulatedCanvas, clock: Path) -> None:
         elapsed = timedelta(seconds=max(0.0, time.time() - clock.stat().st_mtime))
         until = datetime.fromisoformat(clock.read_text(encoding="utf-8").strip()) + elapsed
         canvas.advance(seconds=max(0.0, (until - canvas.now).total_seconds()))
-
-
-def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, term: str | None) -> Iterator[Line]:
-    # Full, so that a second run shows that nothing has changed, instead of asking only for what did.
-    config: dict[str, Any] = {**QUIET, "resources": {"sync_options": {"config": {"mode": "full"}}}}
-    result = definitions.resolve_job_def(job).execute_in_process(
-        instance=instance, run_config=config, partition_key=term, raise_on_error=False
-    )
-    for event in result.get_asset_materialization_events():
-        materialization = event.materialization
-        told: dict[str, Any] = {name: value.value for name, value in materialization.metadata.items()}
-        counts = {name: value for name, value in told.items() if isinstance(value, int)}
-        yield Line(materialization.asset_key.path[-1], term or "", counts, float(told["seconds"]))
-    if not result.success:
-        errors = [event.step_failure_data.error for event in result.get_step_failure_events()]
-        said = "; ".join((error.cause or error).message.strip() for error in errors if error)
-        raise DemoFailedError(f"run {result.run_id} of {job}{f', term {term}' if term else ''} failed: {said}")

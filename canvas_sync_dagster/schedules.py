@@ -1,20 +1,17 @@
-"""A tenant's schedules: a tick of its sync opens a batch and requests the root run; the batch sensor does the rest."""
+"""A tenant's schedules. A tick of its sync opens a batch and requests the root run; then the batch sensor drives it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.orchestration.callbacks import OnSync
-from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, GENRE_TAG, TENANT_TAG
+from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, GENRE_TAG, TENANT_TAG, root_job
 from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch
 from canvas_sync_dagster.tenants import TenantSettings
-
-if TYPE_CHECKING:
-    from canvas_sync_dagster.orchestration.batch_service import BatchService
 
 
 def sync_schedule(
@@ -25,14 +22,14 @@ def sync_schedule(
     genre: str | None = None,
     assets: Sequence[dg.AssetKey] | None = None,
 ) -> dg.ScheduleDefinition:
-    """Builds the schedule of a tenant's sync, or of one of its genres.
+    """Return the schedule of a tenant's sync, or of one of its genres.
 
     Args:
-        tenant: Its settings say when.
-        batches: Gives its batches of a genre; called within a tick, for it needs the database.
-        callbacks: Functions that hear of a batch that it finds abandoned.
-        genre: One that the settings declare; the tenant's own if None.
-        assets: What of the root job belongs to it; all of it if None.
+        tenant: The tenant; its settings have the cron expression.
+        batches: Returns the tenant's batches of a genre; called within a tick, because it may start the database.
+        callbacks: `on_sync` functions, called for an abandoned batch that a tick closes.
+        genre: A genre of the settings; None for the tenant's own.
+        assets: Assets of the root job that belong to the genre; None for all.
     """
     slug = tenant.slug
     name = f"{slug}__sync" if genre is None else f"{slug}__sync__{genre}"
@@ -40,7 +37,7 @@ def sync_schedule(
 
     @dg.schedule(
         name=name,
-        job_name=f"{slug}__sync_root",
+        job_name=root_job(slug),
         cron_schedule=tenant.schedule,
         execution_timezone=tenant.timezone,
         description=f"Syncs {slug} ({tenant.batch_genre}): what belongs to no term first, then each term in scope.",
@@ -61,9 +58,9 @@ def sync_schedule(
 
 
 def nightly_schedules(tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
-    """Builds the schedules of what is best done while nobody is there: asking about suspects, dropping what is old.
+    """Return the schedules of a tenant's nightly jobs: reconciliation and housekeeping.
 
-    Housekeeping runs unless somebody stops it: nobody misses it before the disk is full.
+    Housekeeping is on by default: its absence would be noticed only when the disk is full.
     """
     configured = tenant.base_url is not None or tenant.database_url is not None
     return [

@@ -9,13 +9,12 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.specs import asset_key
 from canvas_sync_dagster.catalogue import Model, RestFeed
+from canvas_sync_dagster.orchestration.identifiers import SKIPPED
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.outcome import ModelOutcome
     from canvas_sync_dagster.sync.staleness import Staleness
 
-SKIPPED = "skipped"
-"""Metadata of the observation of a skipped model: the reason."""
 DESCRIPTIONS = {
     "header_contract": "The report's header has exactly the columns that the model declares, each once.",
     "volume": "No sudden drop: a complete source lists nearly all rows of the table.",

@@ -1,4 +1,4 @@
-"""What a sync under way tells: bars for people at a terminal, lines for logs, JSON for machines."""
+"""Progress of a sync: bars at a terminal, lines in a log, JSON for programs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from canvas_sync_dagster.commands.output import console, say, write
+from canvas_sync_dagster.orchestration.run_listener import Progress
 from canvas_sync_dagster.printable import quotable
 
-TOLD = (
+SHOWN = (
     "rows_in_report",
     "inserted",
     "updated",
@@ -24,28 +26,16 @@ TOLD = (
     "mode_reason",
     "seconds",
 )
-
-
-class Teller(Protocol):
-    """Takes what happens, as it happens."""
-
-    def expect(self, tables: int) -> None:
-        """Takes how many more tables will be loaded."""
-
-    def begin(self, title: str, number: int) -> None: ...
-    def said(self, line: str) -> None:
-        """Takes a line of the run: what Canvas is at, with its percentage."""
-
-    def landed(self, model: str, term: str | None, told: Mapping[str, Any]) -> None: ...
-    def skipped(self, reasons: Mapping[str, str]) -> None:
-        """Take model → why it is skipped, once per sync."""
-
-    def failed(self, title: str, models: Sequence[str], message: str) -> None: ...
+"""Metadata of a table that a line of the log shows."""
 
 
 @contextmanager
-def teller(log_format: str) -> Iterator[Teller]:
-    """Chooses how progress is told."""
+def shown_progress(log_format: str) -> Iterator[Progress]:
+    """Open the display of a sync's progress.
+
+    Args:
+        log_format: `json` for one JSON object per line; `text` for bars at a terminal and lines elsewhere.
+    """
     screen = console(stderr=True)
     if log_format == "json" or not screen.is_terminal:
         yield _Lines(as_json=log_format == "json")
@@ -60,45 +50,49 @@ def teller(log_format: str) -> Iterator[Teller]:
         TimeRemainingColumn(elapsed_when_finished=False),
         TextColumn("{task.fields[doing]}", markup=False),
     )
-    with Progress(*columns, console=screen) as bars:
+    with Bars(*columns, console=screen) as bars:
         yield _Bars(bars)
 
 
 class _Lines:
-    """Progress for logs: one line each."""
+    """Progress in a log: one line per event."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
 
     def expect(self, tables: int) -> None:
-        self._say("expect", models=tables)
+        self._print("expect", models=tables)
 
     def begin(self, title: str, number: int) -> None:
-        self._say("begin", title=title, models=number)
+        self._print("begin", title=title, models=number)
 
-    def said(self, line: str) -> None:
-        self._say("progress", message=line)
+    def log(self, line: str) -> None:
+        self._print("progress", message=line)
 
-    def landed(self, model: str, term: str | None, told: Mapping[str, Any]) -> None:
-        self._say("landed", model=model, term=term or "", **{name: told[name] for name in TOLD if name in told})
+    def table_done(self, model: str, term: str | None, metadata: Mapping[str, Any]) -> None:
+        self._print(
+            "landed", model=model, term=term or "", **{name: metadata[name] for name in SHOWN if name in metadata}
+        )
 
     def skipped(self, reasons: Mapping[str, str]) -> None:
-        self._say("skipped", models=dict(reasons) if self._as_json else _listed(reasons))
+        self._print("skipped", models=dict(reasons) if self._as_json else _listed(reasons))
 
     def failed(self, title: str, models: Sequence[str], message: str) -> None:
-        self._say("failed", title=title, models=list(models) if self._as_json else ",".join(models), message=message)
+        self._print("failed", title=title, models=list(models) if self._as_json else ",".join(models), message=message)
 
-    def _say(self, event: str, **told: object) -> None:
+    def _print(self, event: str, **values: object) -> None:
         if self._as_json:
-            write(json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **told}, default=str) + "\n")
+            write(
+                json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values}, default=str) + "\n"
+            )
         else:
-            say(f"{event} " + " ".join(f"{name}={value}" for name, value in told.items()))
+            say(f"{event} " + " ".join(f"{name}={value}" for name, value in values.items()))
 
 
 class _Bars:
-    """Progress for people: one bar for the whole sync, with what Canvas is at; a line for each table that landed."""
+    """Progress at a terminal: one bar for the sync, with what Canvas is doing, and a line for each table that was loaded."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: Bars) -> None:
         self._bars = bars
         self._task = bars.add_task("beginning", total=None, rows=0, doing="")
         self._rows = self._expected = 0
@@ -110,18 +104,18 @@ class _Bars:
     def begin(self, title: str, number: int) -> None:
         self._bars.update(self._task, description=quotable(title), doing="")
 
-    def said(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self._bars.update(self._task, doing=quotable(line))
 
-    def landed(self, model: str, term: str | None, told: Mapping[str, Any]) -> None:
-        self._rows += told.get("rows_in_report", 0)
+    def table_done(self, model: str, term: str | None, metadata: Mapping[str, Any]) -> None:
+        self._rows += metadata.get("rows_in_report", 0)
         self._bars.update(self._task, advance=1, rows=self._rows)
-        changed = told.get("inserted", 0) + told.get("updated", 0)
+        changed = metadata.get("inserted", 0) + metadata.get("updated", 0)
         of = f" of term {term}" if term else ""
-        older = f", {told['superseded']:,} superseded by newer content" if told.get("superseded") else ""
-        why = f"{told['mode']}: {told['mode_reason']}" if "mode" in told else ""
+        older = f", {metadata['superseded']:,} superseded by newer content" if metadata.get("superseded") else ""
+        why = f"{metadata['mode']}: {metadata['mode_reason']}" if "mode" in metadata else ""
         self._bars.console.print(
-            f"  {model}{of}: {told.get('rows_in_report', 0):,} rows, {changed:,} changed{older} ({why})"
+            f"  {model}{of}: {metadata.get('rows_in_report', 0):,} rows, {changed:,} changed{older} ({why})"
         )
 
     def skipped(self, reasons: Mapping[str, str]) -> None:

@@ -20,6 +20,10 @@ RETRY_NUMBER_TAG = "dagster/retry_number"
 """Dagster's daemon writes this on a run that it launched as the retry of a failed one."""
 
 
+SKIPPED = "skipped"
+"""Metadata of an observation: why this Canvas cannot feed the model."""
+
+
 def root_job(tenant: str) -> str:
     """Return the name of the job that syncs what belongs to no term, given the tenant's slug."""
     return f"{tenant}__sync_root"

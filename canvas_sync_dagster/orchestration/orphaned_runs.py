@@ -1,105 +1,109 @@
-"""Orphaned runs and batches: found by a released lock or by missing heartbeats, and ended, so that nothing waits for them."""
+"""Finds runs and batches whose process is gone, by a released lock or a missing heartbeat, and closes them.
+
+Otherwise they would be under way for ever, and keep the next sync of their genre from starting.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
-from canvas_sync_dagster.orchestration.callbacks import OnSync, tell_of_batch
+from canvas_sync_dagster.orchestration.batch_service import BatchService
+from canvas_sync_dagster.orchestration.callbacks import OnSync
+from canvas_sync_dagster.orchestration.driver import close, executor_of, liveness
 from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
-from canvas_sync_dagster.orchestration.next_step import RunState
+from canvas_sync_dagster.orchestration.next_step import Close, abandonment
+from canvas_sync_dagster.orchestration.run_states import read_runs
 from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED
-
-if TYPE_CHECKING:
-    from canvas_sync_dagster.orchestration.batch_service import BatchService
-    from canvas_sync_dagster.orchestration.next_step import RunState
-    from canvas_sync_dagster.warehouse.state.sync_batches import Batch
-
-WILL_RETRY_TAG = "dagster/will_retry"
-"""What Dagster writes on a failed run that it is going to retry."""
-RETRY_TAG = "dagster/auto_retry_run_id"
-"""What Dagster writes on it once the retry exists."""
-LOOKED_AFTER = timedelta(minutes=1)
-"""Silence that a batch of the sensor's may have between two of its runs: it looks every fifteen seconds, and late when
-the daemon is busy or has just been started again."""
-RETRIED_WITHIN = timedelta(minutes=5)
-"""How long a failed run whose retry was announced counts as under way; the daemon launches it within seconds."""
+from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
 
 def begin_batch(
     instance: dg.DagsterInstance,
-    ours: BatchService,
+    service: BatchService,
     key: str,
     details: Mapping[str, Any],
     callbacks: Sequence[OnSync] = (),
 ) -> Batch | None:
-    """Opens a batch, after closing those of its genre that nobody works on any more; None if one is under way."""
-    fail_orphaned_runs(instance, ours)
-    for batch in ours.under_way():
-        if batch.genre == ours.tenant.batch_genre and batch.key != key and is_abandoned(instance, ours, batch):
-            close_abandoned(instance, ours, batch, callbacks)
-    return ours.open(key, details)
+    """Open a batch, after closing the abandoned batches of its genre; return None if one of the genre is under way.
 
+    Args:
+        instance: The Dagster instance that will have the runs.
+        service: The tenant's batches of the genre.
+        key: Key of the batch. An open batch with this key is returned; a closed one is opened again.
+        details: What else is stored with it: its `trigger`, and `options` for its term runs.
+        callbacks: `on_sync` functions, called for each batch that this closes.
 
-def is_abandoned(instance: dg.DagsterInstance, ours: BatchService, batch: Batch) -> bool:
-    """Return whether a batch has no run under way, and no process that would launch one."""
-    root, terms, _ = batch_runs(instance, ours.tenant.slug, batch.key)
-    alone = batch.details.get("trigger") == "command"
-    limit = ours.tenant.lost_after if alone else max(ours.tenant.lost_after, LOOKED_AFTER)
-    gone = batch.silence > limit or ours.has_lost_its_process(batch)
-    end, _ = end_run(instance, ours.tenant.slug, batch.key)
-    return gone and RunState.ACTIVE not in (root, end, *terms.values())
-
-
-def close_abandoned(
-    instance: dg.DagsterInstance, ours: BatchService, batch: Batch, callbacks: Sequence[OnSync] = ()
-) -> None:
-    """Closes such a batch as failed, unless somebody else has."""
-    _, _, ids = batch_runs(instance, ours.tenant.slug, batch.key)
-    gone = ours.has_lost_its_process(batch)
-    reason = "its process is gone" if gone else f"no heartbeat for {round(batch.silence.total_seconds())} s"
-    if ours.close(batch, "failed", reason, ids):
-        tell_of_batch(callbacks, ours, batch, "failed", reason)
-
-
-def fail_orphaned_runs(instance: dg.DagsterInstance, ours: BatchService) -> list[str]:
-    """Fail the runs whose process died unnoticed, and their entries in the journal; return the ids of the runs.
-
-    Dagster's default launcher notices the death of a run's process only while the code server lives that started it.
-    Otherwise the run would be under way for ever, and hold its place in the queue and in the pool.
+    Raises:
+        CanvasSyncError: The database cannot be reached.
     """
-    lost_after, silences = ours.tenant.lost_after, ours.silences()
-    lost = {run_id for run_id, silence in silences.items() if silence > lost_after}
-    lost |= {run_id for run_id in _started(instance, ours.tenant.slug) if run_id not in silences}
-    silent = f"its process is gone: no heartbeat for {lost_after}"
-    reasons = {run_id: silent for run_id in lost if _silence(instance, run_id) > lost_after}
-    reasons |= dict.fromkeys(_of_lost_processes(instance, ours), "its process is gone")
-    for run_id, why in sorted(reasons.items()):
-        _end(instance, ours, run_id, why)
+    fail_orphaned_runs(instance, service)
+    for batch in service.under_way():
+        if batch.genre == service.tenant.batch_genre and batch.key != key:
+            _close_abandoned(instance, service, batch, callbacks)
+    return service.open(key, details)
+
+
+def _close_abandoned(
+    instance: dg.DagsterInstance, service: BatchService, batch: Batch, callbacks: Sequence[OnSync]
+) -> None:
+    runs = read_runs(instance, service.tenant.slug, batch.key)
+    if reason := abandonment(liveness(service, batch, runs, executor_of(batch))):
+        close(service, batch, Close("failed", reason), runs, callbacks)
+
+
+def fail_orphaned_runs(instance: dg.DagsterInstance, service: BatchService) -> list[str]:
+    """Fail the tenant's runs whose process is gone, and their entries in the journal.
+
+    Dagster's default launcher notices that a run's process died only while the code server that started it lives.
+    Otherwise the run would be active for ever, and occupy its place in the queue and in its pool.
+
+    Args:
+        instance: The Dagster instance that has the runs.
+        service: The tenant's batches.
+
+    Returns:
+        The ids of these runs, sorted.
+
+    Raises:
+        CanvasSyncError: The database cannot be reached.
+    """
+    reasons = _silent_runs(instance, service) | dict.fromkeys(_locked_runs(instance, service), "its process is gone")
+    for run_id, reason in sorted(reasons.items()):
+        _fail(instance, service, run_id, reason)
     return sorted(reasons)
 
 
-def _of_lost_processes(instance: dg.DagsterInstance, ours: BatchService) -> Iterator[str]:
+def _silent_runs(instance: dg.DagsterInstance, service: BatchService) -> dict[str, str]:
+    """Return run id → reason of the runs without a heartbeat, neither in the journal nor in Dagster's event log."""
+    lost_after, silences = service.tenant.lost_after, service.silences()
+    suspects = {run_id for run_id, silence in silences.items() if silence > lost_after}
+    suspects |= {run_id for run_id in _started(instance, service.tenant.slug) if run_id not in silences}
+    reason = f"its process is gone: no heartbeat for {lost_after}"
+    return {run_id: reason for run_id in suspects if _event_silence(instance, run_id) > lost_after}
+
+
+def _locked_runs(instance: dg.DagsterInstance, service: BatchService) -> Iterator[str]:
     """Yield the unfinished runs of batches whose process is gone: a command executes its runs itself."""
-    for batch in ours.under_way():
-        if ours.has_lost_its_process(batch):
+    for batch in service.under_way():
+        if service.has_lost_its_process(batch):
             for record in instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch.key})):
                 if not record.dagster_run.is_finished:
                     yield record.dagster_run.run_id
 
 
-def _end(instance: dg.DagsterInstance, ours: BatchService, run_id: str, why: str) -> None:
+def _fail(instance: dg.DagsterInstance, service: BatchService, run_id: str, reason: str) -> None:
     run = instance.get_run_by_id(run_id)
     if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
-        why = CANCELLED
+        reason = CANCELLED
     if run is not None and not run.is_finished:
-        instance.report_run_failed(run, f"Run {run_id}: {why}.")
-        # The daemon frees the places of ended runs in pools, but only where one runs.
+        instance.report_run_failed(run, f"Run {run_id}: {reason}.")
+        # Dagster's daemon frees the pool slots of ended runs, but a command may run without a daemon.
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
-    ours.close_journal(run_id, why)
+    service.close_journal(run_id, reason)
 
 
 def _started(instance: dg.DagsterInstance, slug: str) -> Iterator[str]:
@@ -107,60 +111,9 @@ def _started(instance: dg.DagsterInstance, slug: str) -> Iterator[str]:
     return (record.dagster_run.run_id for record in instance.get_run_records(condition))
 
 
-def _silence(instance: dg.DagsterInstance, run_id: str) -> timedelta:
-    """Measures how long a run has told Dagster nothing; of an unknown run it is for ever."""
+def _event_silence(instance: dg.DagsterInstance, run_id: str) -> timedelta:
+    """Return the time since a run's last event in Dagster's log; the longest possible for an unknown run."""
     if not instance.has_run(run_id):
         return timedelta.max
     events = instance.get_records_for_run(run_id, limit=1, ascending=False).records
     return datetime.now(UTC) - datetime.fromtimestamp(events[0].timestamp if events else 0, UTC)
-
-
-def batch_runs(
-    instance: dg.DagsterInstance, slug: str, key: str
-) -> tuple[RunState | None, dict[str, RunState], list[str]]:
-    """Reads the states of a batch's runs: the root's, each term's, and all their ids. The latest run of a term counts."""
-    root: RunState | None = None
-    terms: dict[str, RunState] = {}
-    found = instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: key}), ascending=True)
-    for record in found:
-        run = record.dagster_run
-        if run.job_name == f"{slug}__sync_root":
-            root = _state(record)
-        elif term := run.tags.get("dagster/partition"):
-            terms[term] = _state(record)
-    return root, terms, [record.dagster_run.run_id for record in found]
-
-
-def end_run(instance: dg.DagsterInstance, slug: str, key: str) -> tuple[RunState | None, int]:
-    """Read the state of a batch's run of the steps at the end, and count such runs.
-
-    One that is older than another run of the batch does not count: the batch has gone on since.
-    """
-    records = instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: key}), ascending=True)
-    name = f"{slug}__sync_end"
-    number = sum(record.dagster_run.job_name == name for record in records)
-    is_last = bool(records) and records[-1].dagster_run.job_name == name
-    return _state(records[-1]) if is_last else None, number
-
-
-def failed_at_start(instance: dg.DagsterInstance, slug: str, key: str, steps: Sequence[str]) -> bool:
-    """Return whether a step at the start of a batch failed, so that the rest of the batch must not run."""
-    found = instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: key}, job_name=f"{slug}__sync_root"), limit=1)
-    if not found or not steps:
-        return False
-    keys = [f"{slug}__{step}" for step in steps]
-    stats = instance.get_run_step_stats(found[0].dagster_run.run_id, keys)
-    return any(each.status is not None and each.status.value == "FAILURE" for each in stats)
-
-
-def _state(record: dg.RunRecord) -> RunState:
-    run = record.dagster_run
-    if not run.is_finished:
-        return RunState.ACTIVE
-    if run.status is dg.DagsterRunStatus.SUCCESS:
-        return RunState.SUCCESS
-    if run.status is dg.DagsterRunStatus.CANCELED:
-        return RunState.CANCELLED
-    awaited = run.tags.get(WILL_RETRY_TAG) == "true" and RETRY_TAG not in run.tags
-    ended = datetime.fromtimestamp(record.end_time or 0, UTC)
-    return RunState.ACTIVE if awaited and datetime.now(UTC) - ended < RETRIED_WITHIN else RunState.FAILURE

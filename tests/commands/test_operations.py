@@ -67,7 +67,7 @@ def test_status_tells_how_each_model_was_synced_why_and_what_comes_next(
     assert "mode_reason=no earlier full sync of this scope" in done.stdout
     assert "complete, 100 %" in done.stdout
     (told,) = json.loads(called(home, variables, "status", "--json").stdout)
-    assert (told["batch"]["status"], told["batch"]["reason"]) == ("completed", "all done")
+    assert (told["batch"]["status"], told["batch"]["reason"]) == ("completed", "1 terms done")
     models = {each["model"]: each for each in told["models"]}
     (courses,) = models["courses"]["scopes"]
     assert (courses["term"], courses["stale"], courses["last"]["status"]) == ("118", False, "success")
@@ -199,7 +199,7 @@ def test_on_failure_is_called_once_for_a_run_of_the_command(
     assert "failed: broken" in done.stderr
     assert (home / "told").read_text() == (
         "canvas rubrics_csv error canvas__sync_root\nTrue no canvas__broken canvas\n"
-        "failed 1 models failed\nfailed canvas canvas\n"
+        "failed the root run failed\nfailed canvas canvas\n"
     )
 
 

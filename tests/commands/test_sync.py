@@ -57,9 +57,9 @@ def test_what_is_skipped_is_named_once_and_is_neither_failed_nor_ok(database_url
         "failed: broken of term 116, broken of term 118",
     ]
     assert [line for line in done.stdout.splitlines() if line.startswith(("skipped", "failed"))] == [
-        "skipped models=rubrics (this Canvas has no report rubrics_csv, or the token may not run it)",
+        "skipped models=rubrics (this Canvas has no report rubrics_csv, or the token may not run it on this account)",
         "failed title=canvas term 116 models=broken message=RuntimeError: no",
-        "skipped models=submissions (this Canvas has no report proserv_student_submissions_csv, or the token may not run it)",
+        "skipped models=submissions (this Canvas has no report proserv_student_submissions_csv, or the token may not run it on this account)",
     ]
     assert "did not yield" not in done.stdout
     query = "select job_class, status, metadata->'skipped' from canvas.canvas_sync_job_logs where metadata->'skipped' != '{}'"

@@ -23,7 +23,7 @@ from canvas_sync_dagster.errors import SettingError, SyncUnderWayError
 from canvas_sync_dagster.orchestration.batch_of_run import batch_key
 from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, GENRE_TAG, MODE_TAG, RETRY_NUMBER_TAG, TENANT_TAG
 from canvas_sync_dagster.orchestration.next_step import RunState
-from canvas_sync_dagster.orchestration.orphaned_runs import batch_runs
+from canvas_sync_dagster.orchestration.run_states import read_runs
 from canvas_sync_dagster.resources import CodeLocation, SyncMode, SyncOptionsResource
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
@@ -103,7 +103,7 @@ def test_the_root_job_launched_by_hand_opens_a_batch_once(
     run = launched(instance)
     key = key_of(run)
     assert key_of(run) == key
-    assert batch_runs(instance, "canvas", key)[0] is RunState.ACTIVE
+    assert read_runs(instance, "canvas", key).root is RunState.ACTIVE
     assert batches(database_url) == [(key, "processing", "launch")]
 
 

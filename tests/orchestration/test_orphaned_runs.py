@@ -16,8 +16,9 @@ from dagster._core.test_utils import create_run_for_test
 
 from canvas_sync_dagster.orchestration.batch_service import LOCKED_AT, BatchService
 from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
-from canvas_sync_dagster.orchestration.next_step import RunState
-from canvas_sync_dagster.orchestration.orphaned_runs import LOOKED_AFTER, batch_runs, begin_batch, fail_orphaned_runs
+from canvas_sync_dagster.orchestration.next_step import SENSOR_SILENCE, RunState
+from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch, fail_orphaned_runs
+from canvas_sync_dagster.orchestration.run_states import read_runs
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.state.job_logs import JobLogs
@@ -180,17 +181,19 @@ def test_a_batch_between_its_root_run_and_its_term_runs_is_not_abandoned(
     (batch,) = ours.under_way()
     begun = begin_batch(instance, ours, "one", {"trigger": "schedule"})
     # Nobody can have looked after it before the server was there.
-    assert (begun is not None) == (batch.silence > LOOKED_AFTER)
+    assert (begun is not None) == (batch.silence > SENSOR_SILENCE)
 
 
 def test_a_failed_run_that_dagster_retries_is_still_under_way(instance: dg.DagsterInstance, session: Session) -> None:
     run = started(instance)
     instance.report_run_failed(run, "its worker was lost")
-    assert batch_runs(instance, "canvas", "one")[0] is RunState.FAILURE
+    assert read_runs(instance, "canvas", "one").root is RunState.FAILURE
     instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
-    assert batch_runs(instance, "canvas", "one")[0] is RunState.ACTIVE
+    assert read_runs(instance, "canvas", "one").root is RunState.ACTIVE
+    # Nothing retries a run that a command executed.
+    assert read_runs(instance, "canvas", "one", awaits_retries=False).root is RunState.FAILURE
     instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": "another"})
-    assert batch_runs(instance, "canvas", "one")[0] is RunState.FAILURE
+    assert read_runs(instance, "canvas", "one").root is RunState.FAILURE
 
 
 def test_silence_is_measured_by_the_database_clock(ours: BatchService) -> None:
