@@ -20,7 +20,6 @@ from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
 if TYPE_CHECKING:
     # Private: the type of `dg.define_asset_job`'s result. The public API has no name for it.
-    # Private: the type of `dg.define_asset_job`'s result. The public API has no name for it.
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 SECONDS = 15
