@@ -17,7 +17,7 @@ REQUEST_FAULTS = {
     "throttled_429": "429 with Retry-After: 1",
     "bad_gateway": "502 with a web page",
     "maintenance_page": "200 with a web page instead of JSON",
-    "dropped_connection": "the connection breaks in the middle of an answer",
+    "dropped_connection": "the connection ends in the middle of a response",
     "token_expired": "401: Invalid access token",
     "no_permission": "403: user not authorized to perform that action",
 }
@@ -26,12 +26,12 @@ OBJECT_FAULTS = {
     "broken_object": "500 for a single object: an error occurred",
 }
 START_FAULTS = {
-    "lost_answer": "the report is started, and its answer is a 504",
+    "lost_answer": "the report is started, but the response is a 504",
     "unknown_report": "404 on starting",
 }
 STATUS_FAULTS = {
-    "stuck_in_created": "the report is never begun",
-    "stuck_in_running": "the report is never finished",
+    "stuck_in_created": "the report never starts",
+    "stuck_in_running": "the report never finishes",
     "progress_falls_back": "99 % running, then 3 % compiling",
     "unknown_state": "an undocumented state, for a while",
     "without_attachment": "complete, and for one poll without its file",
@@ -42,7 +42,7 @@ STATUS_FAULTS = {
     "report_returns": "404 while it is waited for; later the index lists it as aborted",
 }
 DOWNLOAD_FAULTS = {
-    "expired_url": "the storage refuses the address with 403",
+    "expired_url": "the storage refuses the URL with 403",
     "login_page": "a login page with status 200",
     "truncated_download": "the connection ends before the file does",
 }
@@ -57,9 +57,9 @@ FILE_FAULTS = {
     "translated_header": "the header in Spanish",
     "header_only": "no rows",
     "short_row": "the second row lacks its last value",
-    "long_row": "the second row has a value too many",
-    "bad_number": "the key of the second row is no number",
-    "nul_byte": "the second row holds a NUL byte",
+    "long_row": "the second row has one value too many",
+    "bad_number": "the key of the second row is not a number",
+    "nul_byte": "the second row contains a NUL byte",
     "bad_utf8": "the second row is not UTF-8",
     "open_quote": "the second row opens a quote that is never closed",
     "duplicate_rows": "each row comes twice",
@@ -68,11 +68,11 @@ FILE_FAULTS = {
     "mostly_rubbish": "each row holds too few values",
     "volume_drop": "nine rows of ten are missing",
     "damaged_zip": "the ZIP ends early",
-    "zip_for_one": "a ZIP where a bare CSV is usual",
-    "csv_for_many": "a bare CSV where a ZIP was asked for",
+    "zip_for_one": "a ZIP instead of the usual single CSV",
+    "csv_for_many": "a single CSV instead of the requested ZIP",
     "zip_lacks_table": "the ZIP lacks its first table",
-    "hostile_names": "names in the ZIP lead out of the directory",
-    "empty_file": "no byte at all",
+    "hostile_names": "names in the ZIP that lead out of the directory",
+    "empty_file": "an empty file",
 }
 FAULTS: Mapping[str, str] = MappingProxyType(
     REQUEST_FAULTS | OBJECT_FAULTS | START_FAULTS | STATUS_FAULTS | DOWNLOAD_FAULTS | FILE_FAULTS
@@ -128,10 +128,10 @@ class Faults:
             times: How often it happens, at the next opportunities.
 
         Raises:
-            KeyError: There is no such fault.
+            KeyError: The fault is unknown.
         """
         if name not in FAULTS:
-            raise KeyError(f"there is no fault {name!r}; there are {', '.join(FAULTS)}")
+            raise KeyError(f"unknown fault {name!r}; the faults are {', '.join(FAULTS)}")
         with self._lock:
             self._ordered[name] += times
 

@@ -7,7 +7,7 @@ import time
 
 
 class Bucket:
-    """The bucket of one token, in real time. The defaults are Canvas's own.
+    """The bucket of one token, in real time, in units of cost. The defaults are those of Canvas.
 
     Args:
         high_water: Units of cost from which requests are refused.

@@ -38,13 +38,13 @@ def forbidden() -> Response:
 
 
 def unauthorized_object() -> Response:
-    """Answer for a single object that the token may not read; Canvas uses 401 here, without WWW-Authenticate."""
+    """Return the response for a single object that the token may not read: 401, without WWW-Authenticate."""
     body = {"status": "unauthorized", "errors": [{"message": "user not authorized to perform that action"}]}
     return JSONResponse(body, 401)
 
 
 def crashed() -> Response:
-    """Answer as Canvas does after an error of its own."""
+    """Return the response after an internal error of Canvas."""
     error = {"message": "An error occurred.", "error_code": "internal_server_error"}
     return JSONResponse({"errors": [error], "error_report_id": 7}, 500)
 

@@ -50,7 +50,7 @@ def terms(u: University) -> list[dict[str, Any]]:
 
 
 def roles(u: University, account: int) -> list[dict[str, object]]:
-    """Roles of one account: the built-in ones are the root's, every faculty has one of its own."""
+    """Return the roles of one account: the root account has the built-in ones, every faculty one more."""
     if account == ROOT_ACCOUNT:
         kinds = ["StudentEnrollment", "TeacherEnrollment", "TaEnrollment", "DesignerEnrollment", "ObserverEnrollment"]
         found = [(number, kind, kind, "built_in") for number, kind in enumerate(kinds, 3)]

@@ -55,7 +55,7 @@ class ReportQueue:
         self.reports: dict[int, ReportRun] = {}
         self._faults = faults
         self.compile_seconds = compile_seconds
-        # Ids go on from process to process, as Canvas's do: a new simulator is no Canvas that forgot its reports' ids.
+        # Ids increase across processes, as Canvas's do: a new simulator must not reuse ids of earlier reports.
         self._ids = itertools.count(int(time.time() * 10) % FILE_IDS_FROM)
         self._lock = threading.RLock()
         self._directory: Path | None = None
