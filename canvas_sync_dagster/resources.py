@@ -1,4 +1,4 @@
-"""Thin Dagster resources that construct the plain objects below."""
+"""Dagster resources: the options of a run, and the code location that ops work on."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ModelsOf = Callable[[TenantSettings], tuple[Model, ...]]
-"""Returns the models that a tenant syncs."""
+"""Function that returns the models that a tenant syncs."""
 
 
 class SyncMode(Enum):
-    """Full, incremental, or as the policy decides. Members are named as people type them in run config."""
+    """How much a run reads. Members have the names that users type in run config."""
 
     auto = "auto"
     full = "full"
@@ -43,24 +43,25 @@ class SyncMode(Enum):
 
 
 class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """What one run asks for in place of the tenant's settings; shown in the launchpad."""
+    """Options of one run, which replace the tenant's settings; the launchpad shows them."""
 
-    mode: SyncMode = Field(SyncMode.auto, description="full, incremental, or auto: as the policy decides")
+    mode: SyncMode = Field(SyncMode.auto, description="full, incremental, or auto: the policy decides")
     updated_after: str | None = Field(None, description="true, false, or an ISO-8601 date")
-    report_timeout: str | None = Field(None, description="how long a report may take in all, e.g. 1 day")
-    report_compilation_timeout: str | None = Field(None, description="how long Canvas may compile it, e.g. 1 hour")
-    report_max_tries: int | None = Field(None, description="how often it is started, 1 to 100")
+    report_timeout: str | None = Field(None, description="maximum total time of a report, such as 1 day")
+    report_compilation_timeout: str | None = Field(
+        None, description="maximum time that Canvas compiles a report, such as 1 hour"
+    )
+    report_max_tries: int | None = Field(None, description="how often a report is started at most, 1 to 100")
     legacy_support: str = Field(
-        "all", description="whose rows go to the functions given by row_by_row: all, none, or a comma list of models"
+        "all", description="models whose rows go to functions of row_by_row: all, none, or a list separated by commas"
     )
     params: dict[str, Any] = Field(
-        {}, description="model → parameters of its report, over those of the settings: {users: {created_by_sis: true}}"
+        {},
+        description="model → parameters of its report, which replace those of the settings: {users: {created_by_sis: true}}",
     )
-    accept_shrinkage: bool = Field(
-        False, description="true after a person has seen that a report may be so much shorter"
-    )
+    accept_shrinkage: bool = Field(False, description="set to true once a person has confirmed the drop in row count")
     reload: bool = Field(
-        False, description="true reads everything and compares every value, whatever the digests in the tables are"
+        False, description="true reads all rows and compares every value, ignoring the digests in the tables"
     )
 
     def options(
@@ -73,15 +74,15 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         mode: str | None = None,
         updated_after: str | None = None,
     ) -> SyncOptions:
-        """Reads the run config.
+        """Validate the run config and combine it with the tags of the run.
 
         Args:
-            run_id: Which run this is.
-            batch_id: Which batch it belongs to.
-            batch_started_at: When that batch started; now if not given.
-            genre: Whose settings it has; the tenant's own if not given.
-            mode: What the run's tags ask for; what its config asks for counts more.
-            updated_after: The same.
+            run_id: Id of the run.
+            batch_id: Key of its batch.
+            batch_started_at: Start of that batch; now by default.
+            genre: Genre whose settings apply; the tenant's default genre if None.
+            mode: Mode in the tags of the run; a mode in the run config takes precedence.
+            updated_after: `updated_after` in the tags; a value in the run config takes precedence.
 
         Raises:
             SettingError: A value is wrong.
@@ -115,9 +116,7 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             return SyncMode(tag)
         except ValueError:
             allowed = ", ".join(mode.value for mode in SyncMode)
-            raise SettingError(
-                "the tag canvas_sync/mode", "there is no such mode", allowed=allowed, value=tag
-            ) from None
+            raise SettingError("the tag canvas_sync/mode", "unknown mode", allowed=allowed, value=tag) from None
 
 
 def _parsed_params(given: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -125,7 +124,7 @@ def _parsed_params(given: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for name, each in given.items():
         where, allowed = f"sync_options.params.{name}", "{parameter: value}"
         if name not in known:
-            raise SettingError(where, "there is no such model", allowed=", ".join(known))
+            raise SettingError(where, "unknown model", allowed=", ".join(known))
         if not isinstance(each, dict):
             raise SettingError(where, "expected a mapping", allowed=allowed)
         try:
@@ -145,7 +144,7 @@ def _parsed(name: str, value: str | None, parse: Callable[[object], T], allowed:
 
 
 class CodeLocation:
-    """The settings and models of this code location, as ops get them. Holds no connection."""
+    """The settings and models of this code location, as ops receive them. It holds no connection."""
 
     def __init__(
         self,
@@ -166,26 +165,26 @@ class CodeLocation:
 
     @property
     def on_sync(self) -> Sequence[tuple[str, Callable[..., object]]]:
-        """The user's functions that hear of the end of a batch."""
+        """Functions of the user that are called at the end of a batch."""
         return self._extensions.on_sync if self._extensions else ()
 
     def session(self, tenant: str) -> AbstractContextManager[Session]:
-        """Connects to a tenant's Canvas and database for the length of a `with`."""
+        """Connect to a tenant's Canvas and database; use it in a `with` statement, which closes them."""
         settings = self._settings.tenant(tenant)
         return open_session(self._settings, settings, self._models_of(settings), self._extensions)
 
     def batches(self, tenant: str, genre: str | None = None, scope: TermScope | None = None) -> BatchService:
-        """Returns a tenant's batches; starts the embedded PostgreSQL where no address is given.
+        """Return a tenant's batches; starts the embedded PostgreSQL if no database is configured.
 
         Args:
-            tenant: Its slug.
-            genre: Of the batches; the tenant's own if not given.
-            scope: In place of the user's function and the setting.
+            tenant: Slug of the tenant.
+            genre: Genre of the batches; the tenant's default genre if None.
+            scope: Terms to sync, which replace the user's function and the setting.
         """
         whole = self._settings.tenant(tenant)
         settings = whole.of_genre(genre or whole.batch_genre)
         declared = whole.genres.get(settings.batch_genre)
-        # A genre that names its terms means them, whatever function the user has for the others.
+        # Terms that a genre declares take precedence over the user's function, which is for all other genres.
         named = declared is not None and "term_scope" in declared.model_fields_set
         own = self._extensions.term_scope if self._extensions and not named else None
         url = database_url(self._settings, settings)

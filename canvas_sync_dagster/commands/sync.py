@@ -130,4 +130,4 @@ def _refuse_unknown(wanted: frozenset[str], location: Location) -> None:
         known = {name for tenant in tenants for name in location.project.names_of(tenant)}
         if unknown := sorted(wanted - known):
             allowed = ", ".join(sorted(known))
-            raise SettingError("--models", "there is no such model", allowed=allowed, value=", ".join(unknown))
+            raise SettingError("--models", "unknown model", allowed=allowed, value=", ".join(unknown))
