@@ -70,19 +70,8 @@ ALLOWED: dict[str, set[str]] = {
     | LEAVES,
     "definitions": {"project", "errors"},
     "component": {"project", "settings", "tenants"},
-    "demo": {
-        "live_events",
-        "instance_storage",
-        "project",
-        "simulator",
-        "commands",
-        "resources",
-        "sync",
-        "catalogue",
-        "warehouse",
-    }
-    | LEAVES,
     "commands": {
+        "instance_storage",
         "orchestration",
         "live_events",
         "project",
@@ -96,7 +85,7 @@ ALLOWED: dict[str, set[str]] = {
         "warehouse",
     }
     | LEAVES,
-    "cli": {"commands", "live_events", "demo", "project", "sync", "catalogue", "warehouse"} | LEAVES,
+    "cli": {"commands"} | LEAVES,
     "testing": {"commands", "embedded", "live_events", "project", "simulator", "sync", "warehouse"},
     "__init__": {"canvas", "catalogue", "component", "errors", "live_events", "project", "settings", "sync", "tenants"},
 }
@@ -120,7 +109,6 @@ DAGSTER = {
     "definitions",
     "project",
     "instance_storage",
-    "demo",
     "testing",
 }
 PRIVATE_DAGSTER = {

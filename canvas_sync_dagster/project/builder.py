@@ -52,9 +52,8 @@ Names = str | Sequence[str]
 class Configuration:
     """Switches of a code location that are no settings of a tenant."""
 
-    def __init__(self) -> None:
-        self._quiet: frozenset[str] = frozenset()
-        self._closed = False
+    def __init__(self, keep_errors_only: Callable[[frozenset[str]], None]) -> None:
+        self._keep_errors_only = keep_errors_only
 
     def only_log_errors_on(self, *job_classes: str) -> None:
         """Keep jobs of these classes in the journal only if they fail.
@@ -65,13 +64,11 @@ class Configuration:
         Raises:
             SettingError: A class is no text, or `definitions()` was called before.
         """
-        if self._closed:
-            raise _too_late("config.only_log_errors_on")
         for job_class in job_classes:
             if not isinstance(job_class, str):
                 allowed = "the name of a report, rest:, or live_events"
                 raise SettingError("only_log_errors_on", "expected a job class", allowed=allowed, value=job_class)
-        self._quiet |= set(job_classes)
+        self._keep_errors_only(frozenset(job_classes))
 
 
 class CanvasSync:
@@ -99,7 +96,7 @@ class CanvasSync:
         models: Iterable[Model | str] | None = None,
     ) -> None:
         self.settings = settings or Settings.of_tenants(tenants)
-        self.config = Configuration()
+        self.config = Configuration(self._keep_errors_only)
         known = {model.name: model for model in self.settings.models()}
         chosen = known.values() if models is None else [_resolved(model, known) for model in models]
         self._models = {model.name: model for model in chosen}
@@ -556,7 +553,7 @@ class CanvasSync:
         }
         refuse_shared_tables(mapped.values())
         chain = replace(self._chain, models={**self._chain.models, **mapped})
-        extensions = replace(self._extensions, events=self._events, quiet=self.config._quiet)  # noqa: SLF001 (same module)
+        extensions = replace(self._extensions, events=self._events)
         project = Project(self.settings, tuple(mapped.values()), chain, extensions)
         project.validate()
         return project
@@ -575,12 +572,17 @@ class CanvasSync:
         # Dagster's import takes 0.6 seconds, which the receiver and the commands that only read a project do not need.
         from canvas_sync_dagster.project.definitions import definitions_of  # noqa: PLC0415
 
-        self._closed, self.config._closed = self.project(), True  # noqa: SLF001 (same module)
+        self._closed = self.project()
         return definitions_of(self._closed, *more)
+
+    def _keep_errors_only(self, job_classes: frozenset[str]) -> None:
+        self._open("config.only_log_errors_on")
+        self._extensions = replace(self._extensions, quiet=self._extensions.quiet | job_classes)
 
     def _open(self, where: str) -> None:
         if self._closed is not None:
-            raise _too_late(where)
+            problem = "it comes after definitions() and would take no effect"
+            raise SettingError(where, problem, allowed="a place before definitions()")
 
     def _open_for_one(self, where: str, registered: object) -> None:
         self._open(where)
@@ -626,11 +628,6 @@ def _with(registry: Mapping[str, T], name: str, value: T, where: str) -> dict[st
     if name in registry:
         raise SettingError(where, "a function is registered for it already", allowed="one function", value=name)
     return {**registry, name: value}
-
-
-def _too_late(where: str) -> SettingError:
-    problem = "it comes after definitions() and would take no effect"
-    return SettingError(where, problem, allowed="a place before definitions()")
 
 
 def _name(function: object) -> str:

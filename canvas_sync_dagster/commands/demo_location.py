@@ -1,4 +1,4 @@
-"""`canvas-sync demo`: embedded PostgreSQL, a simulated Canvas, Dagster and a sync, on one machine."""
+"""The code location of `canvas-sync demo`: a simulated Canvas, an embedded PostgreSQL and a Dagster instance."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class _Progress:
 
 
 @contextmanager
-def demo(home: Path, size: str) -> Iterator[Demo]:
+def prepared_demo(home: Path, size: str) -> Iterator[Demo]:
     """Prepare the demo in separate databases, and create the tables.
 
     Args:
