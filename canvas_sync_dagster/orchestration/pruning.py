@@ -1,4 +1,4 @@
-"""Which of Dagster's own runs are old enough to go: those of a tenant that nothing in the UI rests on any more."""
+"""Deletes old runs of a tenant from the Dagster instance, except those that the UI still needs."""
 
 from __future__ import annotations
 
@@ -7,38 +7,48 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
+from canvas_sync_dagster.orchestration.identifiers import PARTITION_TAG, TENANT_TAG
 
 RUNS_KEPT = timedelta(days=90)
-"""How long runs are kept; as long as the journal."""
-AT_ONCE = 1_000
-"""Runs per call, so that the first housekeeping of an old instance does not take all night."""
+"""Age at which runs are deleted; the journal keeps its entries as long."""
+RUNS_PER_CALL = 1_000
+"""Runs that one call deletes at most, so that the first housekeeping of an old instance does not take all night."""
 AD_HOC_JOB = "__ASSET_JOB"
-"""Dagster's name of the job behind its button "Materialize"; such runs have no tag of ours."""
-PARTITION_TAG = "dagster/partition"
+"""Dagster's name of the job behind its button "Materialize"; such runs have none of our tags."""
 
 Place = tuple[str, str | None, frozenset[dg.AssetKey]]
-"""Job, term and what was selected: of each of them the latest success stays."""
+"""Job, term and selected assets; the latest successful run of each is kept."""
 
 
-def prune_runs(instance: dg.DagsterInstance, slug: str, *, kept: timedelta = RUNS_KEPT, limit: int = AT_ONCE) -> int:
-    """Deletes a tenant's old runs with their events; returns how many.
+def prune_runs(
+    instance: dg.DagsterInstance, slug: str, *, kept: timedelta = RUNS_KEPT, limit: int = RUNS_PER_CALL
+) -> int:
+    """Delete a tenant's old runs with their events.
 
-    The latest success of each job, term and selection stays however old it is: by its events the UI knows that a term
-    that has left the scope was ever synced.
+    The latest successful run of each job, term and selection is kept at any age: from its events the UI knows that a term
+    that left the scope was synced.
+
+    Args:
+        instance: The Dagster instance that has the runs.
+        slug: The tenant.
+        kept: Age at which runs are deleted.
+        limit: Number of runs that are deleted at most.
+
+    Returns:
+        The number of runs that were deleted.
     """
     latest: dict[Place, str | None] = {}
-    gone = 0
+    deleted = 0
     for run in _old_runs(instance, slug, datetime.now(UTC) - kept):
         place = _place(run)
         if place not in latest:
             latest[place] = _latest_success(instance, place)
         if run.is_finished and run.run_id != latest[place]:
             instance.delete_run(run.run_id)
-            gone += 1
-            if gone == limit:
+            deleted += 1
+            if deleted == limit:
                 break
-    return gone
+    return deleted
 
 
 def _old_runs(instance: dg.DagsterInstance, slug: str, before: datetime) -> Iterator[dg.DagsterRun]:

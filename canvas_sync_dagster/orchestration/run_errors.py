@@ -1,4 +1,4 @@
-"""What a failed run raised, as an exception again: Dagster stores it as text, for other processes to read."""
+"""Makes an exception again of the error of a failed run, which Dagster stores as text for other processes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from dagster import SerializableErrorInfo
 
 WRAPPERS = {"DagsterExecutionStepExecutionError", "Failure"}
-"""Classes in which Dagster and our ops wrap what a step raised."""
+"""Classes with which Dagster and our ops wrap the error of a step."""
 
 
 def raised(failures: Sequence[dg.DagsterEvent], otherwise: str) -> RunFailedError:
-    """Return what the first step that failed raised.
+    """Return the error of the first failed step.
 
     The exception is a `RunFailedError`, and an instance of the class that was raised, where that is loaded here: ours,
     Python's, and the user's.
 
     Args:
         failures: Events of failed steps, the first one first.
-        otherwise: Message if there are none: the process of the run is gone, for example.
+        otherwise: Message if there are none, for example because the process of the run is gone.
     """
     for event in failures:
         error = event.step_failure_data.error
@@ -41,19 +41,19 @@ def _innermost(error: SerializableErrorInfo) -> SerializableErrorInfo:
 
 
 def _exception(step: str, error: SerializableErrorInfo) -> RunFailedError:
-    name, text = _parted(error.message.strip(), error.cls_name or "")
+    name, text = _split(error.message.strip(), error.cls_name or "")
     found = _class(name)
     kind: Any = RunFailedError if found is None else type(found.__name__, (RunFailedError, found), {})
     made: RunFailedError = kind.__new__(kind)
-    # Not the class's own constructor, whose arguments are not known.
+    # Not by the constructor of the class, whose arguments are not known.
     RunFailedError.__init__(made, text, step=step, class_name=name, stack="".join(error.stack))
     return made
 
 
-def _parted(message: str, class_name: str) -> tuple[str, str]:
-    """Part `module.Class: text`, as Python prints it.
+def _split(message: str, class_name: str) -> tuple[str, str]:
+    """Split `module.Class: text`, as Python prints it, into class and text.
 
-    >>> _parted("own.TooLate: it is late", "TooLate"), _parted("KeyError: 'x'", "KeyError")
+    >>> _split("own.TooLate: it is late", "TooLate"), _split("KeyError: 'x'", "KeyError")
     (('own.TooLate', 'it is late'), ('KeyError', "'x'"))
     """
     match = re.fullmatch(r"([\w.<>]+)(?:: (.*))?", message, re.DOTALL)
