@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from canvas_sync_dagster import simulator
+from canvas_sync_dagster.warehouse.schema.existing import STATE_TABLES
 
 PACKAGE = Path(__file__).parent.parent / "canvas_sync_dagster"
 NAME = PACKAGE.name
@@ -89,6 +90,15 @@ ALLOWED: dict[str, set[str]] = {
     "testing": {"commands", "embedded", "live_events", "project", "simulator", "sync", "warehouse"},
     "__init__": {"canvas", "catalogue", "component", "errors", "live_events", "project", "settings", "sync", "tenants"},
 }
+ABOVE_WING = {
+    "warehouse": {"reading", "loading", "schema", "state"},
+    "schema": {"reading", "loading"},
+    "reading": {"loading", "schema"},
+    "state": {"loading"},
+}
+"""Wing of the warehouse → wings that it must not import. `loading` is above all others."""
+NOT_ONLY_TABLES = {"live_events/metrics.py": {"canvas_sync_live_events"}}
+"""Module → names of state tables that it uses for something else, such as a prefix of metrics."""
 SIMULATOR = f"{NAME}.simulator"
 TESTS_OF_SIMULATED_DATA = {
     "truth.py",
@@ -178,6 +188,24 @@ def imported(path: Path) -> set[str]:
 def test_a_module_imports_only_what_its_room_may_know(path: Path) -> None:
     own = {name.split(".")[1] for name in imported(path) if name.startswith(f"{NAME}.")}
     assert own - {room(path)} <= ALLOWED[room(path)]
+
+
+def test_a_wing_of_the_warehouse_imports_no_wing_above_it() -> None:
+    prefix = f"{NAME}.warehouse."
+    for path in (PACKAGE / "warehouse").rglob("*.py"):
+        wing = path.relative_to(PACKAGE / "warehouse").parts[0].removesuffix(".py")
+        wings = {name.removeprefix(prefix).split(".")[0] for name in imported(path) if name.startswith(prefix)}
+        assert not wings & ABOVE_WING.get(wing, set()), path
+
+
+def test_only_the_wings_schema_and_state_contain_names_of_state_tables() -> None:
+    for path in modules():
+        inside = path.relative_to(PACKAGE).as_posix()
+        if inside.startswith(("warehouse/schema/", "warehouse/state/")):
+            continue
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        assert not texts & (STATE_TABLES.keys() - NOT_ONLY_TABLES.get(inside, set())), path
 
 
 def test_the_product_imports_only_the_public_face_of_the_simulator() -> None:

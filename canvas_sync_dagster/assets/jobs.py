@@ -84,7 +84,7 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
         with as_dagster_failure():
             prepare_schema(ours.url, tenant.schema_in_database, ours.models, ())
         with as_dagster_failure(), ours.warehouse("housekeeping") as warehouse:
-            sweep(warehouse.connection, warehouse.schema, ours.models)
+            sweep(warehouse)
             dropped = drop_old_rows(warehouse)
             ensure_partitions(warehouse.connection, warehouse.schema)
             days = age_out(warehouse.connection, warehouse.schema, EVENTS_KEPT, DEAD_EVENTS_KEPT)

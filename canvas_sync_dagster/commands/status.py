@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from psycopg import errors, sql
+from psycopg import sql
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -22,11 +22,12 @@ from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.sync.sync_status import ScopeStatus, read_status, unmet_schedules
 from canvas_sync_dagster.tenants import TenantSettings
-from canvas_sync_dagster.warehouse.connection import Connection, transaction
+from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.state.inbox import depth
 from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
 from canvas_sync_dagster.warehouse.state.sync_batches import Batch, SyncBatches
+from canvas_sync_dagster.warehouse.table_counts import count_matching
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 FUTURE = (
@@ -74,7 +75,7 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
             "batch": next(map(_batch, latest), None),
             "genres": [_genre(tenant.of_genre(name), latest) for name in tenant.genres],
             "events": _events(warehouse, _synced(found, location.models)),
-            "rejects": _count(connection, schema, "canvas_sync_rejected_rows"),
+            "rejects": sum(RejectedRows(warehouse).count_by_model().values()),
         }
 
 
@@ -94,16 +95,17 @@ def _genre(tenant: TenantSettings, latest: Sequence[Batch]) -> dict[str, Any]:
 
 
 def _models(warehouse: Warehouse, models: Sequence[Model], found: list[ScopeStatus]) -> list[dict[str, Any]]:
-    connection, schema = warehouse.connection, warehouse.schema
     rejected = RejectedRows(warehouse).count_by_model()
-    tables = {model.name: model.table for model in models}
+    tables = {model.name: warehouse.table(model) for model in models}
     return [
         {
             "model": model,
-            "rows": _count(connection, schema, tables[model]),
-            "suspects": _count(connection, schema, tables[model], filled="missing_since"),
+            "rows": count_matching(tables[model]),
+            "suspects": count_matching(tables[model], sql.SQL("missing_since is not null")),
             "rejects": rejected.get(model, 0),
-            "observed_in_future": _count(connection, schema, model, after=horizon()),
+            "observed_in_future": count_matching(
+                tables[model], sql.SQL("observed_at > {}").format(sql.Literal(horizon()))
+            ),
             "scopes": [_scope(each) for each in found if each.model == model],
         }
         for model in dict.fromkeys(each.model for each in found)
@@ -130,21 +132,6 @@ def _scope(each: ScopeStatus) -> dict[str, Any]:
         },
         "next": coming and {"mode": coming.mode, "mode_reason": coming.reason, "updated_after": coming.updated_after},
     }
-
-
-def _count(
-    connection: Connection, schema: str, table: str, *, filled: str | None = None, after: datetime | None = None
-) -> int:
-    where = sql.SQL("where {} is not null").format(sql.Identifier(filled)) if filled else sql.SQL("")
-    if after is not None:
-        where = sql.SQL("where observed_at > {}").format(sql.Literal(after))
-    query = sql.SQL("select count(*) from {} {}").format(sql.Identifier(schema, table), where)
-    try:
-        with connection.transaction():
-            row = connection.execute(query).fetchone()
-    except (errors.UndefinedTable, errors.UndefinedColumn):
-        return 0
-    return int(row[0]) if row else 0
 
 
 def _batch(batch: Batch) -> dict[str, Any]:

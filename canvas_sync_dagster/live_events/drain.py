@@ -92,7 +92,7 @@ def _drain_batches(session: Session, events: list[InboxEvent], done: Drained, un
 
 def _claimed(session: Session) -> list[InboxEvent]:
     with connect(session.database_url) as connection:
-        drop_events_of_erased(connection, session.schema)
+        drop_events_of_erased(session.warehouse_on(connection))
         events = inbox.claim(connection, session.schema, AT_ONCE)
         record_events(session.warehouse_on(connection), [event.received_at for event in events])
         return events

@@ -24,11 +24,12 @@ from canvas_sync_dagster.warehouse.schema.ddl import INBOX
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
+from canvas_sync_dagster.warehouse.state.remembered import TABLE as REMEMBERED
 from canvas_sync_dagster.warehouse.state.remembered import remembered
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 LOG = logging.getLogger(__name__)
-NEEDED = frozenset({INBOX, "canvas_sync_remembered"})
+NEEDED = frozenset({INBOX, REMEMBERED})
 """Tables without which no event can be received. Missing columns of data tables do not matter to the receiver."""
 TURN = 5.0
 """Seconds for which a receiver drains at once; stopping it may take as long."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from psycopg import sql
+from psycopg import errors, sql
 
-from canvas_sync_dagster.warehouse.row_conditions import not_deleted
+from canvas_sync_dagster.warehouse.row_conditions import EVERY_ROW, not_deleted
 from canvas_sync_dagster.warehouse.suspects import has_suspects
 from canvas_sync_dagster.warehouse.warehouse import Table
 
@@ -54,3 +54,14 @@ def count_rows(table: Table) -> TableCounts:
     rows, suspects, *orphans = (int(value) for value in row)
     names = [parent.model.name for _, parent in parents]
     return TableCounts(rows, suspects, dict(zip(names, orphans, strict=True)))
+
+
+def count_matching(table: Table, condition: sql.Composable = EVERY_ROW) -> int:
+    """Count the rows that match an SQL condition; 0 if the table, or a column of the condition, does not exist."""
+    query = sql.SQL("select count(*) from {} where {}").format(table.name, condition)
+    try:
+        with table.connection.transaction():
+            row = table.connection.execute(query).fetchone()
+    except (errors.UndefinedTable, errors.UndefinedColumn):
+        return 0
+    return int(row[0]) if row else 0

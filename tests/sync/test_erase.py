@@ -178,7 +178,7 @@ def test_housekeeping_removes_what_came_before_the_row_that_tells_whose_it_is(
     with connect(database_url) as opened:
         load_rows(Warehouse(opened, "canvas").table(MODELS["enrollments"]), [row], Source("", T0, "enrollments", 1))
     with connect(database_url) as opened:
-        assert sweep(opened, "canvas", BUILT_IN).removed["scores"] == 1
+        assert sweep(Warehouse(opened, "canvas", {model.name: model for model in BUILT_IN})).removed["scores"] == 1
 
 
 def test_a_sync_and_live_events_of_a_canvas_do_not_bring_a_person_back(

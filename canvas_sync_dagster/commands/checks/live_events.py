@@ -10,6 +10,7 @@ from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, 
 from canvas_sync_dagster.errors import CanvasSyncError, DeliveryDeferredError
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.state.inbox import depth
 
@@ -35,7 +36,7 @@ def keys(checked: Checked) -> Iterator[Finding]:
 def _receives_events(checked: Checked) -> bool:
     """Return whether live events have arrived; other checks report an unavailable database."""
     with contextlib.suppress(CanvasSyncError), transaction(checked.url, "looking for live events") as connection:
-        if "canvas_sync_live_events" not in fitness(connection, checked.schema, ()).lacking:
+        if INBOX not in fitness(connection, checked.schema, ()).lacking:
             return depth(connection, checked.schema).latest is not None
     return False
 
