@@ -125,7 +125,7 @@ class ReportDriver(Generic[E]):
         canvas: The client.
         ledger: Record of started reports.
         limits: Limits of time and tries.
-        tell: Function that gets a line of progress whenever the status has changed.
+        log: Function that gets a line of progress whenever the status has changed.
         sleep: Function that waits for a number of seconds.
     """
 
@@ -135,13 +135,13 @@ class ReportDriver(Generic[E]):
         ledger: Ledger[E],
         limits: Limits,
         *,
-        tell: Callable[[str], None] = lambda _: None,
+        log: Callable[[str], None] = lambda _: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._canvas = canvas
         self._ledger = ledger
         self._limits = limits
-        self._tell = tell
+        self._log = log
         self._sleep = sleep
 
     def order(self, report: str, parameters: Parameters) -> None:
@@ -182,14 +182,14 @@ class ReportDriver(Generic[E]):
         """
         entry, adopted = self._find_or_start(report, parameters)
         if adopted:
-            self._tell(f"{report} {entry.canvas_report_id} was started before and is adopted")
+            self._log(f"{report} {entry.canvas_report_id} was started before and is adopted")
         meanwhile()
-        told = ""
+        logged = ""
         while True:
             seen = self._look(report, entry)
             entry = self._note(entry, seen)
-            if (line := _line(report, entry, seen)) != told:
-                self._tell(told := line)
+            if (line := _line(report, entry, seen)) != logged:
+                self._log(logged := line)
             match next_step(entry, seen, _now(), self._limits):
                 case Wait(seconds=seconds):
                     self._sleep(seconds)
@@ -197,10 +197,10 @@ class ReportDriver(Generic[E]):
                     return self._fetch(report, entry, attachment, status, directory, adopted=adopted)
                 case StartAgain(reason=reason) | GiveUp(reason=reason) if adopted:
                     # A failed adoption must not use up the tries of this request.
-                    self._tell(f"{report} {entry.canvas_report_id} cannot be resumed: {reason}")
+                    self._log(f"{report} {entry.canvas_report_id} cannot be resumed: {reason}")
                     entry, adopted = self._start_again(report, parameters, entry, reason, tries=1, since=_now())
                 case StartAgain(reason=reason):
-                    self._tell(f"{report} {entry.canvas_report_id} failed: {reason}; restarting")
+                    self._log(f"{report} {entry.canvas_report_id} failed: {reason}; restarting")
                     tries, since = entry.tries + 1, entry.first_requested_at
                     entry, adopted = self._start_again(report, parameters, entry, reason, tries=tries, since=since)
                 case GiveUp(reason=reason):
@@ -272,7 +272,7 @@ class ReportDriver(Generic[E]):
                 return self._posted(report, parameters, pairs)
             except TransientError as error:
                 # Canvas may have executed the request, and a second POST would execute it twice.
-                self._tell(f"the response to starting {report} was lost ({error}); searching for the report")
+                self._log(f"the response to starting {report} was lost ({error}); searching for the report")
                 self._sleep(min(pause, self._limits.poll.total_seconds()))
                 lost = self._lost_report(report, parameters, entry)
                 if lost is not None:

@@ -1,4 +1,4 @@
-"""What users add to the sync: reports of their own, and steps between the models, per term if their neighbours are."""
+"""What users add to a sync: custom reports, and steps between the models (insertions)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.sync.session import Session
 
 LONGEST_VALUE = 1000
-"""Characters of a value that has no plain form; people read it beside others."""
+"""Maximum number of characters of a value that is not plain JSON; it is shown together with others."""
 Processor = Callable[..., object]
 """Gets a `DownloadedReport` and a `ReportContext`."""
 
@@ -24,9 +24,9 @@ class CustomReport:
     Attributes:
         name: Canvas's name of it.
         processor: Gets the report and its context; what it returns becomes metadata.
-        parameters: Its parameters, as they are sent, without term and `updated_after`.
+        parameters: Parameters as they are sent, without term and `updated_after`.
         deps: Models and insertions that come before it.
-        per_term: Whether it is asked term by term.
+        per_term: Whether it is requested term by term.
         takes_updated_after: Whether it can be limited to what changed.
         asset: Name of its asset.
     """
@@ -42,13 +42,13 @@ class CustomReport:
 
 @dataclass(frozen=True, slots=True)
 class InsertionContext:
-    """What an inserted step works with.
+    """Argument of an inserted step.
 
     Attributes:
-        tenant: Whose sync it is part of.
-        scope: Canvas term id, or empty.
+        tenant: Slug of the tenant.
+        scope: Canvas term id, or empty for the whole account.
         session: The tenant's Canvas and database.
-        run_id: Which run it is part of.
+        run_id: Dagster's run that it is part of.
         log: Takes a line for the log.
         batch: Of a step at the end of a batch: `key`, `genre`, `status` (completed or failed), `reason` and `started_at`.
             None for other steps, and in a run that belongs to no batch.
@@ -64,18 +64,19 @@ class InsertionContext:
 
 @dataclass(frozen=True, slots=True)
 class Insertion:
-    """A step of the user's own.
+    """A step that the user inserts.
 
     Attributes:
-        name: Of its asset.
+        name: Name of its asset.
         function: Gets the context; what it returns becomes metadata.
         after: Models and steps that come before it.
         before: Models that come after it.
-        beside: What it runs together with: it waits for the same, and what waits for them waits for it.
+        beside: Models and steps that it runs together with: it waits for what they wait for, and what waits for them
+            waits for it, too.
         at: `start` or `end` of a batch; empty for a place between the models.
-        pool: Dagster pool that limits how many of its kind run at once.
-        retry_policy: How often Dagster repeats it in the same run; a `dagster.RetryPolicy`.
-        tags: Of its op.
+        pool: Dagster pool that limits how many such steps run at the same time.
+        retry_policy: When Dagster retries it in the same run; a `dagster.RetryPolicy`.
+        tags: Tags of its op.
     """
 
     name: str
@@ -94,7 +95,7 @@ class Insertion:
 
 
 def as_metadata(returned: object) -> dict[str, Any]:
-    """Makes plain values, as JSON has them, of what a user's function returned; what it did stands already.
+    """Convert the result of a user's function to plain JSON values; its changes are committed already.
 
     >>> from pathlib import Path
     >>> as_metadata({"rows": 7, "mean": Decimal("1.5"), "path": Path("a")})
@@ -112,6 +113,6 @@ def _plain(value: object) -> object:
     try:
         json.dumps(value, allow_nan=False)
     except Exception:
-        # Also what the methods of somebody's own classes raise.
+        # Includes exceptions of the user's classes.
         return str(value)[:LONGEST_VALUE]
     return value

@@ -1,4 +1,4 @@
-"""Objects of Canvas's API and bodies of its events become rows of our tables."""
+"""Objects of Canvas's API and bodies of its events as rows, mapped by the declaration. Pure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 from canvas_sync_dagster.catalogue import Column, ColumnType, Model
 
 SHARD = 10**13
-"""Canvas's global ids are the number of a shard times this, plus the id on it."""
+"""A global id of Canvas is the number of a shard times this, plus the local id."""
 WHOLE_TEXT = 8_000
-"""Bytes. Canvas cuts the texts of events at 8,192; what is longer than this may not be the whole, and is not believed."""
+"""Bytes. Canvas cuts texts in events at 8,192; a text longer than this may be incomplete and is not used."""
 LARGEST_NUMBER = 2**63 - 1
-"""What a bigint holds."""
+"""Maximum value of a bigint."""
 MOST_DIGITS = len(str(LARGEST_NUMBER))
 
 
 def local_id(value: object, shard: int | None) -> object:
-    """Reduces a global id of the tenant's own shard to the local one; one of another shard is never reduced.
+    """Return the local id for a global id of the tenant's shard; ids of other shards are returned unchanged.
 
     >>> local_id("70000000000012", 7), local_id(90000000000012, 7), local_id(12, 7)
     (12, 90000000000012, 12)
 
     Args:
-        value: What Canvas told, a number or its digits; anything else is returned as it is.
+        value: Number or digits; other values are returned unchanged.
         shard: Number of the tenant's shard; None if it is not known.
     """
     if isinstance(value, str) and _is_id(value):
@@ -36,7 +36,7 @@ def local_id(value: object, shard: int | None) -> object:
 
 
 def shard_of(global_id: object, known: int | None = None) -> int | None:
-    """Read the shard's number from a global id; `known` if it is a local id or none.
+    """Return the number of the shard in a global id; `known` if it is a local id or not an id.
 
     >>> shard_of("70000000000001"), shard_of(1), shard_of(None, 7)
     (7, None, 7)
@@ -50,7 +50,7 @@ def _is_id(text: str) -> bool:
 
 
 def as_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -> dict[str, object]:
-    """Maps an object of Canvas's API to columns; what it does not tell is left out, so that it keeps its value.
+    """Map an object of Canvas's API to columns; columns that it does not contain are omitted, and keep their values.
 
     >>> from canvas_sync_dagster.catalogue.built_in import terms
     >>> as_row(terms, {"id": 7, "name": None})
@@ -69,7 +69,7 @@ def as_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -> d
 
 
 def event_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -> dict[str, object]:
-    """Maps the body of a live event to columns; what it does not tell, or not to the end, is left out.
+    """Map the body of a live event to columns; columns that it does not contain completely are omitted.
 
     >>> from canvas_sync_dagster.catalogue.built_in import courses
     >>> event_row(courses, {"course_id": "70000000000005", "workflow_state": "available"}, 7)
@@ -85,7 +85,7 @@ def event_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -
 
 
 def no_number(model: Model, row: Mapping[str, object]) -> str | None:
-    """Names the first column that should hold a whole number and does not; None if all is well.
+    """Return the first column of type bigint whose value is not an integer; None if there is none.
 
     >>> from canvas_sync_dagster.catalogue.built_in import courses
     >>> no_number(courses, {"canvas_id": "12 or so"}), no_number(courses, {"canvas_id": 12})
@@ -105,7 +105,7 @@ def _may_be_cut(value: object) -> bool:
 
 
 def folded(column: Column, value: object, shard: int | None) -> object:
-    """Spells a value as reports do."""
+    """Return a value as reports spell it, with local ids."""
     if isinstance(value, str) and value in column.folds:
         return column.folds[value]
     return local_id(value, shard) if column.type is ColumnType.BIGINT else value

@@ -38,7 +38,7 @@ def downloaded(
     """
     session = flow.session
     ledger = ReportLedger(session.database_url, session.schema, session.canvas.account_id)
-    driver = ReportDriver(session.canvas, ledger, flow.policy.limits, tell=flow.log)
+    driver = ReportDriver(session.canvas, ledger, flow.policy.limits, log=flow.log)
     with download_directory(session.home, session.tenant.slug) as directory:
         file = driver.obtain(report, parameters, directory, meanwhile=lambda: meanwhile(driver))
         try:

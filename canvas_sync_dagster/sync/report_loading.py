@@ -13,7 +13,7 @@ from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, R
 from canvas_sync_dagster.sync.flow import Flow, Publication
 from canvas_sync_dagster.sync.outcome import ModelOutcome
 from canvas_sync_dagster.sync.policy import Decision
-from canvas_sync_dagster.sync.report_request import Request
+from canvas_sync_dagster.sync.report_request import ReportRequest
 from canvas_sync_dagster.sync.terms import is_deleted
 from canvas_sync_dagster.warehouse.absence import GATE, Absence, clear_unlisted, mark_missing
 from canvas_sync_dagster.warehouse.key_comparison import no_keys
@@ -55,7 +55,7 @@ class ReportLoad:
     """
 
     flow: Flow
-    request: Request
+    request: ReportRequest
     decision: Decision
     publication: Publication[ReportFile]
 

@@ -1,6 +1,6 @@
-"""What is asked of Canvas: which report feeds which models, and with which parameters.
+"""What is requested from Canvas: which report feeds which models, and with which parameters.
 
-Pure: the catalogue, the settings and the list of reports that Canvas has go in.
+Pure: computed from the catalogue, the settings, and the list of reports that this Canvas has.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ STOCK = "provisioning_csv"
 
 @dataclass(frozen=True, slots=True)
 class ReportGroup:
-    """The models that one Canvas report feeds: one op, one download, one transaction.
+    """The models that one report feeds: one op, one download, one transaction.
 
     Attributes:
         name: Name of the op, without the tenant (`provisioning_term`, `assignments`).
         models: In the order of the catalogue, parents first.
-        term_scoped: Whether the report is asked term by term.
-        report: Canvas's name of it; None for the provisioning report, of which there are two kinds.
-        parameters: Parameters that the user gives to the report.
+        term_scoped: Whether the report is requested term by term.
+        report: Canvas's name of the report; None for the provisioning report, of which there are two kinds.
+        parameters: Custom parameters, from the settings, the run, or the mapping of a model.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ReportGroup:
 
 
 def report_groups(models: Iterable[Model]) -> tuple[ReportGroup, ...]:
-    """Sorts the report-fed models into the reports that feed them."""
+    """Group models by the report that feeds them; models that are not fed by a report are omitted."""
     chosen = tuple(models)
     provisioning = [model for model in chosen if isinstance(model.feed, ProvisioningFeed)]
     groups = [
@@ -54,72 +54,83 @@ def report_groups(models: Iterable[Model]) -> tuple[ReportGroup, ...]:
     return tuple(group for group in groups if group.models)
 
 
-def parts(group: ReportGroup, own: Mapping[str, Mapping[str, object]]) -> tuple[ReportGroup, ...]:
-    """Split a group into the reports that have the same parameters: one, unless the user gives some to a model.
+def split_by_parameters(group: ReportGroup, params: Mapping[str, Parameters]) -> tuple[ReportGroup, ...]:
+    """Split a group into reports whose models have the same parameters: one, unless a model has custom parameters.
 
     Args:
         group: Models that one report feeds.
-        own: Model → parameters of the tenant and the run; they replace those of the model's mapping.
+        params: Model → parameters of the settings and the run; they replace those of the model's mapping by name.
     """
     alike: dict[str, list[Model]] = defaultdict(list)
     given: dict[str, Parameters] = {}
     for model in group.models:
-        parameters = encoded(merged(model.parameters, own.get(model.name, NONE)))
+        parameters = encoded(merged(model.parameters, params.get(model.name, NONE)))
         alike[digest(parameters)].append(model)
         given[digest(parameters)] = parameters
     return tuple(replace(group, models=tuple(models), parameters=given[key]) for key, models in alike.items())
 
 
 def requested(
-    wanted: Iterable[tuple[ReportGroup, Collection[str]]], own: Mapping[str, Mapping[str, object]]
+    wanted: Iterable[tuple[ReportGroup, Collection[str]]], params: Mapping[str, Parameters]
 ) -> list[tuple[ReportGroup, set[str]]]:
-    """Return the reports to request one after another, each with the names of the models that are wanted of it."""
-    found = [
+    """Return the reports to request, in order.
+
+    Args:
+        wanted: Groups, each with the names of the models that are wanted.
+        params: Model → parameters of the settings and the run.
+
+    Returns:
+        Reports, each with the names of the models that are wanted of it; at least one.
+    """
+    reports = [
         (part, {model.name for model in part.models} & set(names))
         for group, names in wanted
-        for part in parts(group, own)
+        for part in split_by_parameters(group, params)
     ]
-    return [(part, names) for part, names in found if names]
+    return [(part, names) for part, names in reports if names]
 
 
 def rest_models(models: Iterable[Model]) -> tuple[Model, ...]:
-    """Picks the models that a walk over REST feeds."""
+    """Return the models that are fed by a list over REST."""
     return tuple(model for model in models if isinstance(model.feed, RestFeed))
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A report to ask for.
+class ReportRequest:
+    """A report to request.
 
     Attributes:
-        report: Canvas's name of it.
-        models: What it will feed.
+        report: Canvas's name of the report.
+        models: Models that it will feed.
         skipped: Model → why this Canvas cannot feed it.
         takes_updated_after: Whether it can be limited to what changed.
-        own: Parameters that the user gives to it.
+        custom: Custom parameters.
     """
 
     report: str
     models: tuple[Model, ...]
     skipped: Mapping[str, str]
     takes_updated_after: bool
-    own: Parameters = field(default_factory=lambda: NONE)
+    custom: Parameters = field(default_factory=lambda: NONE)
 
     @property
     def fixed(self) -> Parameters:
-        """Parameters other than tables, term and `updated_after`: those of the declaration, then the user's."""
+        """Parameters other than tables, term and `updated_after`: those of the declaration, then the custom ones."""
         declared = [model.feed.parameters for model in self.models if isinstance(model.feed, ReportFeed)]
-        return {name: value for each in (*declared, self.own) for name, value in each.items()}
+        return {name: value for given in (*declared, self.custom) for name, value in given.items()}
 
     @property
     def lists_all(self) -> bool:
-        """Whether a full report lists every row of its scope: parameters of the user's own may narrow it."""
-        return not self.own
+        """Whether a full report lists every row of its scope: custom parameters may exclude some."""
+        return not self.custom
 
-    def without(self, reasons: Mapping[str, str]) -> Request:
-        """Leaves out models for these reasons, so that they do not hold up the others of the report.
+    def without(self, reasons: Mapping[str, str]) -> ReportRequest:
+        """Return the request without some models, which must not make the other models of the report fail.
 
-        A report that feeds one model alone is kept: its own run fails, and hurts no other.
+        A report that feeds one model is unchanged: if it fails, no other model is affected.
+
+        Args:
+            reasons: Model → why it is skipped.
         """
         if len(self.models) < 2:
             return self
@@ -128,12 +139,12 @@ class Request:
         return replace(self, models=kept, skipped={**self.skipped, **skipped})
 
     def tables(self) -> tuple[str, ...]:
-        """Names the tables that the file will hold; empty for a report that is one table by nature."""
+        """Return the names of the tables in the file; empty for a report that has no named tables."""
         feeds = [model.feed for model in self.models if isinstance(model.feed, ProvisioningFeed)]
         return tuple(name for feed in feeds for name in (feed.table, *(extra.table for extra in feed.enrichments)))
 
     def parameters(self, scope: str, updated_after: datetime | None) -> dict[str, Any]:
-        """Return the parameters of the report.
+        """Return all parameters of the request.
 
         Args:
             scope: Canvas term id, or empty for a report without a term.
@@ -161,26 +172,26 @@ def scoped(scope: str, updated_after: datetime | None) -> dict[str, str]:
 
 def plan_request(
     group: ReportGroup, selected: Collection[str], available: Collection[str], provisioning_report: str
-) -> Request:
-    """Chooses the report for a group and what of the selection it can feed.
+) -> ReportRequest:
+    """Choose the report of a group, and the selected models that it can feed.
 
     Args:
         group: Models that one report feeds.
         selected: Names of the models that are wanted now.
-        available: Names of the reports that this Canvas has.
-        provisioning_report: The setting: one of the two kinds, or `auto`.
+        available: Names of the reports that this Canvas offers.
+        provisioning_report: The setting: Canvas's name of the report, or `auto`.
     """
     report = group.report or _provisioning_report(provisioning_report, available)
     wanted = tuple(model for model in group.models if model.name in selected)
     skipped = {model.name: why for model in wanted if (why := _why_not(model, report, available))}
     feeds = [model.feed for model in wanted]
-    return Request(
+    return ReportRequest(
         report,
         tuple(model for model in wanted if model.name not in skipped),
         skipped,
         takes_updated_after=report == PROPRIETARY
         or any(isinstance(feed, ReportFeed) and feed.takes_updated_after for feed in feeds),
-        own=group.parameters,
+        custom=group.parameters,
     )
 
 
@@ -199,20 +210,20 @@ def _why_not(model: Model, report: str, available: Collection[str]) -> str | Non
 
 
 def carries(report: str, model: Model) -> bool:
-    """Says whether a report has the table of a model that it could feed; the stock provisioning report lacks some."""
+    """Return whether a report has the table of a model; the stock provisioning report lacks some tables."""
     return report != STOCK or not isinstance(model.feed, ProvisioningFeed) or model.feed.stock
 
 
-def refuse_skipped(request: Request, named: Collection[str], *, tenant: str) -> None:
-    """Refuses a plan that leaves out a model which the settings name.
+def refuse_skipped(request: ReportRequest, named: Collection[str], *, tenant: str) -> None:
+    """Refuse a request that skips a model which the settings name.
 
     Raises:
         CanvasNotFoundError: A model that is named cannot be fed.
     """
-    lost = {name: why for name, why in request.skipped.items() if name in named}
-    if lost:
-        reasons = "; ".join(f"{name}: {why}" for name, why in lost.items())
+    refused = {name: why for name, why in request.skipped.items() if name in named}
+    if refused:
+        reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
         raise CanvasNotFoundError(
-            f"tenant {tenant}: {reasons}. Take {', '.join(lost)} out of CANVAS_SYNC_MODELS, or have Canvas offer the "
+            f"tenant {tenant}: {reasons}. Take {', '.join(refused)} out of CANVAS_SYNC_MODELS, or have Canvas offer the "
             "report (Admin → Settings → Reports shows what it has)."
         )

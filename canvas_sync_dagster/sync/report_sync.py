@@ -16,7 +16,7 @@ from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.report_download import downloaded
 from canvas_sync_dagster.sync.report_loading import ReportLoad
-from canvas_sync_dagster.sync.report_request import ReportGroup, Request, plan_request, refuse_skipped, requested
+from canvas_sync_dagster.sync.report_request import ReportGroup, ReportRequest, plan_request, refuse_skipped, requested
 
 Wanted = tuple[ReportGroup, Collection[str]]
 """A report, and the names of the models that are wanted of it."""
@@ -25,7 +25,7 @@ Wanted = tuple[ReportGroup, Collection[str]]
 def sync_report(
     flow: Flow, group: ReportGroup, selected: Collection[str], *, following: Sequence[Wanted] = ()
 ) -> SyncOutcome:
-    """Request a report and load its tables.
+    """ReportRequest a report and load its tables.
 
     Args:
         flow: The tenant, the policy and the scope.
@@ -64,9 +64,9 @@ class ModelReport:
     """
 
     flow: Flow
-    request: Request
+    request: ReportRequest
     decision: Decision
-    ahead: Sequence[Request] = ()
+    ahead: Sequence[ReportRequest] = ()
 
     @property
     def job(self) -> str:
@@ -86,7 +86,7 @@ class ModelReport:
         return self.request.fixed
 
     def fetch(self) -> AbstractContextManager[ReportFile]:
-        """Request the report and download it, and order the next ones while Canvas compiles it."""
+        """ReportRequest the report and download it, and order the next ones while Canvas compiles it."""
         parameters = self.request.parameters(self.flow.scope, self.decision.updated_after)
         return downloaded(self.flow, self.request.report, parameters, meanwhile=self._order_ahead)
 
@@ -124,22 +124,22 @@ def _one_report(group: ReportGroup, selected: Collection[str], params: Mapping[s
     return reports[0][0] if reports else group
 
 
-def _ahead(flow: Flow, following: Sequence[Wanted], available: Collection[str]) -> list[Request]:
+def _ahead(flow: Flow, following: Sequence[Wanted], available: Collection[str]) -> list[ReportRequest]:
     policy = flow.policy
     wanted = requested(following, policy.params)[: policy.reports_ahead]
     requests = [plan_request(group, names, available, policy.provisioning_report) for group, names in wanted]
     return [request for request in requests if request.models]
 
 
-def _watermarks(flow: Flow, request: Request) -> list[str]:
+def _watermarks(flow: Flow, request: ReportRequest) -> list[str]:
     return [flow.watermark_name(model.name) for model in request.models]
 
 
-def _decide(flow: Flow, request: Request) -> Decision:
+def _decide(flow: Flow, request: ReportRequest) -> Decision:
     return flow.decide(_watermarks(flow, request), request.fixed, takes_updated_after=request.takes_updated_after)
 
 
-def _skip(flow: Flow, request: Request) -> SyncOutcome:
+def _skip(flow: Flow, request: ReportRequest) -> SyncOutcome:
     """Record in the journal that this Canvas cannot feed any of the models."""
     session = flow.session
     outcome = SyncOutcome.nothing(request.report, flow.scope, session.canvas.now(), request.skipped)
