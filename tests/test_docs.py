@@ -151,4 +151,4 @@ def test_every_piece_of_yaml_is_understood(text: str) -> None:
     content = content.get("attributes", content)
     if content.keys() <= {"tenants", "mappings", "legacy_ids"}:
         settings = Settings.from_content(content, {"SCHOOL_TOKEN": "7~x"}, source=Path("page.yaml"))
-        assert CanvasSync(settings).models
+        assert CanvasSync(settings).project().models
