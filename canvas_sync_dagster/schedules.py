@@ -40,7 +40,7 @@ def sync_schedule(
         job_name=root_job(slug),
         cron_schedule=tenant.schedule,
         execution_timezone=tenant.timezone,
-        description=f"Syncs {slug} ({tenant.batch_genre}): what belongs to no term first, then each term in scope.",
+        description=f"Syncs {slug} ({tenant.batch_genre}): first the models without a term, then each term in scope.",
         tags={TENANT_TAG: slug, GENRE_TAG: tenant.batch_genre},
     )
     def sync(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -50,7 +50,7 @@ def sync_schedule(
         except CanvasSyncError as error:
             return dg.SkipReason(str(error))
         if batch is None:
-            return dg.SkipReason(f"a sync of {slug} ({tenant.batch_genre}) is still under way; this one is left out")
+            return dg.SkipReason(f"a sync of {slug} ({tenant.batch_genre}) is still in progress; this tick is skipped")
         tags = {BATCH_TAG: batch.key, GENRE_TAG: tenant.batch_genre, TENANT_TAG: slug}
         return dg.RunRequest(run_key=key, tags=tags, asset_selection=assets)
 
@@ -77,13 +77,13 @@ def nightly_schedules(tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
                 "reconcile",
                 "20 2 * * *",
                 dg.DefaultScheduleStatus.STOPPED,
-                f"Asks Canvas about the rows of {tenant.slug} that reports no longer list.",
+                f"Verifies with Canvas the rows of {tenant.slug} that reports no longer list.",
             ),
             (
                 "housekeeping",
                 "40 3 * * *",
                 dg.DefaultScheduleStatus.RUNNING,
-                f"Drops what is old and settled of {tenant.slug}.",
+                f"Deletes old events, journal entries, rejects, runs and downloads of {tenant.slug}.",
             ),
         )
     ]

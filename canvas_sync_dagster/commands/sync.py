@@ -21,8 +21,8 @@ from canvas_sync_dagster.tenants import TenantSettings, parse_updated_after
 
 @click.command()
 @click.option("--genre", help="A genre of the settings, with its models, terms and policy.")
-@click.option("--models", help="Comma list; those of the settings if not given.")
-@click.option("--term-scope", help="active, all, or a comma list of term ids.")
+@click.option("--models", help="Comma-separated list of models; those of the settings by default.")
+@click.option("--term-scope", help="active, all, or a comma-separated list of term ids.")
 @click.option("--updated-after", help="true, false, or an ISO-8601 date.")
 @click.option("--full", is_flag=True, help="Read everything, whatever the full-sync policy decides.")
 @click.option(
@@ -30,7 +30,7 @@ from canvas_sync_dagster.tenants import TenantSettings, parse_updated_after
     is_flag=True,
     help="Like --full, and compare every value: repairs rows that were changed in the database.",
 )
-@click.option("--tenant", help="Only this tenant; all if not given.")
+@click.option("--tenant", help="Only this tenant; all by default.")
 @click.option(
     "--legacy-support",
     default="all",
