@@ -16,7 +16,7 @@ sync.simple_table(
 )
 
 
-@sync.report("proserv_assignment_export_csv", deps=["courses"], per_term=True)
+@sync.report("proserv_assignment_export_csv", after="courses", per_term=True)
 def assignments_per_course(report, context):
     """Store the number of assignments of each course, for each term."""
     counts = pl.concat(report.frames()).group_by("canvas_context_id").len("assignments")
