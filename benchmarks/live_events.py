@@ -35,6 +35,7 @@ from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from canvas_sync_dagster.warehouse.state.inbox import store
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,9 +198,9 @@ def main() -> None:
                 "insert into canvas.users (canvas_id) select 1000000 + n from generate_series(0, %s) n",
                 (given.events + 50_000,),
             )
-            ensure_partitions(connection, "canvas")
+            ensure_partitions(Warehouse(connection, "canvas"))
             rest = [read_event(each, datetime.now(UTC)) for each in memberships(sizes)[given.events :]]
-            store(connection, "canvas", rest)
+            store(Warehouse(connection, "canvas"), rest)
         with open_session(settings, tenant, BUILT_IN) as session:
             done = drain(session)
         number = sum(done.events.values())

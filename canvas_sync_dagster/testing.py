@@ -143,10 +143,10 @@ class LocationUnderTest:
         settings = self.project.settings
         chosen = settings.tenant(tenant or settings.tenants[0].slug)
         with self.project.session(chosen) as session:
-            with session.transaction("storing live events") as connection:
-                ensure_partitions(connection, session.schema)
+            with session.warehouse("storing live events") as warehouse:
+                ensure_partitions(warehouse)
                 received = self.canvas.now + timedelta(minutes=1)
-                store(connection, session.schema, [read_event(dict(each), received) for each in events])
+                store(warehouse, [read_event(dict(each), received) for each in events])
             return dict(drain(session).events)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:

@@ -24,6 +24,7 @@ from canvas_sync_dagster.errors import CanvasUnavailableError, SettingError
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.downloaded_report import DownloadedReport
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_canvas import tenant_of
 
 
@@ -623,8 +624,10 @@ def test_events_are_drained_by_the_sensor(
     run(sync, instance, "sync_root")
     run(sync, instance, "sync_term", "118")
     with connect(database_url) as connection:
-        ensure_partitions(connection, "canvas")
-        store(connection, "canvas", [read_event(each, canvas.now) for each in canvas.save_again("courses", 3)])
+        ensure_partitions(Warehouse(connection, "canvas"))
+        store(
+            Warehouse(connection, "canvas"), [read_event(each, canvas.now) for each in canvas.save_again("courses", 3)]
+        )
     definitions = sync.definitions()
     context = dg.build_sensor_context(instance=instance, definitions=definitions)
     result = definitions.resolve_sensor_def("canvas__live_events").evaluate_tick(context)

@@ -190,8 +190,8 @@ def _live_events_and_reconcile(application: Application) -> None:
     ]
     with application.session() as session:
         with session.transaction("storing live events") as connection:
-            ensure_partitions(connection, session.schema)
-            store(connection, session.schema, [read_event(each, datetime.now(UTC)) for each in events])
+            ensure_partitions(Warehouse(connection, session.schema))
+            store(Warehouse(connection, session.schema), [read_event(each, datetime.now(UTC)) for each in events])
         assert drain(session).events == {"applied": len(events)}
         with session.transaction("making a suspect") as connection:
             connection.execute(
@@ -292,9 +292,10 @@ def test_a_key_that_occurs_twice_skips_its_model_and_holds_up_no_other(
         ]
         users = canvas.save_again("users", 1)
         with session.transaction("storing live events") as connection:
-            ensure_partitions(connection, session.schema)
+            ensure_partitions(Warehouse(connection, session.schema))
             store(
-                connection, session.schema, [read_event(each, datetime.now(UTC)) for each in (*memberships[:1], *users)]
+                Warehouse(connection, session.schema),
+                [read_event(each, datetime.now(UTC)) for each in (*memberships[:1], *users)],
             )
         assert drain(session).events == {"applied": len(users)} | ({"failed": 1} if memberships else {})
         with pytest.raises(SchemaError, match="no unique index"):
@@ -315,8 +316,8 @@ def test_the_whole_road_goes_to_the_tables_that_mappings_name(
                 assert sync_report(Flow.of(session, FULL, scope), group, names).models
         events = [each for table in ("courses", "sections", "enrollments") for each in canvas.save_again(table, 2)]
         with session.transaction("storing live events") as connection:
-            ensure_partitions(connection, session.schema)
-            store(connection, session.schema, [read_event(each, datetime.now(UTC)) for each in events])
+            ensure_partitions(Warehouse(connection, session.schema))
+            store(Warehouse(connection, session.schema), [read_event(each, datetime.now(UTC)) for each in events])
             connection.execute(
                 'update canvas."own users" set missing_since = now() where canvas_id in (select min(canvas_id) from canvas."own users")'
             )

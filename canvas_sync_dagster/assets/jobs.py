@@ -86,8 +86,8 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
         with as_dagster_failure(), ours.warehouse("housekeeping") as warehouse:
             sweep(warehouse)
             dropped = drop_old_rows(warehouse)
-            ensure_partitions(warehouse.connection, warehouse.schema)
-            days = age_out(warehouse.connection, warehouse.schema, EVENTS_KEPT, DEAD_EVENTS_KEPT)
+            ensure_partitions(warehouse)
+            days = age_out(warehouse, EVENTS_KEPT, DEAD_EVENTS_KEPT)
         downloads = remove_abandoned(code_location.home)
         runs = prune_runs(context.instance, tenant.slug)
         told = [

@@ -18,6 +18,7 @@ from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.inbox import count_dead, discard
 from canvas_sync_dagster.warehouse.state.inbox import replay as replay_inbox
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 
 @click.command()
@@ -125,7 +126,7 @@ def events(
         url = database_url(location.settings, each)
         prepare_schema(url, each.schema_in_database, location.models_of(each), ())
         with transaction(url, "replaying events") as connection:
-            number = replay_inbox(connection, each.schema_in_database, ids=list(ids), name=event)
+            number = replay_inbox(Warehouse(connection, each.schema_in_database), ids=list(ids), name=event)
         say(f"{each.slug}: {number} events will be applied again")
 
     location.each(tenant, work)
@@ -135,13 +136,13 @@ def _discard(location: Location, tenant: TenantSettings, ids: list[int], event: 
     url, schema = database_url(location.settings, tenant), tenant.schema_in_database
     prepare_schema(url, schema, location.models_of(tenant), ())
     with transaction(url, "counting dead events") as connection:
-        number = count_dead(connection, schema, ids=ids, name=event)
+        number = count_dead(Warehouse(connection, schema), ids=ids, name=event)
     if number == 0:
         say(f"{tenant.slug}: no dead event")
         return
     _confirm(f"{tenant.slug}: {number} dead events will never be applied. Discard them?", yes=yes)
     with transaction(url, "discarding dead events") as connection:
-        number = discard(connection, schema, ids=ids, name=event)
+        number = discard(Warehouse(connection, schema), ids=ids, name=event)
     say(f"{tenant.slug}: {number} dead events discarded")
 
 

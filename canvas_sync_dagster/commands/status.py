@@ -163,7 +163,7 @@ def _events(warehouse: Warehouse, synced: datetime | None) -> dict[str, Any]:
         warehouse: The tenant's.
         synced: Up to when all models that events speak of were synced; None if none was.
     """
-    found, received = depth(warehouse.connection, warehouse.schema), read_event_gaps(warehouse)
+    found, received = depth(warehouse), read_event_gaps(warehouse)
     silent = found.latest is not None and datetime.now(UTC) - found.latest > received.limit
     gaps = [
         {"since": gap.since, "until": gap.until, "repaired": synced is not None and synced > gap.until}

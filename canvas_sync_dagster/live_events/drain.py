@@ -70,7 +70,7 @@ def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_lo
         if not _locked(lock, schema):
             return Drained(busy=True)
         with connect(url) as connection:
-            ensure_partitions(connection, schema)
+            ensure_partitions(session.warehouse_on(connection))
         if events := _claimed(session):
             with journaled(session, "live_events", {}, run_id, only_errors=only_log_errors) as job:
                 _drain_batches(session, events, done, start + budget)
@@ -92,16 +92,17 @@ def _drain_batches(session: Session, events: list[InboxEvent], done: Drained, un
 
 def _claimed(session: Session) -> list[InboxEvent]:
     with connect(session.database_url) as connection:
-        drop_events_of_erased(session.warehouse_on(connection))
-        events = inbox.claim(connection, session.schema, AT_ONCE)
-        record_events(session.warehouse_on(connection), [event.received_at for event in events])
+        warehouse = session.warehouse_on(connection)
+        drop_events_of_erased(warehouse)
+        events = inbox.claim(warehouse, AT_ONCE)
+        record_events(warehouse, [event.received_at for event in events])
         return events
 
 
 def backlog(session: Session) -> tuple[int, int | None]:
     """Count the events that are due, up to 100,000, and return the id of the oldest; 0 and None without an inbox."""
-    with session.transaction("looking into the inbox") as connection:
-        return inbox.backlog(connection, session.schema)
+    with session.warehouse("looking into the inbox") as warehouse:
+        return inbox.backlog(warehouse)
 
 
 def _locked(connection: Connection, schema: str) -> bool:

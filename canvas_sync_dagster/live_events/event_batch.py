@@ -81,7 +81,7 @@ class EventBatch:
         outcome, parents = self._prepare(events)
         with self._session.warehouse("applying live events") as warehouse:
             written = write_rows(warehouse, outcome, parents)
-            ended = write_states(warehouse.connection, warehouse.schema, outcome)
+            ended = write_states(warehouse, outcome)
         self.written += written
         self.ended += ended
 
@@ -124,14 +124,14 @@ class EventBatch:
         return outcome
 
     def _settle(self, event: InboxEvent, state: str) -> None:
-        with self._session.transaction("settling a live event") as connection:
-            settle(connection, self._session.schema, {state: [event]})
+        with self._session.warehouse("settling a live event") as warehouse:
+            settle(warehouse, {state: [event]})
         self.ended[state] += 1
 
     def _fail(self, event: InboxEvent, problem: str, finished: Sequence[str]) -> None:
-        with self._session.transaction("settling a live event") as connection:
-            self.ended[fail(connection, self._session.schema, event, problem, finished)] += 1
+        with self._session.warehouse("settling a live event") as warehouse:
+            self.ended[fail(warehouse, event, problem, finished)] += 1
 
     def _postpone(self, event: InboxEvent, finished: Sequence[str]) -> None:
-        with self._session.transaction("postponing a live event") as connection:
-            postpone(connection, self._session.schema, event, finished)
+        with self._session.warehouse("postponing a live event") as warehouse:
+            postpone(warehouse, event, finished)

@@ -10,7 +10,6 @@ from psycopg import sql
 from canvas_sync_dagster.live_events.canvas_reads import Parents
 from canvas_sync_dagster.live_events.decisions import Change, Outcome
 from canvas_sync_dagster.sync.object_writes import apply_answers
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
 from canvas_sync_dagster.warehouse.state.inbox import fail, settle
 from canvas_sync_dagster.warehouse.warehouse import Table, Warehouse
@@ -45,16 +44,16 @@ def write_rows(warehouse: Warehouse, outcome: Outcome, parents: Parents) -> Coun
     return written
 
 
-def write_states(connection: Connection, schema: str, outcome: Outcome) -> Counter[str]:
+def write_states(warehouse: Warehouse, outcome: Outcome) -> Counter[str]:
     """Store how the events of an outcome ended.
 
     Returns:
         State → number of events.
     """
     states = {"applied": outcome.applied, "ignored": list(outcome.ignored)}
-    settle(connection, schema, states)
+    settle(warehouse, states)
     ended = Counter({state: len(events) for state, events in states.items()})
-    ended.update(fail(connection, schema, each.event, each.problem) for each in outcome.failed)
+    ended.update(fail(warehouse, each.event, each.problem) for each in outcome.failed)
     return ended
 
 

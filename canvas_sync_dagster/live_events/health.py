@@ -15,6 +15,7 @@ from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.live_events.tenant_inbox import Inbox
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.state.inbox import depth
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 HEALTH_SECONDS = 5.0
 """How long a probe waits for a database; orchestrators give up after about ten."""
@@ -85,7 +86,7 @@ def inbox_health(url: str, schema: str) -> InboxHealth:
     """Return the state of an inbox; blocking."""
     try:
         with transaction(url, "looking into the inbox") as connection:
-            found = depth(connection, schema)
+            found = depth(Warehouse(connection, schema))
     except CanvasSyncError as error:
         return InboxHealth(f"failing: {type(error).__name__}")
     age = (datetime.now(UTC) - found.oldest).total_seconds() if found.oldest else 0.0

@@ -87,7 +87,7 @@ def _inbox(
             # Events are received even if a data table lacks columns.
             prepare_schema(url, schema, models, ())
         with transaction(url, "preparing the inbox") as connection:
-            ensure_partitions(connection, schema)
+            ensure_partitions(Warehouse(connection, schema))
 
     def learn() -> str | None:
         with transaction(url, "looking for the root account's uuid") as connection:

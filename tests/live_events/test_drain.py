@@ -26,14 +26,17 @@ from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from canvas_sync_dagster.warehouse.state.inbox import MOST_ATTEMPTS, depth, replay, store
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_canvas import Sessions
 from tests.truth import actual, assert_true, sync_everything, sync_structure
 
 
 def put(session: Session, events: list[dict[str, Any]], canvas: SimulatedCanvas) -> None:
     with connect(session.database_url) as connection:
-        ensure_partitions(connection, session.schema)
-        store(connection, session.schema, [read_event(each, canvas.now + timedelta(days=1)) for each in events])
+        ensure_partitions(Warehouse(connection, session.schema))
+        store(
+            Warehouse(connection, session.schema), [read_event(each, canvas.now + timedelta(days=1)) for each in events]
+        )
 
 
 def due(session: Session) -> None:
@@ -178,7 +181,7 @@ def test_a_user_whom_nobody_may_see_is_no_error_but_a_course_is_tried_again_and_
     assert states(session) == {"ignored": 1, "dead": 1}
     canvas.faults.clear()
     with connect(session.database_url) as connection:
-        assert replay(connection, "canvas") == 1
+        assert replay(Warehouse(connection, "canvas")) == 1
     assert drain(session).events == {"applied": 1}
 
 
@@ -223,7 +226,7 @@ def through_any_weather(canvas: SimulatedCanvas, session: Session, seed: int) ->
     sync_everything(session)
     assert_true(canvas, session.database_url)
     with connect(session.database_url) as connection:
-        assert depth(connection, "canvas").counts == {}
+        assert depth(Warehouse(connection, "canvas")).counts == {}
 
 
 def test_in_any_weather_a_full_sync_makes_the_tables_equal_canvas(canvas: SimulatedCanvas, session: Session) -> None:

@@ -24,6 +24,7 @@ from canvas_sync_dagster.warehouse.state.inbox_partitions import (
     age_out,
     ensure_partitions,
 )
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 NOW = datetime.now(UTC)
 
@@ -52,8 +53,8 @@ def insert(connection: Any, day: date, state: str = "pending") -> None:
 
 def test_partitions_are_made_for_a_week_ahead(database_url: str) -> None:
     with connect(database_url) as connection:
-        ensure_partitions(connection, "canvas")
-        ensure_partitions(connection, "canvas", NOW.date() + timedelta(days=2))
+        ensure_partitions(Warehouse(connection, "canvas"))
+        ensure_partitions(Warehouse(connection, "canvas"), NOW.date() + timedelta(days=2))
     wanted = {f"{NOW + timedelta(days=n):%Y%m%d}" for n in range(-DAYS_BEHIND, DAYS_AHEAD + 3)}
     assert days(database_url) == wanted | {"default"}
 
@@ -61,7 +62,7 @@ def test_partitions_are_made_for_a_week_ahead(database_url: str) -> None:
 def test_a_backup_delays_new_partitions_and_no_event(database_url: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(partitions, "PATIENCE", "300ms")
     with connect(database_url) as connection:
-        ensure_partitions(connection, "canvas")
+        ensure_partitions(Warehouse(connection, "canvas"))
     later = NOW.date() + timedelta(days=2)
     # As the receiver: a prepared statement would look into all partitions, the default one too.
     written = {"autocommit": True, "prepare_threshold": None}
@@ -82,7 +83,7 @@ def test_a_backup_delays_new_partitions_and_no_event(database_url: str, monkeypa
 def made(url: str, day: date) -> float:
     start = time.monotonic()
     with connect(url) as connection:
-        ensure_partitions(connection, "canvas", day)
+        ensure_partitions(Warehouse(connection, "canvas"), day)
     return time.monotonic() - start
 
 
@@ -91,13 +92,13 @@ def test_events_of_a_day_without_a_partition_are_stored_and_age(database_url: st
     with connect(database_url) as connection:
         for state in ("applied", "dead"):
             insert(connection, old, state)
-        store(connection, "canvas", [spoken(), spoken()])
+        store(Warehouse(connection, "canvas"), [spoken(), spoken()])
     with connect(database_url) as connection:
         # The present day stays in the default partition, the next ones have their own.
-        ensure_partitions(connection, "canvas")
-        store(connection, "canvas", [spoken(), spoken("y")])
+        ensure_partitions(Warehouse(connection, "canvas"))
+        store(Warehouse(connection, "canvas"), [spoken(), spoken("y")])
         insert(connection, NOW.date() + timedelta(days=1))
-        age_out(connection, "canvas", timedelta(days=14))
+        age_out(Warehouse(connection, "canvas"), timedelta(days=14))
     assert f"{NOW:%Y%m%d}" not in days(database_url)
     in_default = f"select received_on, state, count(*) from canvas.{DEFAULT} group by 1, 2 order by 1, 2"
     assert rows(database_url, in_default) == [(NOW.date(), "dead", 1), (NOW.date(), "pending", 2)]
@@ -106,7 +107,7 @@ def test_events_of_a_day_without_a_partition_are_stored_and_age(database_url: st
 def test_an_inbox_without_a_default_partition_gets_one(database_url: str) -> None:
     with connect(database_url) as connection:
         connection.execute(f"drop table canvas.{DEFAULT}")
-        ensure_partitions(connection, "canvas")
+        ensure_partitions(Warehouse(connection, "canvas"))
     assert "default" in days(database_url)
     with connect(database_url) as connection:
         connection.execute(f"drop table canvas.{DEFAULT}")
@@ -116,10 +117,10 @@ def test_an_inbox_without_a_default_partition_gets_one(database_url: str) -> Non
 
 def test_a_copy_that_comes_after_midnight_is_known(database_url: str) -> None:
     with connect(database_url) as connection:
-        ensure_partitions(connection, "canvas")
-        store(connection, "canvas", [spoken()])
+        ensure_partitions(Warehouse(connection, "canvas"))
+        store(Warehouse(connection, "canvas"), [spoken()])
         connection.execute(f"update canvas.{TABLE} set received_on = received_on - 1")
-        store(connection, "canvas", [spoken(), spoken("y")])
+        store(Warehouse(connection, "canvas"), [spoken(), spoken("y")])
     assert rows(database_url, f"select count(*) from canvas.{TABLE}") == [(2,)]
 
 
@@ -129,8 +130,8 @@ def test_days_are_dropped_once_none_of_their_events_waits_and_dead_ones_move_to_
     monkeypatch.setattr(partitions, "PATIENCE", "100ms")
     old = NOW.date() - timedelta(days=30)
     with connect(database_url) as connection:
-        ensure_partitions(connection, "canvas", old)
-        store(connection, "canvas", [])
+        ensure_partitions(Warehouse(connection, "canvas"), old)
+        store(Warehouse(connection, "canvas"), [])
         for number, (day, state) in enumerate([(old, "dead"), (old + timedelta(days=1), "applied"), (old, "applied")]):
             connection.execute(
                 f"insert into canvas.{TABLE} (event_name, content_hash, payload, received_on, received_at, state) "
@@ -144,25 +145,27 @@ def test_days_are_dropped_once_none_of_their_events_waits_and_dead_ones_move_to_
         )
     with psycopg.connect(database_url) as reader, connect(database_url) as connection:
         reader.execute(f"select count(*) from canvas.{TABLE}")
-        assert age_out(connection, "canvas", timedelta(days=14)) == 0
+        assert age_out(Warehouse(connection, "canvas"), timedelta(days=14)) == 0
     with connect(database_url) as connection:
-        assert age_out(connection, "canvas", timedelta(days=14), timedelta(days=90)) == DAYS_BEHIND + DAYS_AHEAD
+        assert (
+            age_out(Warehouse(connection, "canvas"), timedelta(days=14), timedelta(days=90)) == DAYS_BEHIND + DAYS_AHEAD
+        )
     found = rows(database_url, f"select received_on, state from canvas.{TABLE} order by 1")
     assert found == [(old - timedelta(days=1), "failed"), (datetime.now(UTC).date(), "dead")]
     with connect(database_url) as connection:
-        age_out(connection, "canvas", timedelta(days=14), timedelta(days=29))
+        age_out(Warehouse(connection, "canvas"), timedelta(days=14), timedelta(days=29))
     assert rows(database_url, f"select state from canvas.{TABLE}") == [("failed",)]
 
 
 def test_dead_events_are_counted_and_given_up_all_or_some(database_url: str) -> None:
     with connect(database_url) as connection:
-        ensure_partitions(connection, "canvas")
-        store(connection, "canvas", [spoken(name) for name in "abcd"])
+        ensure_partitions(Warehouse(connection, "canvas"))
+        store(Warehouse(connection, "canvas"), [spoken(name) for name in "abcd"])
         connection.execute(f"update canvas.{TABLE} set state = 'dead' where id <= 3")
-        assert count_dead(connection, "canvas") == 3
-        assert count_dead(connection, "canvas", ids=[1, 4]) == 1
-        assert count_dead(connection, "canvas", name="other") == 0
-        assert discard(connection, "canvas", ids=[1, 4]) == 1
-        assert discard(connection, "canvas") == 2
+        assert count_dead(Warehouse(connection, "canvas")) == 3
+        assert count_dead(Warehouse(connection, "canvas"), ids=[1, 4]) == 1
+        assert count_dead(Warehouse(connection, "canvas"), name="other") == 0
+        assert discard(Warehouse(connection, "canvas"), ids=[1, 4]) == 1
+        assert discard(Warehouse(connection, "canvas")) == 2
     states = rows(database_url, f"select state, count(*) from canvas.{TABLE} group by 1 order by 1")
     assert states == [("ignored", 3), ("pending", 1)]

@@ -22,6 +22,7 @@ from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.state.inbox import store
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_canvas import Sessions
 
 
@@ -66,8 +67,8 @@ def test_events_that_name_no_root_account_are_reduced_by_the_shard_of_the_settin
     del given["metadata"]["root_account_id"]
     given["metadata"] |= metadata
     with session.transaction("storing") as connection:
-        ensure_partitions(connection, session.schema)
-        store(connection, session.schema, [read_event(given, canvas.now + timedelta(hours=2))])
+        ensure_partitions(Warehouse(connection, session.schema))
+        store(Warehouse(connection, session.schema), [read_event(given, canvas.now + timedelta(hours=2))])
     assert drain(session).events == {"applied": 1}
     assert rows(session, "select canvas_id from canvas.courses") == [(2003,)]
     assert [each.path for each in canvas.requests if "courses" in each.path] == ["/api/v1/courses/2003"]

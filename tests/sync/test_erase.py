@@ -61,7 +61,7 @@ EVENTS = {
 def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
     with connect(database_url, autocommit=True) as opened:
         opened.execute(ROWS)
-        ensure_partitions(opened, "canvas")
+        ensure_partitions(Warehouse(opened, "canvas"))
         for number, (state, payload) in enumerate(EVENTS):
             opened.execute(
                 f"insert into canvas.{INBOX} (event_name, content_hash, payload, state) values ('x', %s, %s, %s)",

@@ -121,13 +121,13 @@ def test_events_of_the_year_1_do_not_stop_the_drain(canvas: SimulatedCanvas, ses
     body = {"course_id": global_id(2003), "name": "x", "end_at": "20205-01-01T00:00:00Z"}
     given = event("course_updated", body, canvas.now + timedelta(hours=1))
     with session.transaction("storing") as connection:
-        ensure_partitions(connection, session.schema)
-        store(connection, session.schema, [read_event(given, canvas.now + timedelta(hours=2))])
+        ensure_partitions(Warehouse(connection, session.schema))
+        store(Warehouse(connection, session.schema), [read_event(given, canvas.now + timedelta(hours=2))])
         # As an older version stored it.
         connection.execute("update canvas.canvas_sync_live_events set event_time = '0001-01-01T00:00:00+14:00'")
     assert drain(session).events.total() == 1
     given["metadata"]["event_time"] = "0001-01-01T00:00:00+14:00"
     given["body"]["name"] = "y"
     with session.transaction("storing") as connection:
-        store(connection, session.schema, [read_event(given, canvas.now + timedelta(hours=2))])
+        store(Warehouse(connection, session.schema), [read_event(given, canvas.now + timedelta(hours=2))])
     assert drain(session).events == {"applied": 1}

@@ -124,8 +124,8 @@ class Happenings:
         """Events, some of them lost, twice, or in disorder."""
         events = self.delivery.apply(self.canvas.take_events())
         with connect(self.session.database_url) as connection:
-            ensure_partitions(connection, self.session.schema)
-            store(connection, self.session.schema, [read_event(each, self.canvas.now) for each in events])
+            ensure_partitions(self.session.warehouse_on(connection))
+            store(self.session.warehouse_on(connection), [read_event(each, self.canvas.now) for each in events])
         drain(self.session)
 
     def ask(self) -> None:

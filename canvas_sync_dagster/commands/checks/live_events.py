@@ -13,6 +13,7 @@ from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.state.inbox import depth
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 
 def run(checked: Checked) -> Iterator[Finding]:
@@ -37,7 +38,7 @@ def _receives_events(checked: Checked) -> bool:
     """Return whether live events have arrived; other checks report an unavailable database."""
     with contextlib.suppress(CanvasSyncError), transaction(checked.url, "looking for live events") as connection:
         if INBOX not in fitness(connection, checked.schema, ()).lacking:
-            return depth(connection, checked.schema).latest is not None
+            return depth(Warehouse(connection, checked.schema)).latest is not None
     return False
 
 

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from psycopg import sql
 
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -120,68 +119,63 @@ def insert_values(events: Sequence[NewEvent], now: datetime) -> tuple[object, ..
     )
 
 
-def store(connection: Connection, schema: str, events: Sequence[NewEvent]) -> None:
+def store(warehouse: Warehouse, events: Sequence[NewEvent]) -> None:
     """Store events, in the caller's transaction."""
-    connection.execute(insert_statement(schema), insert_values(events, datetime.now(UTC)))
+    warehouse.connection.execute(insert_statement(warehouse.schema), insert_values(events, datetime.now(UTC)))
 
 
-def claim(connection: Connection, schema: str, limit: int) -> list[InboxEvent]:
+def claim(warehouse: Warehouse, limit: int) -> list[InboxEvent]:
     """Read events that are due, the oldest first. The caller holds the tenant's drain lock.
 
     Args:
-        connection: In a transaction.
-        schema: Schema of the tenant.
+        warehouse: The tenant's, in a transaction.
         limit: Largest number of events.
     """
     query = sql.SQL(
         "select id, event_name, event_time, received_at, attempts, done, payload from {} {} limit %s"
-    ).format(sql.Identifier(schema, TABLE), DUE)
-    rows = connection.execute(query, (limit,)).fetchall()
+    ).format(warehouse.identifier(TABLE), DUE)
+    rows = warehouse.connection.execute(query, (limit,)).fetchall()
     return [
         InboxEvent(int(id_), str(name), time, received, int(attempts), tuple(done or ()), payload)
         for id_, name, time, received, attempts, done, payload in rows
     ]
 
 
-def backlog(connection: Connection, schema: str) -> tuple[int, int | None]:
+def backlog(warehouse: Warehouse) -> tuple[int, int | None]:
     """Count the events that are due, up to 100,000.
 
     Returns:
         The number of events, and the id of the oldest; 0 and None without an inbox.
     """
-    if not Warehouse(connection, schema).has(TABLE):
+    if not warehouse.has(TABLE):
         return 0, None
     query = sql.SQL("select count(*), min(id) from (select id from {} {} limit 100000) e").format(
-        sql.Identifier(schema, TABLE), DUE
+        warehouse.identifier(TABLE), DUE
     )
-    row = connection.execute(query).fetchone()
+    row = warehouse.connection.execute(query).fetchone()
     return (int(row[0]), row[1]) if row else (0, None)
 
 
-def settle(connection: Connection, schema: str, states: Mapping[str, Iterable[InboxEvent]]) -> None:
+def settle(warehouse: Warehouse, states: Mapping[str, Iterable[InboxEvent]]) -> None:
     """Store how events ended, in the transaction of what they changed.
 
     Args:
-        connection: In that transaction.
-        schema: Schema of the tenant.
+        warehouse: The tenant's, in that transaction.
         states: `applied` or `ignored` → events.
     """
     statement = sql.SQL("update {} set state = %s, applied_at = now(), error = null where id = any(%s)").format(
-        sql.Identifier(schema, TABLE)
+        warehouse.identifier(TABLE)
     )
     for state, events in states.items():
         if ids := [event.id for event in events]:
-            connection.execute(statement, (state, ids))
+            warehouse.connection.execute(statement, (state, ids))
 
 
-def fail(
-    connection: Connection, schema: str, event: InboxEvent, problem: str, done: Sequence[str] | None = None
-) -> str:
+def fail(warehouse: Warehouse, event: InboxEvent, problem: str, done: Sequence[str] | None = None) -> str:
     """Store that an event failed. It is due again later, or `dead` after `MOST_ATTEMPTS`.
 
     Args:
-        connection: In a transaction.
-        schema: Schema of the tenant.
+        warehouse: The tenant's, in a transaction.
         event: The event.
         problem: Reason, without row content.
         done: Steps of the user's functions that have succeeded; those of the event if None.
@@ -193,27 +187,26 @@ def fail(
     state = "dead" if attempts >= MOST_ATTEMPTS else "failed"
     wait = min(LONGEST_BACKOFF, BACKOFF * 2 ** (attempts - 1))
     finished = list(event.done if done is None else done)
-    connection.execute(
+    warehouse.connection.execute(
         sql.SQL(
             "update {} set state = %s, attempts = %s, next_attempt_at = now() + %s, error = %s, done = %s where id = %s"
-        ).format(sql.Identifier(schema, TABLE)),
+        ).format(warehouse.identifier(TABLE)),
         (state, attempts, wait, problem[:2000].replace("\0", ""), finished, event.id),
     )
     return state
 
 
-def postpone(connection: Connection, schema: str, event: InboxEvent, done: Sequence[str]) -> None:
+def postpone(warehouse: Warehouse, event: InboxEvent, done: Sequence[str]) -> None:
     """Store which steps of the user's functions have succeeded for an event that stays due."""
-    statement = sql.SQL("update {} set done = %s where id = %s").format(sql.Identifier(schema, TABLE))
-    connection.execute(statement, (list(done), event.id))
+    statement = sql.SQL("update {} set done = %s where id = %s").format(warehouse.identifier(TABLE))
+    warehouse.connection.execute(statement, (list(done), event.id))
 
 
-def replay(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:
+def replay(warehouse: Warehouse, *, ids: Sequence[int] = (), name: str | None = None) -> int:
     """Make dead and failed events due again.
 
     Args:
-        connection: In a transaction.
-        schema: Schema of the tenant.
+        warehouse: The tenant's, in a transaction.
         ids: Only these events; all if empty.
         name: Only events of this name; all if None.
 
@@ -223,8 +216,8 @@ def replay(connection: Connection, schema: str, *, ids: Sequence[int] = (), name
     query = sql.SQL(
         "update {} set state = 'pending', attempts = 0, next_attempt_at = now() where state in ('dead', 'failed') "
         "and (%s::bigint[] = '{{}}' or id = any(%s::bigint[])) and (%s::text is null or event_name = %s)"
-    ).format(sql.Identifier(schema, TABLE))
-    return connection.execute(query, (list(ids), list(ids), name, name)).rowcount
+    ).format(warehouse.identifier(TABLE))
+    return warehouse.connection.execute(query, (list(ids), list(ids), name, name)).rowcount
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,16 +240,18 @@ class Depth:
         return self.counts.get("pending", 0) + self.counts.get("failed", 0)
 
 
-def depth(connection: Connection, schema: str) -> Depth:
+def depth(warehouse: Warehouse) -> Depth:
     """Count the events that are neither applied nor ignored, and look for the latest event."""
-    table = sql.Identifier(schema, TABLE)
-    rows = connection.execute(
+    table = warehouse.identifier(TABLE)
+    rows = warehouse.connection.execute(
         sql.SQL(
             "select state, count(*), min(received_at) from {} where state in ('pending', 'failed', 'dead') group by state"
         ).format(table)
     ).fetchall()
     oldest = [at for state, _, at in rows if state != "dead"]
-    latest = connection.execute(sql.SQL("select received_at from {} order by id desc limit 1").format(table)).fetchone()
+    latest = warehouse.connection.execute(
+        sql.SQL("select received_at from {} order by id desc limit 1").format(table)
+    ).fetchone()
     return Depth(
         {str(state): int(number) for state, number, _ in rows}, min(oldest, default=None), latest[0] if latest else None
     )
@@ -268,16 +263,16 @@ DEAD_CHOSEN = sql.SQL(
 ).format()
 
 
-def count_dead(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:
+def count_dead(warehouse: Warehouse, *, ids: Sequence[int] = (), name: str | None = None) -> int:
     """Return the number of dead events, with the same selection as `replay`."""
-    query = sql.SQL("select count(*) from {} where {}").format(sql.Identifier(schema, TABLE), DEAD_CHOSEN)
-    row = connection.execute(query, {"ids": list(ids), "name": name}).fetchone()
+    query = sql.SQL("select count(*) from {} where {}").format(warehouse.identifier(TABLE), DEAD_CHOSEN)
+    row = warehouse.connection.execute(query, {"ids": list(ids), "name": name}).fetchone()
     return int(row[0]) if row else 0
 
 
-def discard(connection: Connection, schema: str, *, ids: Sequence[int] = (), name: str | None = None) -> int:
+def discard(warehouse: Warehouse, *, ids: Sequence[int] = (), name: str | None = None) -> int:
     """Settle dead events as ignored, with the same selection as `replay`, and return their number."""
     query = sql.SQL("update {} set state = 'ignored', applied_at = now() where {}").format(
-        sql.Identifier(schema, TABLE), DEAD_CHOSEN
+        warehouse.identifier(TABLE), DEAD_CHOSEN
     )
-    return connection.execute(query, {"ids": list(ids), "name": name}).rowcount
+    return warehouse.connection.execute(query, {"ids": list(ids), "name": name}).rowcount

@@ -13,9 +13,9 @@ import psycopg
 from psycopg import sql
 
 from canvas_sync_dagster.errors import SchemaError
-from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX_DEFAULT as DEFAULT
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 PATIENCE = "2s"
 """How long attaching or dropping a partition waits for readers of the inbox, such as a backup. Queries of the drain
@@ -28,15 +28,14 @@ DAYS_BEHIND = 2
 of these days had none, it would look in the default partition, and wait for any lock on that."""
 
 
-def ensure_partitions(connection: Connection, schema: str, today: date | None = None) -> None:
+def ensure_partitions(warehouse: Warehouse, today: date | None = None) -> None:
     """Make the default partition and one per day until `DAYS_AHEAD`, if the role may; the caller commits.
 
     Each is created by itself and attached afterwards: created as a partition it would lock the inbox until all readers
     are done, and every event would wait behind it. A day whose events are in the default partition already stays there.
 
     Args:
-        connection: In a transaction.
-        schema: The tenant's.
+        warehouse: The tenant's, in a transaction.
         today: Day to start from; the present one in UTC if not given.
 
     Raises:
@@ -45,27 +44,27 @@ def ensure_partitions(connection: Connection, schema: str, today: date | None = 
     today = today or datetime.now(UTC).date()
     days = {_name(day): day for day in (today + timedelta(days=n) for n in range(-DAYS_BEHIND, DAYS_AHEAD + 1))}
     wanted = {DEFAULT, *days}
-    present = set(_partitions(connection, schema))
+    present = set(_partitions(warehouse))
     if wanted <= present:
         return
-    if not _may_create(connection, schema):
+    if not _may_create(warehouse):
         if not present & {DEFAULT, _name(today)}:
             raise SchemaError(
-                f"the inbox {schema}.{TABLE} has no partition for today, and the role may not create one. "
+                f"the inbox {warehouse.schema}.{TABLE} has no partition for today, and the role may not create one. "
                 "Run `canvas-sync migrate` as the owner of the schema."
             )
         return
-    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"canvas_sync inbox {schema}",))
-    present = set(_partitions(connection, schema))
-    if DEFAULT not in present and not _attach(connection, schema, DEFAULT, sql.SQL("default")):
+    warehouse.lock("inbox")
+    present = set(_partitions(warehouse))
+    if DEFAULT not in present and not _attach(warehouse, DEFAULT, sql.SQL("default")):
         return
-    taken = _days_in_default(connection, schema)
+    taken = _days_in_default(warehouse)
     for name, day in days.items():
         bounds = (sql.Literal(day.isoformat()), sql.Literal((day + timedelta(days=1)).isoformat()))
         made = (
             name in present
             or day in taken
-            or _attach(connection, schema, name, sql.SQL("for values from ({}) to ({})").format(*bounds))
+            or _attach(warehouse, name, sql.SQL("for values from ({}) to ({})").format(*bounds))
         )
         if not made:
             return
@@ -78,15 +77,14 @@ def lacks_inbox(error: psycopg.Error) -> bool:
     )
 
 
-def age_out(connection: Connection, schema: str, keep: timedelta, keep_dead: timedelta | None = None) -> int:
+def age_out(warehouse: Warehouse, keep: timedelta, keep_dead: timedelta | None = None) -> int:
     """Drop the days that are older than `keep`; where an event of such a day still waits, delete the others.
 
     Dead events are first moved to the present day, so that they keep no other event of their day; those that were
     received longer ago than `keep_dead` are deleted. A role that does not own the inbox deletes in place of dropping.
 
     Args:
-        connection: Whose transaction the caller commits.
-        schema: The tenant's.
+        warehouse: The tenant's, in a transaction that the caller commits.
         keep: How long settled events are kept.
         keep_dead: How long dead events are kept, from when they were received; for ever if None.
 
@@ -94,28 +92,28 @@ def age_out(connection: Connection, schema: str, keep: timedelta, keep_dead: tim
         Number of days that were dropped.
     """
     before = (datetime.now(UTC) - keep).date()
-    _move_dead(connection, schema, before, keep_dead)
-    old = [name for name in _partitions(connection, schema) if name != DEFAULT and name < _name(before)]
+    _move_dead(warehouse, before, keep_dead)
+    old = [name for name in _partitions(warehouse) if name != DEFAULT and name < _name(before)]
     dropped = 0
-    if _may_create(connection, schema):
-        dropped = sum(_is_settled(connection, schema, name) and _drop(connection, schema, name) for name in old)
+    if _may_create(warehouse):
+        dropped = sum(_is_settled(warehouse, name) and _drop(warehouse, name) for name in old)
     query = sql.SQL("delete from {} where received_on < %s and state not in ('pending', 'failed')")
-    connection.execute(query.format(sql.Identifier(schema, TABLE)), (before,))
+    warehouse.connection.execute(query.format(warehouse.identifier(TABLE)), (before,))
     return dropped
 
 
-def _move_dead(connection: Connection, schema: str, day: date, keep_dead: timedelta | None) -> None:
-    table = sql.Identifier(schema, TABLE)
+def _move_dead(warehouse: Warehouse, day: date, keep_dead: timedelta | None) -> None:
+    table = warehouse.identifier(TABLE)
     if keep_dead is not None:
         old = sql.SQL("delete from {} where state = 'dead' and received_at < now() - %s::interval").format(table)
-        connection.execute(old, (keep_dead,))
+        warehouse.connection.execute(old, (keep_dead,))
     query = sql.SQL("select from {} where state = 'dead' and received_on < %s limit 1").format(table)
-    if connection.execute(query, (day,)).fetchone() is None:
+    if warehouse.connection.execute(query, (day,)).fetchone() is None:
         return
-    ensure_partitions(connection, schema)
+    ensure_partitions(warehouse)
     today = sql.SQL("(now() at time zone 'UTC')::date")
     # An event that came again today is there already; the older copy goes with its day.
-    connection.execute(
+    warehouse.connection.execute(
         sql.SQL(
             "delete from {table} t where state = 'dead' and received_on < %s and exists "
             "(select from {table} o where o.content_hash = t.content_hash and o.received_on = {today})"
@@ -123,61 +121,61 @@ def _move_dead(connection: Connection, schema: str, day: date, keep_dead: timede
         (day,),
     )
     moved = sql.SQL("update {} set received_on = {} where state = 'dead' and received_on < %s").format(table, today)
-    connection.execute(moved, (day,))
+    warehouse.connection.execute(moved, (day,))
 
 
 def _name(day: date) -> str:
     return f"{TABLE}_{day:%Y%m%d}"
 
 
-def _partitions(connection: Connection, schema: str) -> list[str]:
-    rows = connection.execute(
+def _partitions(warehouse: Warehouse) -> list[str]:
+    rows = warehouse.connection.execute(
         "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent "
         "join pg_namespace n on n.oid = p.relnamespace where n.nspname = %s and p.relname = %s order by 1",
-        (schema, TABLE),
+        (warehouse.schema, TABLE),
     ).fetchall()
     return [str(name) for (name,) in rows]
 
 
-def _may_create(connection: Connection, schema: str) -> bool:
-    row = connection.execute(
+def _may_create(warehouse: Warehouse) -> bool:
+    row = warehouse.connection.execute(
         "select pg_has_role(c.relowner, 'usage') and has_schema_privilege(n.oid, 'create') from pg_class c "
         "join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relname = %s",
-        (schema, TABLE),
+        (warehouse.schema, TABLE),
     ).fetchone()
     return bool(row and row[0])
 
 
-def _days_in_default(connection: Connection, schema: str) -> set[date]:
+def _days_in_default(warehouse: Warehouse) -> set[date]:
     query = sql.SQL("select distinct received_on from {} where received_on >= (now() at time zone 'utc')::date - 7")
-    return {day for (day,) in connection.execute(query.format(sql.Identifier(schema, DEFAULT))).fetchall()}
+    return {day for (day,) in warehouse.connection.execute(query.format(warehouse.identifier(DEFAULT))).fetchall()}
 
 
-def _attach(connection: Connection, schema: str, name: str, bounds: sql.SQL | sql.Composed) -> bool:
-    parent, table = sql.Identifier(schema, TABLE), sql.Identifier(schema, name)
+def _attach(warehouse: Warehouse, name: str, bounds: sql.SQL | sql.Composed) -> bool:
+    parent, table = warehouse.identifier(TABLE), warehouse.identifier(name)
     return _patiently(
-        connection,
+        warehouse,
         sql.SQL("create table {} (like {} including defaults)").format(table, parent),
         sql.SQL("alter table {} attach partition {} {}").format(parent, table, bounds),
     )
 
 
-def _is_settled(connection: Connection, schema: str, name: str) -> bool:
+def _is_settled(warehouse: Warehouse, name: str) -> bool:
     waiting = sql.SQL("select 1 from {} where state in ('pending', 'failed') limit 1")
-    return connection.execute(waiting.format(sql.Identifier(schema, name))).fetchone() is None
+    return warehouse.connection.execute(waiting.format(warehouse.identifier(name))).fetchone() is None
 
 
-def _drop(connection: Connection, schema: str, name: str) -> bool:
-    return _patiently(connection, sql.SQL("drop table {}").format(sql.Identifier(schema, name)))
+def _drop(warehouse: Warehouse, name: str) -> bool:
+    return _patiently(warehouse, sql.SQL("drop table {}").format(warehouse.identifier(name)))
 
 
-def _patiently(connection: Connection, *statements: sql.Composed) -> bool:
+def _patiently(warehouse: Warehouse, *statements: sql.Composed) -> bool:
     """Execute all statements or none: none if readers hold the inbox, or an event of the day has just arrived."""
     try:
-        with connection.transaction():
-            connection.execute("select set_config('lock_timeout', %s, true)", (PATIENCE,))
+        with warehouse.connection.transaction():
+            warehouse.connection.execute("select set_config('lock_timeout', %s, true)", (PATIENCE,))
             for statement in statements:
-                connection.execute(statement)
+                warehouse.connection.execute(statement)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.CheckViolation):
         return False
     return True
