@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.live_events.decisions import Key, Outcome, Read, Values, key_of, parent_ids
+from canvas_sync_dagster.live_events.decisions import parent_ids
+from canvas_sync_dagster.live_events.event_plan import Key, Outcome, Read, Values, key_of
 from canvas_sync_dagster.live_events.table_facts import existing_ids
 from canvas_sync_dagster.sync.object_requests import Answer, Verdict, ask, can_ask
 from canvas_sync_dagster.sync.session import Session

@@ -7,13 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from canvas_sync_dagster.live_events.canvas_reads import CanvasReads, Parents
-from canvas_sync_dagster.live_events.decisions import (
-    Outcome,
-    conclude,
-    decide,
-    group_by_object,
-    without_unread_parents,
-)
+from canvas_sync_dagster.live_events.decisions import conclude, decide, group_by_object, without_unread_parents
+from canvas_sync_dagster.live_events.event_plan import Outcome
 from canvas_sync_dagster.live_events.event_steps import DefaultStep, is_caused_by_events, run_steps
 from canvas_sync_dagster.live_events.event_writes import write_rows, write_states
 from canvas_sync_dagster.live_events.handlers import EventHandlers, live_event

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from canvas_sync_dagster.errors import CanvasSyncError, DataRejectedError, EventPostponedError, FunctionError
-from canvas_sync_dagster.live_events.decisions import Outcome
+from canvas_sync_dagster.live_events.event_plan import Outcome
 from canvas_sync_dagster.live_events.handlers import LiveEvent, Step
 from canvas_sync_dagster.redaction import summary
 

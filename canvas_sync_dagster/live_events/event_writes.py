@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from canvas_sync_dagster.live_events.canvas_reads import Parents
-from canvas_sync_dagster.live_events.decisions import Change, Outcome
+from canvas_sync_dagster.live_events.event_plan import Change, Outcome
 from canvas_sync_dagster.sync.object_writes import apply_answers
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
 from canvas_sync_dagster.warehouse.state.inbox import fail, settle

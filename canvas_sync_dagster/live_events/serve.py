@@ -78,45 +78,57 @@ def receiver(
 def _inbox(
     settings: Settings, tenant: TenantSettings, models: tuple[Model, ...], extensions: Extensions, *, drains: bool
 ) -> Inbox:
-    url, schema = database_url(settings, tenant), tenant.schema_in_database
-
-    def prepare() -> None:
-        with transaction(url, "looking for the inbox") as connection:
-            lacking = {each.partition(".")[0] for each in fitness(connection, schema, ()).lacking}
-        if lacking & NEEDED:
-            # Events are received even if a data table lacks columns.
-            prepare_schema(url, schema, models, ())
-        with transaction(url, "preparing the inbox") as connection:
-            ensure_partitions(Warehouse(connection, schema))
-
-    def learn() -> str | None:
-        with transaction(url, "looking for the root account's uuid") as connection:
-            if known := remembered(Warehouse(connection, schema), ROOT_ACCOUNT_UUID):
-                return known
-        if tenant.token is None and not extensions.client:
-            raise SettingError(
-                "CANVAS_SYNC_ROOT_ACCOUNT_UUID",
-                f"the root account of tenant {tenant.slug} is not known, and the receiver has no token to ask Canvas; "
-                "the first sync stores it",
-                allowed="the UUID of the root account",
-            )
-        with connect_canvas(tenant, extensions) as canvas:
-            return learn_root_account(canvas, url, schema)
-
-    def apply() -> bool:
-        with open_session(settings, tenant, models, extensions) as session:
-            return drain(session, budget=TURN, only_log_errors=True).left
-
+    functions = _InboxFunctions(settings, tenant, models, extensions)
     return Inbox(
         tenant=tenant.slug,
-        url=url,
-        schema=schema,
-        prepare=prepare,
+        url=functions.url,
+        schema=functions.schema,
+        prepare=functions.prepare,
         root_account_uuid=tenant.root_account_uuid,
-        learn=learn,
+        learn=functions.learn,
         unsigned=tenant.unsigned_events,
-        drain=apply if drains else None,
+        drain=functions.drain if drains else None,
     )
+
+
+class _InboxFunctions:
+    """What the receiver of one tenant does in the database and asks of Canvas; all functions are blocking."""
+
+    def __init__(
+        self, settings: Settings, tenant: TenantSettings, models: tuple[Model, ...], extensions: Extensions
+    ) -> None:
+        self._settings, self._tenant, self._models, self._extensions = settings, tenant, models, extensions
+        self.url, self.schema = database_url(settings, tenant), tenant.schema_in_database
+
+    def prepare(self) -> None:
+        """Create the inbox and its partitions, as far as they are missing."""
+        with transaction(self.url, "looking for the inbox") as connection:
+            lacking = {each.partition(".")[0] for each in fitness(connection, self.schema, ()).lacking}
+        if lacking & NEEDED:
+            # Events are received even if a data table lacks columns.
+            prepare_schema(self.url, self.schema, self._models, ())
+        with transaction(self.url, "preparing the inbox") as connection:
+            ensure_partitions(Warehouse(connection, self.schema))
+
+    def learn(self) -> str | None:
+        """Return the UUID of the root account, from the database or from Canvas."""
+        with transaction(self.url, "looking for the root account's uuid") as connection:
+            if known := remembered(Warehouse(connection, self.schema), ROOT_ACCOUNT_UUID):
+                return known
+        if self._tenant.token is None and not self._extensions.client:
+            raise SettingError(
+                "CANVAS_SYNC_ROOT_ACCOUNT_UUID",
+                f"the root account of tenant {self._tenant.slug} is not known, and the receiver has no token to ask "
+                "Canvas; the first sync stores it",
+                allowed="the UUID of the root account",
+            )
+        with connect_canvas(self._tenant, self._extensions) as canvas:
+            return learn_root_account(canvas, self.url, self.schema)
+
+    def drain(self) -> bool:
+        """Apply events for `TURN` seconds, and return whether more are due."""
+        with open_session(self._settings, self._tenant, self._models, self._extensions) as session:
+            return drain(session, budget=TURN, only_log_errors=True).left
 
 
 def _prepare(inboxes: Sequence[Inbox]) -> None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.live_events.decisions import Facts, ObjectEvents, TableFacts, key_of
+from canvas_sync_dagster.live_events.event_plan import Facts, ObjectEvents, TableFacts, key_of
 from canvas_sync_dagster.sync.object_requests import path_columns
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.loading.row_statements import read_rows

@@ -9,18 +9,13 @@ import pytest
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.live_events.decisions import (
-    Change,
-    Facts,
-    Outcome,
-    Plan,
-    Read,
-    TableFacts,
     conclude,
     decide,
     group_by_object,
     parent_ids,
     without_unread_parents,
 )
+from canvas_sync_dagster.live_events.event_plan import Change, Facts, Outcome, Plan, Read, TableFacts
 from canvas_sync_dagster.sync.object_requests import Answer, Verdict
 from canvas_sync_dagster.warehouse.state.inbox import InboxEvent
 
