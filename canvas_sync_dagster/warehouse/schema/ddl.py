@@ -37,7 +37,8 @@ def tables(schema: str, models: Iterable[Model]) -> sa.MetaData:
     metadata = sa.MetaData(schema=schema)
     for model in models:
         _data_table(metadata, model)
-    _state_tables(metadata)
+    for declare in STATE_TABLE_DECLARATIONS:
+        declare(metadata)
     return metadata
 
 
@@ -90,7 +91,7 @@ def _id() -> sa.Column[Any]:
     return sa.Column("id", sa.BigInteger(), sa.Identity(), primary_key=True)
 
 
-def _state_tables(metadata: sa.MetaData) -> None:
+def _job_logs(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_job_logs",
         metadata,
@@ -110,6 +111,9 @@ def _state_tables(metadata: sa.MetaData) -> None:
         sa.Index("canvas_sync_job_logs_job_id_idx", "job_id"),
         comment="The journal: what ran, when, and how it ended.",
     )
+
+
+def _sync_batches(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_sync_batches",
         metadata,
@@ -126,6 +130,9 @@ def _state_tables(metadata: sa.MetaData) -> None:
         _time("updated_at", now=True),
         comment="Syncs over several runs.",
     )
+
+
+def _reports(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_reports",
         metadata,
@@ -149,6 +156,9 @@ def _state_tables(metadata: sa.MetaData) -> None:
         sa.Index("canvas_sync_reports_fingerprint_idx", "fingerprint", "id"),
         comment="Reports that were asked of Canvas, so that a re-run takes up what is still being compiled.",
     )
+
+
+def _watermarks(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_watermarks",
         metadata,
@@ -163,6 +173,9 @@ def _state_tables(metadata: sa.MetaData) -> None:
         _time("updated_at", now=True),
         comment="How fresh each model is in each scope; advances in the transaction of its data.",
     )
+
+
+def _rejected_rows(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_rejected_rows",
         metadata,
@@ -181,6 +194,9 @@ def _state_tables(metadata: sa.MetaData) -> None:
         sa.Index("canvas_sync_rejected_rows_model_idx", "model", "scope"),
         comment="Report rows that could not be loaded, with line, reason and raw text.",
     )
+
+
+def _inbox(metadata: sa.MetaData) -> None:
     sa.Table(
         INBOX,
         metadata,
@@ -207,6 +223,9 @@ def _state_tables(metadata: sa.MetaData) -> None:
         comment="The inbox of live events; one partition per day.",
         postgresql_partition_by="RANGE (received_on)",
     )
+
+
+def _remembered(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_remembered",
         metadata,
@@ -215,6 +234,9 @@ def _state_tables(metadata: sa.MetaData) -> None:
         _time("updated_at", now=True),
         comment="What Canvas told once and is not asked again, such as the uuid of its root account.",
     )
+
+
+def _erased_objects(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_erased_objects",
         metadata,
@@ -223,6 +245,9 @@ def _state_tables(metadata: sa.MetaData) -> None:
         _time("erased_at", now=True),
         comment="Ids of erased people and of their rows, which no sync and no event brings back.",
     )
+
+
+def _schema_migrations(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_schema_migrations",
         metadata,
@@ -232,3 +257,17 @@ def _state_tables(metadata: sa.MetaData) -> None:
         _time("applied_at", now=True),
         comment="What `canvas-sync migrate` changed, and when.",
     )
+
+
+STATE_TABLE_DECLARATIONS = (
+    _job_logs,
+    _sync_batches,
+    _reports,
+    _watermarks,
+    _rejected_rows,
+    _inbox,
+    _remembered,
+    _erased_objects,
+    _schema_migrations,
+)
+"""Each declares a state table."""
