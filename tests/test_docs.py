@@ -1,4 +1,4 @@
-"""What the pages show is true: their Python runs, their commands exist, their YAML is understood."""
+"""The examples of the pages work: their Python runs, their commands exist, and their YAML is valid."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ seen, vault = [], defaultdict(lambda: "simulated~token")
 def create_or_update(row): seen.append(row)
 """
 FEWER_LINES = 15
-"""Of the user's own, from `init` to a first report of one's own that is materialized."""
+"""Maximum lines that a user writes between `init` and the materialization of a first custom report."""
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -60,7 +60,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Locatio
 
 
 @pytest.mark.parametrize("location", ["docs/from-canvas-sync.md"], indirect=True)
-def test_the_translations_of_the_gems_examples_do_what_the_page_says(location: LocationUnderTest) -> None:
+def test_the_ported_examples_of_the_gem_work_as_the_page_describes(location: LocationUnderTest) -> None:
     canvas, seen = location.canvas, sys.modules["definitions"].seen
     canvas.add_report("my_really_cool_report_csv", lambda asked: f"term,flag\n{asked['enrollment_term_id']},1\n")
     canvas.add_report("some_report_csv", "course id,score\n2001,7.5\n")
@@ -92,7 +92,7 @@ def test_the_guide_is_a_location_that_loads_and_syncs(location: LocationUnderTes
     assert len(location.rows("select * from accounts_seen")) == 1
 
 
-def test_from_init_to_a_report_of_ones_own_it_takes_few_lines(tmp_path: Path) -> None:
+def test_a_first_custom_report_takes_few_lines(tmp_path: Path) -> None:
     report = blocks("docs/your-own.md", "python")[0]
     first, others = blocks("docs/your-own.md", "python test")
     lines = [line for block in (report, first) for line in block.splitlines() if line.strip()]
@@ -146,7 +146,7 @@ def test_every_command_that_a_page_shows_exists_with_its_options(page: str, line
 
 
 @pytest.mark.parametrize("text", blocks("docs/your-own.md", "yaml") + blocks("docs/operations.md", "yaml"))
-def test_every_piece_of_yaml_is_understood(text: str) -> None:
+def test_every_yaml_example_is_valid(text: str) -> None:
     content = yaml.safe_load(text.replace("{{ env.SCHOOL_TOKEN }}", "${SCHOOL_TOKEN}"))
     content = content.get("attributes", content)
     if content.keys() <= {"tenants", "mappings", "legacy_ids"}:

@@ -106,7 +106,7 @@ def test_with_several_tenants_the_environment_gives_its_token_only_to_the_one_it
         settings.tenant()
 
 
-def test_a_file_that_names_a_variable_which_is_not_set_says_which(tmp_path: Path) -> None:
+def test_an_unset_variable_in_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "canvas_sync.yaml").write_text("tenants: {a: {token: '${NOT_SET}'}}")
     with pytest.raises(SettingError, match="NOT_SET"):
         read(tmp_path)
@@ -145,7 +145,7 @@ tenants:
 """
 
 
-def test_one_tenants_wrong_value_keeps_no_other_from_loading(tmp_path: Path) -> None:
+def test_a_wrong_value_of_one_tenant_does_not_affect_the_others(tmp_path: Path) -> None:
     (tmp_path / "canvas_sync.yaml").write_text(TENANTS)
     settings = Settings.from_environment({}, directory=tmp_path)
     assert [tenant.slug for tenant in settings.tenants] == ["good", "apart"]
@@ -220,7 +220,7 @@ def test_parameters_of_reports_are_read_per_tenant_and_per_mapping(tmp_path: Pat
     assert submissions.parameters == {"include_all_except": ["comments"]}
 
 
-def test_a_wrong_item_of_a_list_is_told_with_its_setting(tmp_path: Path) -> None:
+def test_a_wrong_item_of_a_list_is_reported_with_its_setting(tmp_path: Path) -> None:
     (tmp_path / "canvas_sync.yaml").write_text("tenants: {canvas: {models: [users, 5]}}")
     with pytest.raises(SettingError, match=r"tenants\.canvas\.models is \['users', 5\]: .* Allowed: all, or a list of"):
         Settings.from_environment({}, directory=tmp_path)

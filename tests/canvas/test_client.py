@@ -236,7 +236,7 @@ class TestDownload:
             self.fetch(lambda _: response, tmp_path, 10)
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_storage_that_is_down_is_told_apart(self, tmp_path: Path) -> None:
+    def test_unavailable_storage_is_a_transient_error(self, tmp_path: Path) -> None:
         with pytest.raises(CanvasUnavailableError, match="storage"):
             self.fetch(lambda _: httpx.Response(503), tmp_path)
 

@@ -179,7 +179,7 @@ def test_a_proxy_decides_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert transport("canvas.test", Deadline(), _authorities()) is None
 
 
-def test_what_canvas_says_of_a_report_is_one_line_without_control_characters() -> None:
+def test_texts_of_a_report_are_one_line_without_control_characters() -> None:
     body = {"id": 1, "status": "er\x1b[2Jror", "parameters": {"extra_text": "a\x1b]0;x\x07\n" + "b" * 10**6}}
     status = Status.parse(body)
     assert status.state == "er\\x1b[2jror"

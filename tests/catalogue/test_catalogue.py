@@ -65,7 +65,7 @@ def test_spelling_is_forgiven_and_the_first_of_two_columns_counts() -> None:
     assert (match.missing, match.unknown, match.duplicated) == (("gone",), ("odd",), ("name",))
 
 
-def test_a_missing_key_says_which_header_was_expected_and_what_was_found() -> None:
+def test_a_missing_key_is_reported_with_the_expected_and_the_actual_header() -> None:
     with pytest.raises(HeaderContractError, match=r"courses\.csv.*canvas_course_id.*id_de_curso"):
         wanted = {"canvas_id": ("canvas_course_id",), "name": ("long_name",)}
         match_header(["id_de_curso", "long_name"], wanted, required=["canvas_id"], where="courses.csv")
