@@ -17,7 +17,7 @@ from tests.walks import recorded, stations
 
 
 def test_an_event_takes_the_walk_of_the_page(canvas: SimulatedCanvas, database_url: str, tmp_path: Path) -> None:
-    names = [f"live_events.{name}" for name in stations("Live events: an event")]
+    names = stations("Live events: an event")
     tenant = tenant_of(canvas, database_url)
     settings = Settings(home=tmp_path, tenants=(tenant,), jwk_url=canvas.jwk_url)
     with recorded(names, "return") as handed_over:
