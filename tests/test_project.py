@@ -599,7 +599,7 @@ class TestBatches:
         (tmp_path / "other").mkdir()
         with dg.DagsterInstance.local_temp(str(tmp_path / "other")) as other:
             assert "its root run is awaited" in self.look(definitions, other).skip_message
-            assert "under way" in self.tick(definitions, other, hour=6).skip_message
+            assert "in progress" in self.tick(definitions, other, hour=6).skip_message
         assert rows(database_url, query) == before
         assert self.look(definitions, instance).run_requests
         assert rows(database_url, query) != before
@@ -608,7 +608,7 @@ class TestBatches:
         definitions = whole.definitions()
         assert self.tick(definitions, instance).run_requests
         second = self.tick(definitions, instance, hour=6)
-        assert "under way" in second.skip_message
+        assert "in progress" in second.skip_message
 
 
 def test_events_are_drained_by_the_sensor(
