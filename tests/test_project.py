@@ -686,7 +686,7 @@ def test_a_directory_of_any_name_becomes_a_location_that_loads(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--force", "--skip"], 2, "take one"),
+        (["--force", "--skip"], 2, "exclude each other"),
         (["--live-events", "rubrics"], 2, "rubrics is not among .*users"),
         (["--models", "userz"], 2, "userz is not among .*users"),
     ],
