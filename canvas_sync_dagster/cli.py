@@ -13,7 +13,7 @@ from canvas_sync_dagster.redaction import trace
 
 COMMANDS = (
     ("demo", "demo", "Sync a simulated Canvas into an embedded PostgreSQL, through Dagster."),
-    ("init", "init", "Write a code location of your own."),
+    ("init", "init", "Write your own code location."),
     ("doctor", "doctor", "Check settings, token, reports, clock, database and live-event keys."),
     ("migrate", "migrate", "Create and additively upgrade the tables."),
     ("sync", "sync", "Sync now, on the Dagster instance."),

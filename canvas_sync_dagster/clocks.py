@@ -27,17 +27,17 @@ def horizon(now: datetime | None = None) -> datetime:
     return (now or datetime.now(UTC)) + SLACK
 
 
-def believable(told: datetime, ours: datetime) -> datetime:
+def believable(theirs: datetime, ours: datetime) -> datetime:
     """Return a time of Canvas's clock, or this host's reading if Canvas's lies in the future.
 
     Args:
-        told: Time by Canvas's clock.
+        theirs: Time by Canvas's clock.
         ours: The same moment by this host's clock.
 
     >>> believable(datetime(2027, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)).year
     2026
     """
-    return told if told <= horizon(ours) else ours
+    return theirs if theirs <= horizon(ours) else ours
 
 
 def report_began(started: datetime | None, *, asked: datetime, asked_on_ours: datetime, now: datetime) -> datetime:

@@ -165,7 +165,7 @@ class Genre(Policy):
     """A further kind of sync of a tenant, with its own schedule; other settings default to those of the tenant."""
 
     schedule: str = Field(description="a cron expression with five fields")
-    steps: Names = Field((), description="a list of your own reports, tables and steps")
+    steps: Names = Field((), description="a list of custom reports, tables and steps")
 
 
 class TenantSettings(Policy):

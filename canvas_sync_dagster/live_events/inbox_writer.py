@@ -126,7 +126,7 @@ class InboxWriter:
     async def _set_up(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Find out whether a pooler is in between, and set up a session of our own otherwise."""
         row = await (await connection.execute("select pg_backend_pid()")).fetchone()
-        # A pooler reports a process id of its own making.
+        # A pooler reports an invented process id.
         self._is_pooled = row is None or row[0] != connection.info.backend_pid
         if not self._is_pooled:
             # Several statements cannot be prepared; psycopg prepares only where a threshold is set.

@@ -15,7 +15,8 @@ from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shar
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events.event_names import check_event_names
 from canvas_sync_dagster.live_events.handlers import EventHandlers, Handler, ModelHandler
-from canvas_sync_dagster.project.callbacks import (
+from canvas_sync_dagster.project.project import Project
+from canvas_sync_dagster.project.protocols import (
     FAILURE_KEYWORDS,
     SYNC_KEYWORDS,
     ClientFunctionT,
@@ -31,7 +32,6 @@ from canvas_sync_dagster.project.callbacks import (
     SyncCallbackT,
     TermFilterT,
 )
-from canvas_sync_dagster.project.project import Project
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.signatures import check_arguments
 from canvas_sync_dagster.sync.chain import Chain
@@ -607,7 +607,7 @@ class CanvasSync:
     def _free(self, name: str) -> str:
         self._open(name)
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_]+", name):
-            allowed = "letters, digits and underscores; a function without a name of its own needs name="
+            allowed = "letters, digits and underscores; a function without a name needs name="
             raise SettingError("the name of a step", "not a valid name of an asset", allowed=allowed, value=name)
         if name in self._chain.names:
             raise SettingError(name, "the name is taken by a model or step", allowed="another name")

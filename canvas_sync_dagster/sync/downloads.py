@@ -1,4 +1,4 @@
-"""Directories of downloads: one per op, removed with it, and after its process has died by whoever comes next.
+"""Directories of downloads: one per op. The op removes it; if its process was killed, the next run removes it.
 
 A report holds all users in plain text. A process that was killed removes nothing, so its directory is recognized: each
 directory is locked by the process that made it, and the system releases the lock of a dead one.

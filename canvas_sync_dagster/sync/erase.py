@@ -166,7 +166,7 @@ def _removed_or_blanked(table: Table, condition: sql.Composable, present: Collec
         with connection.transaction():
             return connection.execute(sql.SQL("delete from {} where {}").format(table.name, condition)).rowcount, 0
     except psycopg.errors.ForeignKeyViolation:
-        # A table of the user's own refers to the row, which stays as an empty one.
+        # One of the user's tables refers to the row, so the row is blanked and kept.
         kept = {*table.model.key, *owners(table.model), "workflow_state"}
         blank = [c.name for c in table.model.columns if c.name in present and c.name not in kept]
         assigned = [

@@ -71,7 +71,7 @@ class Insertion:
         function: Gets the context; what it returns becomes metadata.
         after: Models and steps that come before it.
         before: Models that come after it.
-        beside: Models and steps that it runs together with: it waits for what they wait for, and what waits for them
+        beside: Models and steps that run in parallel to it: it waits for what they wait for, and what waits for them
             waits for it, too.
         at: `start` or `end` of a batch; empty for a place between the models.
         pool: Dagster pool that limits how many such steps run at the same time.

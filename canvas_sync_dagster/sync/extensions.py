@@ -59,18 +59,18 @@ class ApiOverride:
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """All of a code location's own functions.
+    """All functions that users registered with a code location.
 
     Attributes:
         api: Model → how its objects are asked for.
         row_by_row: Model → function that each row of its reports goes to, in place of the table.
         events: Functions that live events go to.
-        accepts_event: Says whether a live event belongs to a tenant, in place of the comparison of root accounts.
+        accepts_event: Returns whether a live event belongs to a tenant, in place of the comparison of root accounts.
         quiet: Job classes that the journal keeps only if they failed.
         client: Returns the client or the token of a tenant and account, so that no secret passes through settings.
-        on_sync: Functions that hear of the end of a batch, with `success` or `complete`.
-        on_failure: Functions that hear of failed runs.
-        term_scope: Says of each term whether it is in scope, in place of the setting.
+        on_sync: Functions called at the end of a batch, with `success` or `complete`.
+        on_failure: Functions called for failed runs.
+        term_scope: Returns whether a term is in scope, in place of the setting.
     """
 
     api: Mapping[str, ApiOverride] = field(default_factory=dict)

@@ -172,7 +172,7 @@ class Flow:
         """Fetch a source and publish it in one transaction.
 
         Raises:
-            CanvasSyncError: Nothing was published; the message says what to do.
+            CanvasSyncError: Nothing was published; the message names the remedy.
         """
         with journaled(self.session, source.job, source.arguments, self.policy.run_id) as job:
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A sign of life beside the work, so that others can tell slow work from a dead process."""
+"""A heartbeat during work, so that other processes can distinguish slow work from a dead process."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from datetime import timedelta
 from canvas_sync_dagster.errors import CanvasSyncError
 
 BEATS = 8
-"""Beats within the silence that counts as death: a database that restarts may cost some of them."""
+"""Heartbeats within `lost_after`: a database that restarts may cost some of them."""
 
 
 @contextmanager
 def beating(beat: Callable[[], object], lost_after: timedelta) -> Iterator[None]:
-    """Calls a function from time to time while the body works.
+    """Call a function at intervals while the body works.
 
     Args:
-        beat: Writes the sign of life; when the database is away, the next beat tries again.
-        lost_after: Silence that counts as death.
+        beat: Writes the heartbeat. If the database is away, the next heartbeat tries again.
+        lost_after: Time without heartbeat after which the process counts as dead.
     """
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""A step of the user's own, as a job of the journal."""
+"""Run a user's step as a job of the journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suspects: rows that complete reports no longer list. Canvas is asked about each before anything is believed."""
+"""Suspects: rows that complete reports no longer list. Each is verified with Canvas before it is marked as deleted."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from canvas_sync_dagster.warehouse.suspects import count_suspects, has_suspects,
 BATCH = 200
 """Suspects per transaction: some twenty seconds of requests, which is what a kill may cost."""
 LIMIT = 2_000
-"""Suspects per model and call, if nobody says otherwise: Canvas gives some ten objects per second."""
+"""Default number of suspects per model and call: Canvas answers about ten requests per second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What Canvas said of a model's suspects.
+    """What Canvas answered about a model's suspects.
 
     Attributes:
         model: Name of the model.
         asked: Suspects that Canvas was asked about.
-        deleted: Of them, those that it says are gone; they are marked so.
-        alive: Those that are there; their rows are refreshed.
+        deleted: Of them, those that Canvas no longer has; they are marked as deleted.
+        alive: Those that exist; their rows are refreshed.
         forbidden: Those that the token may not see; they stay suspects.
         left: Suspects that are left.
         reason: Why Canvas was not asked; empty if it was.
@@ -43,10 +43,10 @@ class Reconciliation:
 
 
 def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str = "") -> Reconciliation:
-    """Asks Canvas about a model's suspects, and believes what it says.
+    """Ask Canvas about a model's suspects, and write what it answers.
 
     Raises:
-        CanvasSyncError: Canvas or the database does not answer; what was done up to then stands.
+        CanvasSyncError: Canvas or the database does not answer; what was written until then stays.
         FunctionError: A function of `sync.api` raised for a suspect; the other suspects are done.
     """
     prepare_schema(session.database_url, session.schema, session.models, [model.name])

@@ -26,17 +26,17 @@ from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 from canvas_sync_dagster.warehouse.warehouse import Table, Warehouse
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for the time of a row that tells none: anything is fresher."""
+"""Observation of a row without a known one: every other observation is newer."""
 NEVER = RejectLimits(fraction=1.0, minimum=1 << 60)
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What became of a model's rejected rows.
+    """Result of replaying a model's rejected rows.
 
     Attributes:
         tried: Rows that were loaded again.
-        loaded: Of them, those that are in the table now, or that something fresher stands there for.
+        loaded: Of them, those that are in the table now, or for which the table has a newer observation.
         left: Those that were rejected again.
     """
 
@@ -47,7 +47,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What rejected rows have in common that are loaded together: they stood in one file, at one time."""
+    """Properties that rejected rows share when they are loaded together: one file, one time."""
 
     header: str
     scope: str

@@ -25,7 +25,7 @@ Wanted = tuple[ReportGroup, Collection[str]]
 def sync_report(
     flow: Flow, group: ReportGroup, selected: Collection[str], *, following: Sequence[Wanted] = ()
 ) -> SyncOutcome:
-    """ReportRequest a report and load its tables.
+    """Request a report and load its tables.
 
     Args:
         flow: The tenant, the policy and the scope.
@@ -34,7 +34,7 @@ def sync_report(
         following: Reports that this run requests next; Canvas may already compile them.
 
     Raises:
-        CanvasSyncError: Nothing was published; the message says what to do.
+        CanvasSyncError: Nothing was published; the message names the remedy.
     """
     tables = flow.prepare(selected, per_term=group.term_scoped)
     available = available_reports(flow.session.canvas)

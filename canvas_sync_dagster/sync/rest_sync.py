@@ -33,7 +33,7 @@ def sync_list(flow: Flow, model: Model) -> SyncOutcome:
         model: Model of the listed objects.
 
     Raises:
-        CanvasSyncError: Nothing was published; the message says what to do.
+        CanvasSyncError: Nothing was published; the message names the remedy.
     """
     feed = model.feed
     if not isinstance(feed, RestFeed):

@@ -76,7 +76,7 @@ def refuse_unknown(terms: Sequence[Term], named: Sequence[str], setting: str = "
 
 
 def is_active(term: Term, now: datetime) -> bool:
-    """Says whether a term has not ended and has begun, or soon will."""
+    """Return whether a term has not ended, and has begun or begins soon."""
     ended = term.end_at is not None and term.end_at < now
     far = term.start_at is not None and term.start_at > now + AHEAD
     return not ended and not far
@@ -92,7 +92,7 @@ def leaving(previous: Sequence[str], scope: Sequence[str], known: Sequence[str])
 
 
 def ordered(terms: Sequence[str], order: str, batch: str) -> list[str]:
-    """Puts terms in the order in which they are synced.
+    """Return terms in the order in which they are synced.
 
     Args:
         terms: Ids, in the order of Canvas's ids.

@@ -21,21 +21,21 @@ from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 EMBEDDED_DATABASE = "canvas_sync"
-"""Database on the embedded server; Dagster's own storage stands beside it in another one."""
+"""Database of the copy on the embedded server; Dagster's storage is in a separate one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What an op works with.
+    """Canvas and database of a tenant, for an op, a job or a script.
 
     Attributes:
-        tenant: Whose Canvas it is.
+        tenant: Settings of the tenant.
         home: Directory of the code location; files in it do not outlive an op.
         canvas: The client.
-        database_url: Where the copy lives; holds a password.
+        database_url: Address of the warehouse; contains a password.
         models: All models of the code location.
-        batch_rows: Rows per frame, where a person set it.
-        shard: Number of the tenant's shard in global ids, where it is known.
+        batch_rows: Rows per frame; None if not set.
+        shard: Number of the tenant's shard in global ids; None if unknown.
         extensions: The user's own functions.
     """
 
@@ -57,10 +57,10 @@ class Session:
         return self.tenant.schema_in_database
 
     def transaction(self, doing: str) -> AbstractContextManager[Connection]:
-        """Opens a connection to the warehouse; leaving the `with` commits, an exception rolls back.
+        """Open a connection to the warehouse; leaving the `with` commits, an exception rolls back.
 
         Args:
-            doing: What messages say that was going on.
+            doing: What is being done, for messages: `counting courses`.
         """
         return transaction(self.database_url, doing)
 
@@ -82,20 +82,20 @@ class Session:
     def journal(
         self, job: str, arguments: Mapping[str, object] | None = None, *, run_id: str = ""
     ) -> Iterator[dict[str, object]]:
-        """Write a job of your own to the journal, `canvas_sync_job_logs`,.
+        """Write a user's job to the journal, `canvas_sync_job_logs`.
 
-        It is there as `running`, with a heartbeat, and ends as `success`, or as `error` with what was raised.
+        The job is `running`, with a heartbeat, and ends as `success`, or as `error` with the exception.
 
         Args:
             job: Name of the job, its `job_class`.
             arguments: Its `job_arguments`.
-            run_id: Dagster's run that it is part of; the failure sensor closes what a killed run leaves open.
+            run_id: Dagster run of the job; the failure sensor closes jobs that a killed run leaves open.
 
         Yields:
             A dictionary that becomes the `metadata` of the job.
 
         Raises:
-            SchemaError: The tables are not there; run `canvas-sync migrate`.
+            SchemaError: The tables do not exist; run `canvas-sync migrate`.
         """
         prepare_schema(self.database_url, self.schema, self.models, ())
         details: dict[str, object] = {}
@@ -109,7 +109,7 @@ class Session:
 def open_session(
     settings: Settings, tenant: TenantSettings, models: tuple[Model, ...], extensions: Extensions | None = None
 ) -> Iterator[Session]:
-    """Connects to a tenant's Canvas; the database is connected to by whoever needs it, for as long as they do.
+    """Open a client of the tenant's Canvas. Connections to the database are opened when they are needed.
 
     Raises:
         SettingError: The tenant has no address or no token.
@@ -121,7 +121,7 @@ def open_session(
 
 
 def connect_canvas(tenant: TenantSettings, extensions: Extensions | None = None) -> Canvas:
-    """Makes the client of a tenant's Canvas, or has the user's own function make it.
+    """Return the client of a tenant's Canvas, from the settings or from the user's function.
 
     Raises:
         SettingError: The tenant has no address or no token.

@@ -1,4 +1,4 @@
-"""Which tables have fallen behind, and in which terms."""
+"""Tables that are stale, and in which terms."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Marks = Mapping[tuple[str, str], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """How far one model has fallen behind.
+    """The stale scopes of one model.
 
     Attributes:
         model: Its name.
-        oldest: When the scope was synced that waits longest; None if one of them never was.
-        scopes: Terms that are behind; an empty text stands for the whole account.
+        oldest: Last sync of the stalest scope; None if one was never synced.
+        scopes: Ids of the stale terms; an empty string is the whole account.
     """
 
     model: str
@@ -32,14 +32,14 @@ class Staleness:
 def staleness(
     models: Iterable[Model], marks: Marks, terms: Collection[str], now: datetime, limit: timedelta
 ) -> list[Staleness]:
-    """Judges each model that was ever synced; of the others it is not known whether this Canvas can feed them.
+    """Return the staleness of each model that was ever synced. Whether Canvas can feed the others is unknown.
 
     Args:
-        models: Of the tenant.
+        models: Models of the tenant.
         marks: The watermarks.
         terms: Ids of the terms in scope.
-        now: Moment of the judgement, aware.
-        limit: Age from which on a scope is behind.
+        now: Current time, aware.
+        limit: Age above which a scope is stale.
     """
     found = []
     for model in models:

@@ -25,12 +25,12 @@ from canvas_sync_dagster.warehouse.warehouse import Table
 
 @dataclass(frozen=True, slots=True)
 class VolumeGate:
-    """How much of a scope may vanish at once.
+    """Share of a scope that may vanish at once.
 
     Attributes:
         minimum: Rows; fewer are always believed to be missing, though still not to be deleted.
-        hold: Share of the scope's rows from which on nothing is marked.
-        refuse: Share from which on the whole load is refused.
+        hold: Share of the scope's rows above which nothing is marked.
+        refuse: Share above which the whole load is refused.
     """
 
     minimum: int = 5

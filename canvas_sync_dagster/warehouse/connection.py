@@ -59,14 +59,14 @@ class Pooling(StrEnum):
 
 
 def settings(server_version: int, **others: str) -> str:
-    """Returns the statements that give a transaction our settings, whatever the role and the database set.
+    """Return the statements that give a transaction our settings, whatever the role and the database set.
 
     Args:
         server_version: As PostgreSQL numbers it, such as 170002.
         others: Settings in addition, or in place of ours.
 
-    They belong to the transaction, because a pooler may give the next one another server process, and this process's
-    settings to somebody else. For the same reason they are no start-up options, which poolers refuse.
+    They belong to the transaction, because a pooler may run the next one in another server process, and another
+    client's in this one. They are not start-up options, because poolers refuse those.
     """
     return "; ".join(f"set local {name} = '{value}'" for name, value in _values(server_version, others).items())
 
@@ -194,10 +194,10 @@ def dedicated_session(url: str) -> Connection | None:
 
 
 def pooling(url: str) -> Pooling:
-    """Finds out whether a pooler is in between, and whether it shares server processes between transactions.
+    """Return whether a pooler is in between, and whether it shares server processes between transactions.
 
-    A pooler answers for the server, with a process id of its own making. One that shares gives the process of a
-    connection that is between two transactions to another connection; that is tried here, with two of our own.
+    A pooler answers in place of the server, with an invented process id. One that shares gives the server process of a
+    connection between two transactions to another connection; two connections test that.
 
     Raises:
         CanvasSyncError: As `connect`.
@@ -297,7 +297,7 @@ def _explanation(error: psycopg.Error, where: str, said: str) -> CanvasSyncError
             return DatabaseUnavailableError(f"{where}: {said}. Nothing was published; make room and run it again.")
         case pg.ProgramLimitExceeded():
             # psycopg counts it among the errors that pass; a value too long for an index stays so.
-            return SchemaError(f"{where}: {said}. Nothing was published; an index of your own may be in its way.")
+            return SchemaError(f"{where}: {said}. Nothing was published; one of your indexes may be the cause.")
         case psycopg.OperationalError() | psycopg.InterfaceError():
             return DatabaseUnavailableError(
                 f"{where}: {said}. Nothing was published; run it again when the server is back."

@@ -20,7 +20,7 @@ USERS = "users"
 
 
 def owners(model: Model) -> dict[str, str]:
-    """Return the columns that make a row somebody's → model whose id they hold.
+    """Return the columns that make a row belong to a person → model whose id they hold.
 
     >>> from canvas_sync_dagster.catalogue import BUILT_IN
     >>> [owners(model) for model in BUILT_IN if model.name == "scores"]

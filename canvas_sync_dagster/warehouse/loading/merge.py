@@ -21,7 +21,7 @@ from canvas_sync_dagster.warehouse.loading.target import Target
 HASH = Column("row_hash", ColumnType.BIGINT)
 OBSERVED = Column("observed_at", ColumnType.TIMESTAMP)
 MANY = 100_000
-"""Rows of a stage from which on those that are there are updated in one pass along the key."""
+"""Minimum number of staged rows for which existing rows are updated in one pass along the key."""
 INTEGERS = ("bigint", "integer", "smallint")
 """Types that Polars orders as PostgreSQL does; the order of texts depends on a collation."""
 MAINTENANCE_MEMORY = "256MB"
@@ -85,7 +85,7 @@ class Stage:
     Args:
         target: Where the rows go in the end.
         columns: What is loaded.
-        timed: Whether each row has a freshness of its own, in `observed_at`.
+        timed: Whether each row has its own observation, in `observed_at`.
     """
 
     def __init__(self, target: Target, columns: Sequence[Column], *, timed: bool = False) -> None:

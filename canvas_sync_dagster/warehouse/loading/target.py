@@ -34,7 +34,7 @@ class Target:
         system: Which of the system's columns it has.
         plain: Whether COPY straight into it stores what a merge would: its types are the model's, its times of creation
             and update have defaults, and neither triggers nor row-level security are in the way. (COPY into a timestamp
-            without zone forgets the offset in silence, and COPY into a table with row-level security is an error.)
+            without zone drops the offset silently, and COPY into a table with row-level security is an error.)
         types: Column → its real type, as PostgreSQL spells it.
         required: Columns that a load writes and that are NOT NULL. A trigger may fill them, so a table with triggers has
             none here.

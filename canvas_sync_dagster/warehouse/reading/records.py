@@ -188,10 +188,10 @@ def _plain_lines(data: bytes) -> pl.Series | None:
 
 
 def _spans(lines: list[bytes], whole: Callable[[bytes], bool], *, last: bool) -> tuple[list[tuple[int, int]], int]:
-    """Finds the records that take several lines.
+    """Find the records that span several lines.
 
     Returns:
-        First and last line of each, and the line from which on a record is still open.
+        First and last line of each, and the first line of a record that is still open.
     """
     odd = [at for at, line in enumerate(lines) if line.count(QUOTE) % 2]
     spans = []

@@ -169,7 +169,7 @@ def _watermarks(metadata: sa.MetaData) -> None:
         _time("full_started_at"),
         _number("report_id"),
         _text("parameters"),
-        sa.Column("strays", sa.LargeBinary(), comment="Keys that were listed, and whose term the tables do not tell."),
+        sa.Column("strays", sa.LargeBinary(), comment="Listed keys whose term is not known from the tables."),
         _time("updated_at", now=True),
         comment="How fresh each model is in each scope; advances in the transaction of its data.",
     )
@@ -232,7 +232,7 @@ def _remembered(metadata: sa.MetaData) -> None:
         sa.Column("name", sa.Text(), primary_key=True),
         _text("value"),
         _time("updated_at", now=True),
-        comment="What Canvas told once and is not asked again, such as the uuid of its root account.",
+        comment="Answers of Canvas that are kept, such as the uuid of its root account.",
     )
 
 

@@ -102,7 +102,7 @@ def _engine(url: str, doing: str) -> Iterator[sa.Engine]:
             try:
                 yield engine
             except sa.exc.DBAPIError as error:
-                # PostgreSQL's own error says more than SQLAlchemy's wrapping of it.
+                # PostgreSQL's error is more precise than SQLAlchemy's wrapper.
                 raise error.orig or error from None
     finally:
         engine.dispose()
@@ -174,7 +174,7 @@ def _additive(operation: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]
 
 
 def _is_indexed(inspector: sa.Inspector, schema: str, operation: ops.MigrateOperation) -> bool:
-    """Says whether an index that is wanted is there already, under another name."""
+    """Return whether a wanted index exists under another name."""
     if not isinstance(operation, ops.CreateIndexOp) or operation.unique:
         return False
     if not inspector.has_table(operation.table_name, schema=schema):

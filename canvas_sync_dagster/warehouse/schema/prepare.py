@@ -47,7 +47,7 @@ def prepare_schema(url: str, schema: str, models: Sequence[Model], needed: Colle
 
 
 def _needed(models: Sequence[Model], names: Collection[str] | None) -> list[Model]:
-    """Return the models of these names, and those that tell which term their rows belong to."""
+    """Return the models of these names, and those by which the term of their rows is found."""
     if names is None:
         return list(models)
     by_name, wanted = {model.name: model for model in models}, set()

@@ -161,7 +161,7 @@ class ReportLedger:
 
     @contextmanager
     def _connection(self, doing: str) -> Iterator[Connection]:
-        # A connection of its own for each step: polling takes hours, through restarts of the server.
+        # A separate connection for each step: polling takes hours, through restarts of the server.
         with explained(self._url, doing), _connected(self._url) as connection:
             yield connection
 
