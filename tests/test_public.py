@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,6 +43,15 @@ def test_what_is_listed_is_there_and_the_other_way_round() -> None:
         "find_or_fetch",
         "load_objects",
     ]
+
+
+def test_type_checkers_see_the_names_that_are_imported() -> None:
+    tree = ast.parse(Path(canvas_sync_dagster.__file__).read_text(encoding="utf-8"))
+    (listed,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in listed.body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.name: str(node.module) for node in imports for alias in node.names}
+    package = canvas_sync_dagster.__name__
+    assert seen == {name: f"{package}.{module}" for name, module in vars(canvas_sync_dagster)["_MODULES"].items()}
 
 
 @pytest.mark.parametrize("name", canvas_sync_dagster.__all__)
