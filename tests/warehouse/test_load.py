@@ -428,7 +428,7 @@ def test_a_text_too_long_for_an_index_of_the_users_is_no_passing_trouble(
     connection.commit()
     long = "".join(map(str, range(30_000)))
     with (
-        pytest.raises(SchemaError, match=r"loading things.*index row.*an index of your own"),
+        pytest.raises(SchemaError, match=r"loading things.*index row.*one of your indexes"),
         transaction(database_url, "loading things") as own,
     ):
         load(own, written([["1", long]], "id,name"))
