@@ -19,13 +19,11 @@ class Applied:
         counts: Counts of the objects that were found.
         deleted: Number of rows that were marked as deleted.
         forbidden: Number of objects that the token may not see; their rows are unchanged.
-        unasked: Number of rows that could not be requested.
     """
 
     counts: LoadCounts
     deleted: int
     forbidden: int
-    unasked: int
 
 
 def apply_answers(table: Table, answers: Iterable[Answer], *, keep_rejects: bool = False) -> Applied:
@@ -48,9 +46,4 @@ def apply_answers(table: Table, answers: Iterable[Answer], *, keep_rejects: bool
         if answer.verdict is Verdict.GONE and answer.observed_at is not None:
             values = model.deleted_values if answer.gone is None else answer.gone
             deleted += mark_deleted(table, answer.row, values, answer.observed_at)
-    return Applied(
-        counts,
-        deleted,
-        sum(answer.verdict is Verdict.FORBIDDEN for answer in given),
-        sum(answer.verdict is Verdict.UNASKED for answer in given),
-    )
+    return Applied(counts, deleted, sum(answer.verdict is Verdict.FORBIDDEN for answer in given))
