@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -13,25 +14,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import dagster as dg
 from pydantic import Field
 
-from canvas_sync_dagster.catalogue import BUILT_IN, Model
+from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.parameters import refuse_parameters
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
 from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.redaction import redact, summary, trace
-from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.options import SyncOptions, parse_legacy_support
-from canvas_sync_dagster.sync.session import database_url, open_session
-from canvas_sync_dagster.tenants import TenantSettings, parse_duration, parse_updated_after
+from canvas_sync_dagster.sync.session import database_url
+from canvas_sync_dagster.tenants import parse_duration, parse_updated_after
 
 if TYPE_CHECKING:
-    from canvas_sync_dagster.orchestration.batch_service import BatchService
-    from canvas_sync_dagster.sync.extensions import Extensions
+    from canvas_sync_dagster.sync.project import Project
     from canvas_sync_dagster.sync.scope import TermScope
     from canvas_sync_dagster.sync.session import Session
 
 T = TypeVar("T")
-ModelsOf = Callable[[TenantSettings], tuple[Model, ...]]
-"""Function that returns the models that a tenant syncs."""
 
 
 class SyncMode(Enum):
@@ -143,35 +140,31 @@ def _parsed(name: str, value: str | None, parse: Callable[[object], T], allowed:
         raise SettingError(f"sync_options.{name}", str(error), allowed=allowed, value=value) from None
 
 
+@dataclass(frozen=True, slots=True)
 class CodeLocation:
-    """The settings and models of this code location, as ops receive them. It holds no connection."""
+    """The resource `code_location`: the project, as ops and sensors receive it. It holds no connection.
 
-    def __init__(
-        self,
-        settings: Settings,
-        models: Sequence[Model],
-        extensions: Extensions | None = None,
-        models_of: ModelsOf | None = None,
-    ) -> None:
-        self._settings = settings
-        self._models = tuple(models)
-        self._extensions = extensions
-        self._models_of = models_of or (lambda tenant: tenant.chosen(self._models))
+    Commands find the project of a location's definitions by this resource.
+
+    Attributes:
+        project: Settings, models, steps and functions of the location.
+    """
+
+    project: Project
 
     @property
     def home(self) -> Path:
         """Directory of the code location."""
-        return self._settings.home
+        return self.project.settings.home
 
     @property
     def on_sync(self) -> Sequence[tuple[str, Callable[..., object]]]:
         """Functions of the user that are called at the end of a batch."""
-        return self._extensions.on_sync if self._extensions else ()
+        return self.project.extensions.on_sync
 
     def session(self, tenant: str) -> AbstractContextManager[Session]:
         """Connect to a tenant's Canvas and database; use it in a `with` statement, which closes them."""
-        settings = self._settings.tenant(tenant)
-        return open_session(self._settings, settings, self._models_of(settings), self._extensions)
+        return self.project.session(self.project.settings.tenant(tenant))
 
     def batches(self, tenant: str, genre: str | None = None, scope: TermScope | None = None) -> BatchService:
         """Return a tenant's batches; starts the embedded PostgreSQL if no database is configured.
@@ -181,15 +174,16 @@ class CodeLocation:
             genre: Genre of the batches; the tenant's default genre if None.
             scope: Terms to sync, which replace the user's function and the setting.
         """
-        whole = self._settings.tenant(tenant)
+        project = self.project
+        whole = project.settings.tenant(tenant)
         settings = whole.of_genre(genre or whole.batch_genre)
         declared = whole.genres.get(settings.batch_genre)
         # Terms that a genre declares take precedence over the user's function, which is for all other genres.
         named = declared is not None and "term_scope" in declared.model_fields_set
-        own = self._extensions.term_scope if self._extensions and not named else None
-        url = database_url(self._settings, settings)
+        own = None if named else project.extensions.term_scope
+        url = database_url(project.settings, settings)
         return BatchService(
-            settings, url, self._models_of(whole), scope or own, functools.partial(self.session, tenant)
+            settings, url, project.models_of(whole), scope or own, functools.partial(self.session, tenant)
         )
 
 

@@ -40,7 +40,7 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     import dagster as dg
 
-    from canvas_sync_dagster.project.project import Project
+    from canvas_sync_dagster.sync.project import Project
 
 HOME = Path(tempfile.gettempdir()) / "canvas_sync_testing"
 """Directory of the server that all tests of this machine share; each test has a separate database."""

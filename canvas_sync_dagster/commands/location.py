@@ -17,9 +17,9 @@ import click
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, SettingError
 from canvas_sync_dagster.project.builder import CanvasSync
-from canvas_sync_dagster.project.project import Project
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.sync.project import Project
 from canvas_sync_dagster.tenants import TenantSettings
 
 

@@ -18,9 +18,10 @@ from canvas_sync_dagster.orchestration.in_process import BatchAssets, InProcess
 from canvas_sync_dagster.orchestration.next_step import Executor
 from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch
 from canvas_sync_dagster.orchestration.run_listener import Progress
-from canvas_sync_dagster.project.definitions import code_location_of, definitions_of, keys_of
-from canvas_sync_dagster.project.project import Project
+from canvas_sync_dagster.project.definitions import definitions_of, keys_of
+from canvas_sync_dagster.resources import CodeLocation
 from canvas_sync_dagster.sync.heartbeat import beating
+from canvas_sync_dagster.sync.project import Project
 from canvas_sync_dagster.sync.scope import TermScope
 from canvas_sync_dagster.sync.session import connect_canvas
 from canvas_sync_dagster.tenants import TenantSettings
@@ -116,7 +117,7 @@ def _assets(project: Project, tenant: TenantSettings, models: frozenset[str] | N
 
 
 def _service(project: Project, tenant: TenantSettings, request: SyncRequest) -> BatchService:
-    return code_location_of(project).batches(tenant.slug, tenant.batch_genre, request.term_scope)
+    return CodeLocation(project).batches(tenant.slug, tenant.batch_genre, request.term_scope)
 
 
 def _checked(project: Project, tenant: TenantSettings, connect: Callable[[], BatchService]) -> BatchService:

@@ -1,1 +1,1 @@
-"""What a code location is built from: the builder, the project computed from it, Dagster's definitions of that."""
+"""What a code location is built from: the builder, and Dagster's definitions of the project that it computes."""

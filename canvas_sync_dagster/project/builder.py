@@ -15,7 +15,6 @@ from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shar
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events.event_names import check_event_names
 from canvas_sync_dagster.live_events.handlers import EventHandlers, Handler, ModelHandler
-from canvas_sync_dagster.project.project import Project
 from canvas_sync_dagster.project.protocols import (
     FAILURE_KEYWORDS,
     SYNC_KEYWORDS,
@@ -37,6 +36,7 @@ from canvas_sync_dagster.signatures import check_arguments
 from canvas_sync_dagster.sync.chain import Chain
 from canvas_sync_dagster.sync.extension_types import CustomReport, Insertion
 from canvas_sync_dagster.sync.extensions import ApiOverride, Apply, Extensions, Fetch, Field, MarkDeleted
+from canvas_sync_dagster.sync.project import Project
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
 from canvas_sync_dagster.assets.specs import asset_key
 from canvas_sync_dagster.orchestration.identifiers import GENRE_TAG, TENANT_TAG
-from canvas_sync_dagster.project.project import Project
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
 from canvas_sync_dagster.schedules import nightly_schedules, sync_schedule
 from canvas_sync_dagster.sensors.batches import batch_sensor
@@ -25,6 +24,7 @@ from canvas_sync_dagster.sensors.failures import failure_sensor
 from canvas_sync_dagster.sensors.live_events import live_event_sensor
 from canvas_sync_dagster.sensors.staleness import staleness_sensor
 from canvas_sync_dagster.sync.chain import refuse_cycles
+from canvas_sync_dagster.sync.project import Project
 from canvas_sync_dagster.sync.report_request import report_groups, rest_models
 from canvas_sync_dagster.tenants import TenantSettings
 
@@ -44,7 +44,7 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
     tenants = project.settings.tenants
     for broken in project.settings.broken:
         LOG.warning("tenant %s is left out: %s", broken.slug, broken.error)
-    location = code_location_of(project)
+    location = CodeLocation(project)
     jobs = {tenant.slug: _jobs(project, tenant) for tenant in tenants}
     ours = dg.Definitions(
         assets=[asset for tenant in tenants for asset in _assets(project, tenant)],
@@ -59,11 +59,6 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
         executor=None if any(each.executor for each in more) else dg.in_process_executor,
     )
     return merged(ours, more) if more else ours
-
-
-def code_location_of(project: Project) -> CodeLocation:
-    """Return the resource that ops and sensors use."""
-    return CodeLocation(project.settings, project.models, project.extensions, project.models_of)
 
 
 def keys_of(slug: str, names: Iterable[str]) -> list[dg.AssetKey]:

@@ -45,8 +45,7 @@ def sync(canvas: SimulatedCanvas, database_url: str, tmp_path: Path) -> CanvasSy
 
 @pytest.fixture
 def location(sync: CanvasSync) -> CodeLocation:
-    project = sync.project()
-    return CodeLocation(project.settings, project.models, project.extensions)
+    return CodeLocation(sync.project())
 
 
 @pytest.fixture
