@@ -113,9 +113,11 @@ class LocationUnderTest:
             dagster.Failure: A step failed. Exceptions of your functions are raised unchanged.
         """
         # Dagster's import takes 0.6 seconds, which tests of the simulator alone need not wait.
-        from canvas_sync_dagster.project.definitions import definitions_of, keys_of  # noqa: PLC0415
+        from canvas_sync_dagster.assets.tenant_assets import tenant_assets  # noqa: PLC0415
+        from canvas_sync_dagster.project.definitions import definitions_of  # noqa: PLC0415
 
         slug = tenant or self.project.settings.tenants[0].slug
+        keys = tenant_assets(self.project, self.project.settings.tenant(slug)).keys
         if term is not None:
             self.instance.add_dynamic_partitions(f"canvas_terms__{slug}", [str(term)])
         at_end = bool(steps) and set(steps) <= set(self.project.chain.at("end"))
@@ -125,10 +127,10 @@ class LocationUnderTest:
             instance=self.instance,
             run_config=QUIET,
             partition_key=None if term is None else str(term),
-            asset_selection=keys_of(slug, steps) or None,
+            asset_selection=keys.all_of(steps) or None,
         )
         made = [event.materialization for event in result.get_asset_materialization_events()]
-        return {each.asset_key.path[-1]: {n: v.value for n, v in each.metadata.items()} for each in made}
+        return {keys.name_of(each.asset_key): {n: v.value for n, v in each.metadata.items()} for each in made}
 
     def deliver(self, *events: Mapping[str, Any], tenant: str | None = None) -> dict[str, int]:
         """Store live events, such as those of `canvas.take_events()`, in the inbox, and apply them. Run a sync first.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.specs import asset_key
+from canvas_sync_dagster.assets.asset_keys import AssetKeys
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.orchestration.identifiers import SKIPPED
 
@@ -28,19 +28,17 @@ REPEATING = {"users", "user_observers"}
 """Models whose keys repeat in Canvas's reports by design."""
 
 
-def check_specs(tenant: str, model: Model) -> list[dg.AssetCheckSpec]:
+def check_specs(keys: AssetKeys, model: Model) -> list[dg.AssetCheckSpec]:
     """Return the checks of one model. None of them blocks, because invalid data are not published in the first place."""
     names = [name for name in DESCRIPTIONS if name != "header_contract" or not isinstance(model.feed, RestFeed)]
-    return [
-        dg.AssetCheckSpec(name, asset=asset_key(tenant, model.name), description=DESCRIPTIONS[name]) for name in names
-    ]
+    return [dg.AssetCheckSpec(name, asset=keys.of(model.name), description=DESCRIPTIONS[name]) for name in names]
 
 
 def check_results(
-    tenant: str, each: ModelOutcome, wanted: Collection[dg.AssetCheckKey]
+    keys: AssetKeys, each: ModelOutcome, wanted: Collection[dg.AssetCheckKey]
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield a result for each selected check, from the findings of one load."""
-    key, findings = asset_key(tenant, each.model.name), _findings(each)
+    key, findings = keys.of(each.model.name), _findings(each)
     for check in wanted:
         if check.asset_key == key and check.name not in findings:
             yield _not_evaluated(check, "the load had no header to compare")
@@ -51,19 +49,19 @@ def check_results(
             )
 
 
-def skipped_observation(tenant: str, model: str, partition: str | None, why: str) -> dg.AssetObservation:
+def skipped_observation(keys: AssetKeys, model: str, partition: str | None, why: str) -> dg.AssetObservation:
     """Return the event that shows in the UI, and to `canvas-sync sync`, that this Canvas cannot feed a model."""
     return dg.AssetObservation(
-        asset_key(tenant, model), description=f"skipped: {why}", partition=partition, metadata={SKIPPED: why}
+        keys.of(model), description=f"skipped: {why}", partition=partition, metadata={SKIPPED: why}
     )
 
 
 def skipped_checks(
-    tenant: str, model: str, why: str, wanted: Collection[dg.AssetCheckKey]
+    keys: AssetKeys, model: str, why: str, wanted: Collection[dg.AssetCheckKey]
 ) -> Iterator[dg.AssetCheckResult]:
     """Return a result for each check of a model that is skipped: Dagster logs a warning for a check without one."""
     for check in wanted:
-        if check.asset_key == asset_key(tenant, model):
+        if check.asset_key == keys.of(model):
             yield _not_evaluated(check, f"the model is skipped: {why}")
 
 
@@ -77,13 +75,13 @@ def _not_evaluated(check: dg.AssetCheckKey, why: str) -> dg.AssetCheckResult:
     )
 
 
-def staleness_check(tenant: str, each: Staleness) -> dg.AssetCheckEvaluation:
+def staleness_check(keys: AssetKeys, each: Staleness) -> dg.AssetCheckEvaluation:
     """Return the evaluation of the staleness check of a model, outside of any load."""
     evidence: dict[str, Any] = {"behind": ", ".join(scope or "the account" for scope in each.scopes)}
     if each.oldest is not None:
         evidence["oldest"] = dg.MetadataValue.timestamp(each.oldest)
     return dg.AssetCheckEvaluation(
-        asset_key=asset_key(tenant, each.model),
+        asset_key=keys.of(each.model),
         check_name="staleness",
         passed=not each.scopes,
         severity=dg.AssetCheckSeverity.WARN,

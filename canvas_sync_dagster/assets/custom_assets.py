@@ -1,34 +1,31 @@
 """Assets of the user: custom reports, and steps inserted between the models."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.assets.run_options import run_options
-from canvas_sync_dagster.assets.specs import asset_key
-from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
+from canvas_sync_dagster.assets.tenant_assets import TenantAssets
+from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
 from canvas_sync_dagster.sync.custom_report import sync_custom_report
 from canvas_sync_dagster.sync.extension_types import CustomReport, Insertion, InsertionContext, as_metadata
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.insertion import run_insertion
-from canvas_sync_dagster.tenants import TenantSettings
 
 AT_END = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 """Default retry policy of steps at the end of a batch: 70 seconds in all, which is longer than a restart of a server."""
 
 
-def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier: Sequence[str]) -> dg.AssetsDefinition:
+def custom_report_asset(assets: TenantAssets, report: CustomReport) -> dg.AssetsDefinition:
     """Return the asset of a custom report.
 
     Args:
-        tenant: Settings of the tenant.
+        assets: Assets of the tenant.
         report: The report and its function.
-        earlier: Names of its upstream assets.
     """
-    spec = _spec(tenant, report.asset, earlier, report.processor.__doc__, per_term=report.per_term)
+    tenant, spec = assets.tenant, assets.specs[report.asset]
 
     @dg.multi_asset(name=f"{tenant.slug}__{report.asset}", specs=[spec], pool=f"canvas_reports__{tenant.slug}")
     def custom_report(
@@ -53,19 +50,15 @@ def custom_report_asset(tenant: TenantSettings, report: CustomReport, *, earlier
     return custom_report
 
 
-def insertion_asset(
-    tenant: TenantSettings, insertion: Insertion, *, earlier: Sequence[str], per_term: bool
-) -> dg.AssetsDefinition:
+def insertion_asset(assets: TenantAssets, insertion: Insertion, *, per_term: bool) -> dg.AssetsDefinition:
     """Return the asset of an inserted step.
 
     Args:
-        tenant: Settings of the tenant.
+        assets: Assets of the tenant.
         insertion: The step.
-        earlier: Names of its upstream assets.
         per_term: Whether it runs once for each term.
     """
-    spec = _spec(tenant, insertion.name, earlier, insertion.function.__doc__, per_term=per_term)
-
+    tenant, spec = assets.tenant, assets.specs[insertion.name]
     policy = insertion.retry_policy or (AT_END if insertion.at == "end" else None)
 
     @dg.multi_asset(
@@ -94,17 +87,3 @@ def _metadata(returned: object) -> dict[str, Any]:
     given = returned if isinstance(returned, Mapping) else {}
     own = {str(name): value for name, value in given.items() if isinstance(value, dg.MetadataValue)}
     return {**as_metadata(returned), **own}
-
-
-def _spec(
-    tenant: TenantSettings, name: str, deps: Sequence[str], description: str | None, *, per_term: bool
-) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        key=asset_key(tenant.slug, name),
-        deps=[asset_key(tenant.slug, dep) for dep in deps],
-        description=description,
-        group_name=tenant.slug,
-        kinds={"python"},
-        tags={TENANT_TAG: tenant.slug},
-        partitions_def=term_partitions(tenant.slug) if per_term else None,
-    )

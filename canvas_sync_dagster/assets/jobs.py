@@ -4,7 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from canvas_sync_dagster.assets.metadata import event_materializations
-from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.assets.tenant_assets import TenantAssets
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.orchestration.pruning import prune_runs
@@ -12,7 +12,6 @@ from canvas_sync_dagster.resources import CodeLocation, as_dagster_failure
 from canvas_sync_dagster.sync.downloads import remove_abandoned
 from canvas_sync_dagster.sync.erase import sweep
 from canvas_sync_dagster.sync.reconciliation import reconcile
-from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.housekeeping import DEAD_EVENTS_KEPT, EVENTS_KEPT, drop_old_rows
 from canvas_sync_dagster.warehouse.state.inbox_partitions import age_out, ensure_partitions
@@ -30,14 +29,15 @@ class ReconcileConfig(dg.Config):
     limit: int = 2_000
 
 
-def live_events_job(tenant: TenantSettings) -> dg.JobDefinition:
+def live_events_job(assets: TenantAssets) -> dg.JobDefinition:
     """Return the job that drains a tenant's inbox until it is empty."""
+    tenant = assets.tenant
 
     @dg.op(name=f"{tenant.slug}__drain")
     def drain_inbox(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
             done = drain(session, run_id=context.run.run_id)
-        for each in event_materializations(tenant.slug, done):
+        for each in event_materializations(assets.keys, done):
             context.log_event(each)
         ends = ", ".join(f"{count} {state}" for state, count in done.events.items())
         context.log.info("another drain is running" if done.busy else f"{ends or 'no events'}, {done.seconds:.1f} s")
@@ -49,15 +49,16 @@ def live_events_job(tenant: TenantSettings) -> dg.JobDefinition:
     return live_events
 
 
-def reconcile_job(tenant: TenantSettings, models: tuple[Model, ...]) -> dg.JobDefinition:
+def reconcile_job(assets: TenantAssets) -> dg.JobDefinition:
     """Return the job that verifies a tenant's suspects with Canvas."""
+    tenant = assets.tenant
 
     @dg.op(name=f"{tenant.slug}__ask_about_suspects")
     def ask_about_suspects(
         context: dg.OpExecutionContext, config: ReconcileConfig, code_location: dg.ResourceParam[CodeLocation]
     ) -> None:
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
-            for model in models:
+            for model in assets.models:
                 if config.models and model.name not in config.models:
                     continue
                 done = reconcile(session, session.by_name[model.name], limit=config.limit, run_id=context.run.run_id)
@@ -74,8 +75,9 @@ def reconcile_job(tenant: TenantSettings, models: tuple[Model, ...]) -> dg.JobDe
     return reconcile_suspects
 
 
-def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
-    """Builds the job that drops what is old and settled: journal, events, rejects, ledger, and Dagster's own runs."""
+def housekeeping_job(assets: TenantAssets) -> dg.JobDefinition:
+    """Return the job that deletes old rows of the journal, inbox, rejects and ledger, and old runs of Dagster."""
+    tenant = assets.tenant
 
     @dg.op(name=f"{tenant.slug}__drop_what_is_old")
     def drop_what_is_old(context: dg.OpExecutionContext, code_location: dg.ResourceParam[CodeLocation]) -> None:
@@ -89,7 +91,7 @@ def housekeeping_job(tenant: TenantSettings) -> dg.JobDefinition:
             ensure_partitions(warehouse)
             days = age_out(warehouse, EVENTS_KEPT, DEAD_EVENTS_KEPT)
         downloads = remove_abandoned(code_location.home)
-        runs = prune_runs(context.instance, tenant.slug)
+        runs = prune_runs(context.instance, tenant.slug, assets.keys.by_key)
         told = [
             f"{days} days of events",
             f"{runs} runs",

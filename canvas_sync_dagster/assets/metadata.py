@@ -6,22 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.specs import asset_key, column_schema
-from canvas_sync_dagster.tenants import TenantSettings
+from canvas_sync_dagster.assets.asset_keys import AssetKeys
+from canvas_sync_dagster.assets.specs import column_schema
+from canvas_sync_dagster.assets.tenant_assets import TenantAssets
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.live_events.drain import Drained
     from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
 
 
-def materialization(
-    tenant: TenantSettings, outcome: SyncOutcome, each: ModelOutcome, batch: str
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def materialization(assets: TenantAssets, outcome: SyncOutcome, each: ModelOutcome, batch: str) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Return the materialization of one table by one load."""
     loading = sum(each.counts.seconds.values())
     metadata: dict[str, Any] = {
         "dagster/row_count": each.table_rows,
-        "dagster/table_name": f"{tenant.schema_in_database}.{each.model.table}",
+        "dagster/table_name": f"{assets.tenant.schema_in_database}.{each.model.table}",
         "dagster/column_schema": column_schema(each.model),
         **each.counts.as_dict(),
         "suspects": each.suspects,
@@ -40,7 +39,7 @@ def materialization(
     }
     if each.model.term_scoped and outcome.decision.updated_after is None:
         metadata["dagster/partition_row_count"] = each.counts.rows
-    return dg.MaterializeResult(asset_key=asset_key(tenant.slug, each.model.name), metadata=metadata)
+    return dg.MaterializeResult(asset_key=assets.keys.of(each.model.name), metadata=metadata)
 
 
 def _report(outcome: SyncOutcome) -> dict[str, Any]:
@@ -67,11 +66,11 @@ def _drift(each: ModelOutcome) -> dict[str, Any]:
     return {name: ", ".join(columns) for name, columns in found.items() if columns}
 
 
-def event_materializations(slug: str, done: Drained) -> list[dg.AssetMaterialization]:
+def event_materializations(keys: AssetKeys, done: Drained) -> list[dg.AssetMaterialization]:
     """Return what a drain wrote: one materialization per table, not per live event."""
     return [
         dg.AssetMaterialization(
-            asset_key(slug, name),
+            keys.of(name),
             description="live events applied",
             metadata={"rows_written": rows, "events": sum(done.events.values()), "seconds": round(done.seconds, 3)},
         )

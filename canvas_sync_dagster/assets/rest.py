@@ -1,6 +1,6 @@
 """Factory of the assets that a walk over REST feeds."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 
 import dagster as dg
 
@@ -8,33 +8,27 @@ from canvas_sync_dagster.assets.checks import check_results, check_specs
 from canvas_sync_dagster.assets.metadata import materialization
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.assets.run_options import run_options
-from canvas_sync_dagster.assets.specs import asset_spec
-from canvas_sync_dagster.catalogue import Model, RestFeed
+from canvas_sync_dagster.assets.tenant_assets import TenantAssets
+from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.terms import live_term_ids
-from canvas_sync_dagster.tenants import TenantSettings
 
 
-def rest_asset(
-    tenant: TenantSettings, model: Model, *, unscoped: Collection[str], earlier: Mapping[str, tuple[str, ...]]
-) -> dg.AssetsDefinition:
+def rest_asset(assets: TenantAssets, model: Model) -> dg.AssetsDefinition:
     """Return the asset of one REST list; that of the terms also registers them as partitions.
 
     Args:
-        tenant: Settings of the tenant.
+        assets: Assets of the tenant.
         model: The model.
-        unscoped: Names of the models without a term.
-        earlier: Model → steps of the user that run before it.
     """
-    per = model.feed.per if isinstance(model.feed, RestFeed) else None
-    parents = tuple(name for name in model.parents if name in unscoped or name == per) + earlier[model.name]
+    tenant, keys = assets.tenant, assets.keys
 
     @dg.multi_asset(
         name=f"{tenant.slug}__{model.name}",
-        specs=[asset_spec(tenant, model, parents=parents)],
-        check_specs=check_specs(tenant.slug, model),
+        specs=[assets.specs[model.name]],
+        check_specs=check_specs(keys, model),
     )
     def rest_list(
         context: dg.AssetExecutionContext,
@@ -49,7 +43,7 @@ def rest_asset(
                 # Keys are only added: deleting one while its run is in progress would fail that run at its end.
                 name = str(term_partitions(tenant.slug).name)
                 context.instance.add_dynamic_partitions(name, list(live_term_ids(session)))
-        yield materialization(tenant, outcome, outcome.models[0], options.batch_id)
-        yield from check_results(tenant.slug, outcome.models[0], context.selected_asset_check_keys)
+        yield materialization(assets, outcome, outcome.models[0], options.batch_id)
+        yield from check_results(keys, outcome.models[0], context.selected_asset_check_keys)
 
     return rest_list

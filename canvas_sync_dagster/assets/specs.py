@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.asset_keys import AssetKeys
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Column, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.tenants import TenantSettings
 
 
-def asset_key(tenant: str, model: str) -> dg.AssetKey:
-    """Return the asset key of a model, `<tenant>/<model>`."""
-    return dg.AssetKey([tenant, model])
-
-
-def asset_spec(tenant: TenantSettings, model: Model, *, parents: Collection[str]) -> dg.AssetSpec:
+def model_spec(tenant: TenantSettings, model: Model, keys: AssetKeys, upstream: Sequence[str]) -> dg.AssetSpec:
     """Return the specification of a model's table as an asset.
 
     Args:
         tenant: Settings of the tenant.
         model: The model.
-        parents: Models of this tenant that are its upstream assets.
+        keys: Keys of the tenant's assets.
+        upstream: Names of its upstream assets.
     """
     return dg.AssetSpec(
-        key=asset_key(tenant.slug, model.name),
-        deps=[asset_key(tenant.slug, parent) for parent in parents],
+        key=keys.of(model.name),
+        deps=keys.all_of(upstream),
         description=f"{model.comment} {feed_sentence(model)}",
         group_name=tenant.slug,
         kinds={"canvas", "postgres"},
@@ -39,6 +36,36 @@ def asset_spec(tenant: TenantSettings, model: Model, *, parents: Collection[str]
             "dagster/column_schema": column_schema(model),
             "dagster/storage_kind": "postgres",
         },
+    )
+
+
+def custom_spec(
+    tenant: TenantSettings,
+    name: str,
+    keys: AssetKeys,
+    upstream: Sequence[str],
+    description: str | None,
+    *,
+    per_term: bool,
+) -> dg.AssetSpec:
+    """Return the specification of a custom report or step as an asset.
+
+    Args:
+        tenant: Settings of the tenant.
+        name: Name of the custom report or step.
+        keys: Keys of the tenant's assets.
+        upstream: Names of its upstream assets.
+        description: Docstring of its function.
+        per_term: Whether it runs once for each term.
+    """
+    return dg.AssetSpec(
+        key=keys.of(name),
+        deps=keys.all_of(upstream),
+        description=description,
+        group_name=tenant.slug,
+        kinds={"python"},
+        tags={TENANT_TAG: tenant.slug},
+        partitions_def=term_partitions(tenant.slug) if per_term else None,
     )
 
 

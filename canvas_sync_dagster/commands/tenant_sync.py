@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.tenant_assets import tenant_assets
 from canvas_sync_dagster.errors import SettingError, SyncUnderWayError
 from canvas_sync_dagster.orchestration.batch_service import LOCKED_AT, BatchService
 from canvas_sync_dagster.orchestration.driver import Driver
@@ -18,7 +19,7 @@ from canvas_sync_dagster.orchestration.in_process import BatchAssets, InProcess
 from canvas_sync_dagster.orchestration.next_step import Executor
 from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch
 from canvas_sync_dagster.orchestration.run_listener import Progress
-from canvas_sync_dagster.project.definitions import definitions_of, keys_of
+from canvas_sync_dagster.project.definitions import definitions_of
 from canvas_sync_dagster.resources import CodeLocation
 from canvas_sync_dagster.sync.heartbeat import beating
 from canvas_sync_dagster.sync.project import Project
@@ -102,14 +103,14 @@ def sync_tenant(
 
 def _assets(project: Project, tenant: TenantSettings, models: frozenset[str] | None) -> BatchAssets:
     """Return the assets of the batch: of the named models only, with the steps at the start and at the end."""
-    start = project.chain.at("start")
+    start, keys = project.chain.at("start"), tenant_assets(project, tenant).keys
 
     def wanted(*, per_term: bool) -> list[dg.AssetKey]:
         names = project.assets_of(tenant, tenant.batch_genre, per_term=per_term)
-        return keys_of(tenant.slug, [name for name in names if models is None or name in {*models, *start}])
+        return keys.all_of(name for name in names if models is None or name in {*models, *start})
 
-    end = keys_of(tenant.slug, project.chain.at("end"))
-    assets = BatchAssets(wanted(per_term=False), wanted(per_term=True), end, start)
+    end = keys.all_of(project.chain.at("end"))
+    assets = BatchAssets(wanted(per_term=False), wanted(per_term=True), end, start, keys.name_of)
     if tenant.batch_genre in tenant.genres and not (assets.root or assets.term):
         problem = f"the genre {tenant.batch_genre} of {tenant.slug} has none of them"
         raise SettingError("--models", problem, allowed="others, or no --genre")

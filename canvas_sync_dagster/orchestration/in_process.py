@@ -28,12 +28,14 @@ class BatchAssets:
         term: Assets of each term run.
         end: Steps at the end.
         start: Names of the steps at the start; their assets are among `root`.
+        name_of: Returns the name of the model or step behind an asset.
     """
 
     root: Sequence[dg.AssetKey]
     term: Sequence[dg.AssetKey]
-    end: Sequence[dg.AssetKey] = ()
-    start: Sequence[str] = ()
+    end: Sequence[dg.AssetKey]
+    start: Sequence[str]
+    name_of: Callable[[dg.AssetKey], str]
 
     @property
     def parts(self) -> BatchParts:
@@ -95,7 +97,7 @@ class InProcess:
         self.progress.begin(title, len(keys))
         job = self.job(run.job)
         steps = {key: job.asset_layer.get_op_output_handle(key).node_handle.path[0] for key in keys}
-        listener = RunListener(title, run.term, self.progress, steps, self._shown)
+        listener = RunListener(title, run.term, self.progress, steps, self.assets.name_of, self._shown)
         result = self._execute(run, job, keys, listener)
         if listener.interrupted:
             # Dagster reports Ctrl-C within an op as a failure of the op, and the next run would begin.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -21,7 +21,12 @@ Place = tuple[str, str | None, frozenset[dg.AssetKey]]
 
 
 def prune_runs(
-    instance: dg.DagsterInstance, slug: str, *, kept: timedelta = RUNS_KEPT, limit: int = RUNS_PER_CALL
+    instance: dg.DagsterInstance,
+    slug: str,
+    assets: Container[dg.AssetKey],
+    *,
+    kept: timedelta = RUNS_KEPT,
+    limit: int = RUNS_PER_CALL,
 ) -> int:
     """Delete a tenant's old runs with their events.
 
@@ -31,6 +36,7 @@ def prune_runs(
     Args:
         instance: The Dagster instance that has the runs.
         slug: The tenant.
+        assets: Keys of its assets.
         kept: Age at which runs are deleted.
         limit: Number of runs that are deleted at most.
 
@@ -39,7 +45,7 @@ def prune_runs(
     """
     latest: dict[Place, str | None] = {}
     deleted = 0
-    for run in _old_runs(instance, slug, datetime.now(UTC) - kept):
+    for run in _old_runs(instance, slug, assets, datetime.now(UTC) - kept):
         place = _place(run)
         if place not in latest:
             latest[place] = _latest_success(instance, place)
@@ -51,14 +57,16 @@ def prune_runs(
     return deleted
 
 
-def _old_runs(instance: dg.DagsterInstance, slug: str, before: datetime) -> Iterator[dg.DagsterRun]:
+def _old_runs(
+    instance: dg.DagsterInstance, slug: str, assets: Container[dg.AssetKey], before: datetime
+) -> Iterator[dg.DagsterRun]:
     ours = dg.RunsFilter(tags={TENANT_TAG: slug}, created_before=before)
     for record in instance.get_run_records(ours, ascending=True):
         yield record.dagster_run
     by_hand = dg.RunsFilter(job_name=AD_HOC_JOB, created_before=before)
     for record in instance.get_run_records(by_hand, ascending=True):
         run = record.dagster_run
-        if run.asset_selection and all(key.path[0] == slug for key in run.asset_selection):
+        if run.asset_selection and all(key in assets for key in run.asset_selection):
             yield run
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,6 +49,7 @@ class RunListener:
         term: Id of its term; None if it is no term run.
         progress: Receives what happens.
         steps: Asset → step that makes it, for all assets of the run.
+        name_of: Returns the name of the model or step behind an asset.
         shown: Messages of failures that were shown already, in this run or an earlier one of the sync.
         done: Assets that were materialized.
         skipped: Asset → why Canvas cannot feed it.
@@ -62,6 +63,7 @@ class RunListener:
     term: str | None
     progress: Progress
     steps: Mapping[dg.AssetKey, str]
+    name_of: Callable[[dg.AssetKey], str]
     shown: set[str]
     done: set[dg.AssetKey] = field(default_factory=set)
     skipped: dict[dg.AssetKey, str] = field(default_factory=dict)
@@ -87,30 +89,30 @@ class RunListener:
             self._fail(event)
         elif event.is_run_failure and not self.failed:
             # The run itself failed, before or between its steps.
-            self._show([key.path[-1] for key in self.steps if not self._has_ended(key)], event.message or "")
+            self._show([self.name_of(key) for key in self.steps if not self._has_ended(key)], event.message or "")
 
     def failed_models(self) -> list[str]:
         """Return the models that failed; if all models of the failed steps were loaded, the names of these steps."""
         failed = [key for key, step in self.steps.items() if step in self.failed and not self._has_ended(key)]
         if not self.failed:
             failed = [key for key in self.steps if not self._has_ended(key)]
-        return [self._name(key.path[-1]) for key in sorted(failed)] or [
-            self._name(step) for step in sorted(self.failed)
+        return [self._title(self.name_of(key)) for key in sorted(failed)] or [
+            self._title(step) for step in sorted(self.failed)
         ]
 
     def blocked_models(self) -> list[str]:
         """Return the models that were not started because a step before them failed."""
-        return [self._name(key.path[-1]) for key in sorted(self._not_started())] if self.failed else []
+        return [self._title(self.name_of(key)) for key in sorted(self._not_started())] if self.failed else []
 
     def skipped_models(self, *, succeeded: bool) -> dict[str, str]:
         """Return model → why it was skipped. In a run that succeeded, a step that was not started follows a skipped model."""
         following = dict.fromkeys(self._not_started(), FOLLOWS_SKIPPED) if succeeded else {}
-        return {key.path[-1]: why for key, why in sorted({**self.skipped, **following}.items())}
+        return {self.name_of(key): why for key, why in sorted({**self.skipped, **following}.items())}
 
     def _not_started(self) -> list[dg.AssetKey]:
         return [key for key, step in self.steps.items() if step not in self.started]
 
-    def _name(self, name: str) -> str:
+    def _title(self, name: str) -> str:
         return f"{name} of term {self.term}" if self.term else name
 
     def _has_ended(self, key: dg.AssetKey) -> bool:
@@ -119,7 +121,7 @@ class RunListener:
     def _table_done(self, made: dg.AssetMaterialization) -> None:
         self.done.add(made.asset_key)
         metadata: dict[str, Any] = {name: value.value for name, value in made.metadata.items()}
-        self.progress.table_done(made.asset_key.path[-1], self.term, metadata)
+        self.progress.table_done(self.name_of(made.asset_key), self.term, metadata)
 
     def _skip(self, observed: dg.AssetObservation) -> None:
         if SKIPPED in observed.metadata:
@@ -130,7 +132,7 @@ class RunListener:
         self.interrupted = self.interrupted or (source is not None and source.name == "INTERRUPT")
         self.failed[step] = why = message_of(event)
         if not self.interrupted:
-            self._show([key.path[-1] for key, each in self.steps.items() if each == step], why)
+            self._show([self.name_of(key) for key, each in self.steps.items() if each == step], why)
 
     def _show(self, models: Sequence[str], why: str) -> None:
         if why not in self.shown:

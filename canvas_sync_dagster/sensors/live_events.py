@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.asset_keys import AssetKeys
 from canvas_sync_dagster.assets.metadata import event_materializations
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.live_events.drain import backlog, drain
@@ -29,11 +30,12 @@ INTERVAL = 4
 Open = Callable[[], AbstractContextManager["Session"]]
 
 
-def live_event_sensor(tenant: TenantSettings, session: Open) -> dg.SensorDefinition:
+def live_event_sensor(tenant: TenantSettings, keys: AssetKeys, session: Open) -> dg.SensorDefinition:
     """Return the sensor that drains a tenant's inbox.
 
     Args:
         tenant: Settings of the tenant.
+        keys: Keys of its assets.
         session: Function that opens its session; called within a tick.
     """
     slug = tenant.slug
@@ -61,7 +63,7 @@ def live_event_sensor(tenant: TenantSettings, session: Open) -> dg.SensorDefinit
                 done = drain(opened, budget=BUDGET)
                 # Events that take longer than a tick, because of many or slow requests to Canvas, need a run, too.
                 return dg.SensorResult(
-                    asset_events=event_materializations(slug, done), run_requests=[run] if done.left else None
+                    asset_events=event_materializations(keys, done), run_requests=[run] if done.left else None
                 )
         except CanvasSyncError as error:
             return dg.SkipReason(f"{error} Events remain in the inbox.")

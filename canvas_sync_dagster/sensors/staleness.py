@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.asset_keys import AssetKeys
 from canvas_sync_dagster.assets.checks import staleness_check
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.sync.staleness import staleness_of
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
 SECONDS = 3600
 
 
-def staleness_sensor(tenant: TenantSettings, batches: Callable[[], BatchService]) -> dg.SensorDefinition:
+def staleness_sensor(
+    tenant: TenantSettings, keys: AssetKeys, batches: Callable[[], BatchService]
+) -> dg.SensorDefinition:
     """Return the sensor that evaluates a tenant's `staleness` checks.
 
     Args:
         tenant: Settings of the tenant.
+        keys: Keys of its assets.
         batches: Function that returns its batches; called within a tick, because it needs the database.
     """
     slug = tenant.slug
@@ -42,6 +46,6 @@ def staleness_sensor(tenant: TenantSettings, batches: Callable[[], BatchService]
             return dg.SkipReason(str(error))
         if not found:
             return dg.SkipReason("nothing has been synced yet")
-        return dg.SensorResult(asset_events=[staleness_check(slug, each) for each in found])
+        return dg.SensorResult(asset_events=[staleness_check(keys, each) for each in found])
 
     return look

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from canvas_sync_dagster.assets.asset_keys import AssetKeys
 from canvas_sync_dagster.assets.checks import check_results
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
@@ -19,6 +20,7 @@ from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from tests.truth import FULL
 
+KEYS = AssetKeys("canvas", {"sections": dg.AssetKey(["canvas", "sections"])})
 KEY = dg.AssetCheckKey(dg.AssetKey(["canvas", "sections"]), "header_contract")
 
 
@@ -26,7 +28,7 @@ def header_check(session: Session) -> tuple[bool, dict[str, Any]]:
     """Syncs sections and returns whether their check passed, with its evidence."""
     group = next(each for each in report_groups(session.models) if each.name == "provisioning_term")
     outcome = sync_report(Flow.of(session, FULL, "118"), group, {"sections"})
-    (result,) = check_results("canvas", outcome.models[0], {KEY})
+    (result,) = check_results(KEYS, outcome.models[0], {KEY})
     return result.passed, {name: value.value for name, value in result.metadata.items()}
 
 

@@ -22,6 +22,7 @@ SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 COURSES, USERS, OTHERS = (
     dg.AssetKey(path) for path in (["canvas", "courses"], ["canvas", "users"], ["other", "users"])
 )
+ASSETS = {COURSES, USERS}
 
 
 @pytest.fixture
@@ -57,9 +58,9 @@ def test_the_latest_success_of_each_term_and_selection_stays(instance: dg.Dagste
     made(instance, status=FAILURE)
     kept |= {made(instance, "canvas__sync_root", term=None), made(instance, status=dg.DagsterRunStatus.STARTED)}
     kept |= {made(instance, "other__sync_root", tenant="other"), made(instance, "other__sync_root", tenant="other")}
-    assert prune_runs(instance, "canvas", kept=timedelta(0)) == 3
+    assert prune_runs(instance, "canvas", ASSETS, kept=timedelta(0)) == 3
     assert left(instance) == kept
-    assert prune_runs(instance, "canvas", kept=timedelta(0)) == 0
+    assert prune_runs(instance, "canvas", ASSETS, kept=timedelta(0)) == 0
 
 
 def test_runs_of_the_button_go_too_if_they_are_all_of_the_tenant(instance: dg.DagsterInstance) -> None:
@@ -68,15 +69,15 @@ def test_runs_of_the_button_go_too_if_they_are_all_of_the_tenant(instance: dg.Da
 
     pressed(COURSES)
     kept = {pressed(COURSES), pressed(USERS), pressed(OTHERS), pressed(OTHERS), pressed(USERS, OTHERS)}
-    assert prune_runs(instance, "canvas", kept=timedelta(0)) == 1
+    assert prune_runs(instance, "canvas", ASSETS, kept=timedelta(0)) == 1
     assert left(instance) == kept
 
 
 def test_young_runs_stay_and_there_is_a_limit(instance: dg.DagsterInstance) -> None:
     for _ in range(4):
         made(instance)
-    assert prune_runs(instance, "canvas") == 0
-    assert prune_runs(instance, "canvas", kept=timedelta(0), limit=2) == 2
+    assert prune_runs(instance, "canvas", ASSETS) == 0
+    assert prune_runs(instance, "canvas", ASSETS, kept=timedelta(0), limit=2) == 2
 
 
 def test_the_job_needs_no_canvas_and_drops_old_journals(

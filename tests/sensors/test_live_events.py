@@ -9,6 +9,7 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
+from canvas_sync_dagster.assets.asset_keys import AssetKeys
 from canvas_sync_dagster.sensors import live_events
 from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.sync.session import Session
@@ -27,7 +28,7 @@ def test_what_takes_longer_than_a_tick_becomes_one_run(
     later = canvas.now + timedelta(hours=1)
     put(session, [event("course_updated", {"course_id": global_id(2003)}, later)], canvas)
     monkeypatch.setattr(live_events, "BUDGET", 0.0)
-    sensor = live_events.live_event_sensor(session.tenant, opened)
+    sensor = live_events.live_event_sensor(session.tenant, AssetKeys("canvas", {}), opened)
     with dg.DagsterInstance.ephemeral() as instance:
         result = sensor(dg.build_sensor_context(instance=instance))
         assert [request.tags["canvas_sync/tenant"] for request in result.run_requests] == ["canvas"]
