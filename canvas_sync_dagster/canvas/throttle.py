@@ -1,7 +1,10 @@
-"""Estimate Canvas's leaky bucket, and wait before requests accordingly.
+"""Share Canvas's leaky bucket with everyone who uses the token: adapt how many requests are in flight to what is left.
 
 Canvas charges every request 50 units in advance and its real cost afterwards, refills 10 units per second, and refuses
-requests when 600 units are spent. Each response contains the remaining units; between responses this module estimates.
+requests when 600 units are spent. Each response reports what is left, with the advance charges of all other requests in
+flight, of this client and of others. Clients do not know of each other. Each one increases its requests in flight by one
+per round trip while plenty is left and halves them when little is left (AIMD, as TCP does), which converges to equal
+shares without bursts.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ UP_FRONT = 50.0
 REFILL = 10.0
 """Units refilled per second."""
 RESERVE = 100.0
-"""Units left for other users of the token, such as a colleague's script."""
+"""Units left for other users of the token, such as a colleague's script. Below it, the requests in flight are halved."""
+PLENTY = 200.0
+"""Units above which another request is added. Four clients that add one at the same moment still leave what they need."""
 LONGEST_WAIT = 60.0
 """Seconds after which an empty bucket is full again."""
 LONGEST_RETRY_AFTER = 300.0
@@ -42,40 +47,73 @@ class Throttle:
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._remaining = CAPACITY
         self._at = clock()
         self._in_flight = 0
+        self._unreported = 0
+        self._window = 1.0
+        self._is_probing = True
+        self._steady_until = 0
+        self._ended = 0
         self._closed_until = 0.0
 
+    @property
+    def window(self) -> float:
+        """Maximum number of this client's requests in flight; fractions count towards the next one."""
+        return self._window
+
     def acquire(self) -> None:
-        """Wait until the bucket has enough units for another request."""
+        """Wait until another request fits into the bucket and into this client's share."""
         while True:
-            with self._lock:
+            with self._changed:
+                # Every response may enlarge the window, and wakes the threads that wait for it.
+                while self._in_flight and self._in_flight >= int(self._window):
+                    self._changed.wait()
                 wait = self._wait()
                 if wait <= 0:
                     self._in_flight += 1
+                    self._unreported += 1
                     return
             self._sleep(wait)
 
     def release(self, response: httpx.Response | None) -> None:
-        """Record the remaining units from a response; None if there was no response."""
-        with self._lock:
+        """Record what a response reports; None if there was no response."""
+        with self._changed:
             self._in_flight -= 1
-            if response is None:
-                return
-            remaining = _number(response.headers.get("X-Rate-Limit-Remaining"))
-            if remaining is not None:
-                self._remaining, self._at = min(remaining, CAPACITY), self._clock()
-            if is_throttled(response):
-                self._closed_until = max(self._closed_until, self._clock() + self._pause(response))
+            self._ended += 1
+            if response is not None:
+                self._record(response)
+            self._unreported = min(self._unreported, self._in_flight)
+            self._changed.notify_all()
+
+    def _record(self, response: httpx.Response) -> None:
+        remaining = _number(response.headers.get("X-Rate-Limit-Remaining"))
+        throttled = is_throttled(response)
+        if remaining is not None:
+            self._remaining, self._at = min(remaining, CAPACITY), self._clock()
+            # The charges of the other requests in flight are in the report.
+            self._unreported = 0
+        if throttled:
+            self._closed_until = max(self._closed_until, self._clock() + self._pause(response))
+        if throttled or (remaining is not None and remaining < RESERVE):
+            self._shrink()
+        elif remaining is None or remaining >= PLENTY:
+            # While probing one per response, which doubles with each round trip; afterwards one per round trip.
+            self._window = min(self._window + (1 if self._is_probing else 1 / self._window), CAPACITY / UP_FRONT)
+
+    def _shrink(self) -> None:
+        """Halve the window, at most once per round trip: the requests in flight still report the old window."""
+        self._is_probing = False
+        if self._ended >= self._steady_until:
+            self._window = max(1.0, self._window / 2)
+            self._steady_until = self._ended + self._in_flight + 1
 
     def _wait(self) -> float:
         now = self._clock()
-        level = min(CAPACITY, self._remaining + REFILL * (now - self._at))
-        # The remaining units in a response include its own advance charge, but not those of requests in progress.
-        needed = min(CAPACITY, RESERVE + UP_FRONT * self._in_flight) if self._in_flight else UP_FRONT
-        short = needed - level
+        level = min(CAPACITY, self._remaining + REFILL * (now - self._at)) - UP_FRONT * self._unreported
+        # A single request only needs room for itself; further ones leave the reserve to others.
+        short = UP_FRONT + (RESERVE if self._in_flight else 0) - level
         return min(LONGEST_WAIT, max(self._closed_until - now, short / REFILL))
 
     def _pause(self, response: httpx.Response) -> float:

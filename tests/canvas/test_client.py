@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -16,7 +19,7 @@ from canvas_sync_dagster.canvas.archive import open_tables
 from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.canvas.download import download
 from canvas_sync_dagster.canvas.lifecycle import Attachment
-from canvas_sync_dagster.canvas.throttle import RESERVE, UP_FRONT, Throttle, retry_after
+from canvas_sync_dagster.canvas.throttle import CAPACITY, PLENTY, RESERVE, UP_FRONT, Throttle, retry_after
 from canvas_sync_dagster.errors import (
     CanvasForbiddenError,
     CanvasNotFoundError,
@@ -28,7 +31,7 @@ from canvas_sync_dagster.errors import (
     NotCanvasError,
     ReportContentError,
 )
-from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.simulator import Bucket, SimulatedCanvas
 
 TOKEN = "7~very-secret"
 
@@ -166,15 +169,70 @@ class TestThrottle:
 
         return Throttle(lambda: time[0], sleep), waits
 
-    def test_requests_in_flight_leave_a_reserve(self) -> None:
+    def respond(self, throttle: Throttle, remaining: float, times: int = 1) -> None:
+        for _ in range(times):
+            throttle.acquire()
+            throttle.release(answer(200, "{}", {"X-Rate-Limit-Remaining": str(remaining)}))
+
+    def test_requests_since_the_last_report_leave_a_reserve(self) -> None:
         throttle, waits = self.make()
-        throttle.acquire()
-        throttle.release(answer(200, "{}", {"X-Rate-Limit-Remaining": "300"}))
-        for _ in range(int((300 - RESERVE) / UP_FRONT) + 1):
+        self.respond(throttle, CAPACITY, times=12)
+        self.respond(throttle, 300)
+        for _ in range(int((300 - RESERVE) / UP_FRONT)):
             throttle.acquire()
         assert waits == []
         throttle.acquire()
         assert sum(waits) == pytest.approx(5)
+
+    def test_requests_that_a_report_contains_are_not_charged_twice(self) -> None:
+        throttle, waits = self.make()
+        self.respond(throttle, CAPACITY, times=12)
+        for _ in range(4):
+            throttle.acquire()
+        # Canvas reports 600 less the charges of the three requests that are still in flight.
+        throttle.release(answer(200, "{}", {"X-Rate-Limit-Remaining": "450"}))
+        for _ in range(int((450 - RESERVE) / UP_FRONT)):
+            throttle.acquire()
+        assert waits == []
+
+    def test_the_window_grows_while_plenty_is_left_and_halves_when_little_is(self) -> None:
+        throttle, _ = self.make()
+        assert throttle.window == 1
+        self.respond(throttle, PLENTY, times=3)
+        assert throttle.window == 4
+        self.respond(throttle, PLENTY - 1, times=3)
+        assert throttle.window == 4
+        self.respond(throttle, RESERVE - 1)
+        assert throttle.window == 2
+        self.respond(throttle, CAPACITY, times=2)
+        assert 2 < throttle.window < 3.1, "after a decrease it grows by one per round trip"
+        throttle.acquire()
+        throttle.release(answer(429, ""))
+        assert throttle.window < 2
+
+    def test_several_clients_share_the_bucket_of_a_token_without_a_refusal(self) -> None:
+        bucket, until = Bucket(cost=0.4), time.monotonic() + 2
+        served, refused = Counter[int](), Counter[int]()
+
+        def request(client: int, throttle: Throttle) -> None:
+            while time.monotonic() < until:
+                throttle.acquire()
+                if not bucket.enter():
+                    refused[client] += 1
+                    throttle.release(answer(403, "403 Forbidden (Rate Limit Exceeded)\n"))
+                    continue
+                time.sleep(0.05)
+                bucket.leave()
+                throttle.release(answer(200, "{}", {"X-Rate-Limit-Remaining": str(bucket.remaining)}))
+                served[client] += 1
+
+        clients = [Throttle() for _ in range(4)]
+        with ThreadPoolExecutor(32) as threads:
+            for number in range(32):
+                threads.submit(request, number % 4, clients[number % 4])
+        assert not refused
+        assert len(served) == 4
+        assert min(served.values()) > 0.1 * max(served.values())
 
     def test_a_single_caller_is_never_held_up_while_units_are_left(self) -> None:
         throttle, waits = self.make()
