@@ -32,6 +32,7 @@ from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.configuration.environment import PREFIX
+from canvas_sync_dagster.dagster_yaml import NAME, instance_file
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync import fetching
 from canvas_sync_dagster.tenants import UNITS, Genre, Policy, TenantSettings
@@ -42,13 +43,14 @@ DBT = ROOT / "examples" / "dbt" / "models" / "sources.yml"
 
 
 def pages() -> dict[Path, str]:
-    """Return the expected content of each generated page."""
+    """Return the expected content of each generated page and file."""
     return {
         HERE / "tables.md": data_dictionary(BUILT_IN),
         HERE / "images" / "tables.svg": entity_picture(BUILT_IN),
         HERE / "settings.md": settings_page(),
         HERE / "reference.md": reference_page(),
         DBT: dbt_sources(),
+        ROOT / NAME: instance_file(),
     }
 
 

@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
     "live_events": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
     "simulator": set(),
+    "dagster_yaml": {"errors"},
     "instance_storage": {"errors", "embedded", "configuration", "postgres_url"},
     "orchestration": {"sync", "catalogue", "warehouse"} | LEAVES,
     "resources": {"orchestration", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
@@ -72,6 +73,7 @@ ALLOWED: dict[str, set[str]] = {
     "definitions": {"project", "errors"},
     "component": {"project", "settings", "tenants"},
     "commands": {
+        "dagster_yaml",
         "instance_storage",
         "orchestration",
         "live_events",

@@ -18,6 +18,7 @@ import dagster as dg
 from pydantic import SecretStr
 
 from canvas_sync_dagster.commands.tenant_sync import SyncRequest, sync_tenant
+from canvas_sync_dagster.dagster_yaml import NAME, instance_file
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import DemoFailedError
 from canvas_sync_dagster.instance_storage import DATABASE_URL as DAGSTER_DATABASE_URL
@@ -33,17 +34,6 @@ from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
 SLUG = "canvas"
-INSTANCE = """\
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-storage:
-  custom:
-    module: canvas_sync_dagster.instance_storage
-    class: CanvasSyncStorage
-    config: {}
-"""
 COMPILE_SECONDS = 0.03
 """Seconds that a report takes in the demo, which waits for sixty of them."""
 
@@ -160,7 +150,7 @@ def prepared_demo(home: Path, size: str) -> Iterator[Demo]:
     """
     directory = home / "demo"
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "dagster.yaml").write_text(INSTANCE, encoding="utf-8")
+    (directory / NAME).write_text(instance_file(), encoding="utf-8")
     # Prevents a dialog of Dagster that covers the page at the first visit.
     (directory / ".nux").mkdir(exist_ok=True)
     (directory / ".nux" / "nux.yaml").write_text("seen: 1\n", encoding="utf-8")

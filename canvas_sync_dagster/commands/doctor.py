@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import click
 from rich.console import Console
 
-from canvas_sync_dagster.commands.checks import findings
+from canvas_sync_dagster.commands.checks import findings, instance_findings
 from canvas_sync_dagster.commands.checks.finding import Finding, Level, failed
 from canvas_sync_dagster.commands.location import Location, located
 from canvas_sync_dagster.commands.output import console
@@ -19,7 +19,7 @@ STYLES = {Level.OK: None, Level.NOTE: "yellow", Level.FAIL: "red"}
 @click.option("--tenant", help="Only this tenant; all by default.")
 @located
 def doctor(location: Location, tenant: str | None) -> None:
-    """Check settings, token, reports, clock, database and live-event keys.
+    """Check dagster.yaml, settings, token, reports, clock, database and live-event keys.
 
     Each line is `ok`, `note` (works, but you should know) or `FAIL`. Exit code 0 if nothing failed, 2 if only settings
     are wrong, otherwise 1.
@@ -36,6 +36,9 @@ def exit_code(found: Sequence[Finding]) -> int:
 
 
 def _print_all(screen: Console, location: Location, tenant: str | None) -> Iterator[Finding]:
+    screen.print("Dagster", style="bold")
+    for finding in instance_findings():
+        yield _printed(screen, finding)
     for broken in () if tenant else location.settings.broken:
         screen.print(broken.slug, style="bold")
         yield _printed(screen, failed(broken.error))

@@ -6,6 +6,7 @@ import difflib
 import re
 import shlex
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
@@ -13,6 +14,7 @@ import click
 
 from canvas_sync_dagster.catalogue import BUILT_IN, with_carriers
 from canvas_sync_dagster.commands.output import say
+from canvas_sync_dagster.dagster_yaml import NAME, instance_file
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -46,10 +48,10 @@ def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> 
         chosen = ["terms", *chosen]
     values = {"name": _name(directory), "models": ", ".join(chosen), "handlers": "".join(map(_stub, handled))}
     values["imports"] = "from collections.abc import Callable\n" if handled else ""
-    for source in sorted(TEMPLATES.glob("*.tmpl")):
-        target = directory / source.name.removesuffix(".tmpl").replace("__", "/").replace("dot.", ".")
+    for name, content in _files(values).items():
+        target = directory / name
         try:
-            _write(target, Template(source.read_text(encoding="utf-8")).substitute(values), force=force, skip=skip)
+            _write(target, content, force=force, skip=skip)
         except OSError as error:
             raise click.ClickException(
                 f"{target} cannot be written: {error.strerror}; choose another DIRECTORY"
@@ -62,6 +64,17 @@ def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> 
         "Only currently active terms are synced (`term_scope: active` in canvas_sync.yaml). The gem syncs every term "
         "by default; for the same, set `term_scope: all`."
     )
+
+
+def _files(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the content of each file of a code location, by its path."""
+    files = {
+        source.name.removesuffix(".tmpl").replace("__", "/").replace("dot.", "."): Template(
+            source.read_text(encoding="utf-8")
+        ).substitute(values)
+        for source in sorted(TEMPLATES.glob("*.tmpl"))
+    }
+    return files | {NAME: instance_file()}
 
 
 def _name(directory: Path) -> str:

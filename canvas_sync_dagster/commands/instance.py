@@ -6,15 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import yaml
 
+from canvas_sync_dagster.dagster_yaml import ALLOWED, CONTENT, NAME, instance_directory, read_settings
 from canvas_sync_dagster.errors import SettingError
-
-CONFIGURATION = "dagster.yaml"
-ALLOWED = "the directory that contains your dagster.yaml"
 
 
 def dagster_instance(home: Path) -> dg.DagsterInstance:
@@ -26,29 +23,16 @@ def dagster_instance(home: Path) -> dg.DagsterInstance:
     Raises:
         SettingError: DAGSTER_HOME is not set and the working directory has no dagster.yaml, or a value in it is wrong.
     """
-    if named := os.environ.get("DAGSTER_HOME"):
-        if not Path(named).is_absolute() or not Path(named).is_dir():
-            raise SettingError(
-                "DAGSTER_HOME", "not the absolute path of an existing directory", allowed=ALLOWED, value=named
-            )
-        with _explained(Path(named)):
-            return dg.DagsterInstance.get()
-    if not Path(CONFIGURATION).is_file():
-        problem = f"is not set, and there is no {CONFIGURATION} in the working directory"
+    directory = instance_directory()
+    if directory is None:
+        problem = f"is not set, and there is no {NAME} in the working directory"
         raise SettingError("DAGSTER_HOME", problem, allowed=ALLOWED)
-    logs = home / "dagster"
-    logs.mkdir(parents=True, exist_ok=True)
-    with _explained(Path.cwd()):
-        return dg.DagsterInstance.local_temp(str(logs.absolute()), overrides=_content(Path(CONFIGURATION)))
-
-
-def _content(file: Path) -> dict[str, Any]:
-    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    if not isinstance(content, dict):
-        raise SettingError(
-            str(file.absolute()), "expected a mapping", allowed="the configuration of a Dagster instance"
-        )
-    return content
+    with _explained(directory):
+        if os.environ.get("DAGSTER_HOME"):
+            return dg.DagsterInstance.get()
+        logs = home / "dagster"
+        logs.mkdir(parents=True, exist_ok=True)
+        return dg.DagsterInstance.local_temp(str(logs.absolute()), overrides=read_settings(directory / NAME))
 
 
 @contextmanager
@@ -58,6 +42,4 @@ def _explained(directory: Path) -> Iterator[None]:
         yield
     except (dg.DagsterInvalidConfigError, yaml.YAMLError) as error:
         problem = " ".join(str(error).split())
-        raise SettingError(
-            str(directory / CONFIGURATION), problem, allowed="the configuration of a Dagster instance"
-        ) from None
+        raise SettingError(str(directory / NAME), problem, allowed=CONTENT) from None

@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from canvas_sync_dagster.cli import main
-from canvas_sync_dagster.commands.checks.finding import Finding, fail, failed, note, ok
+from canvas_sync_dagster.commands.checks import instance_findings
+from canvas_sync_dagster.commands.checks.finding import Finding, Level, fail, failed, note, ok
+from canvas_sync_dagster.commands.checks.instance import NEEDS, Need, unmet_needs
 from canvas_sync_dagster.commands.doctor import exit_code
+from canvas_sync_dagster.dagster_yaml import instance_file, instance_settings
 from canvas_sync_dagster.errors import CanvasUnauthorizedError, MisconfiguredError
 from canvas_sync_dagster.simulator import REPORTS, SimulatedCanvas
 
@@ -52,6 +56,43 @@ def lines(result: Result, level: str) -> str:
 )
 def test_the_exit_code_is_2_only_if_nothing_but_settings_is_wrong(found: list[Finding], code: int) -> None:
     assert exit_code(found) == code
+
+
+def test_our_dagster_yaml_has_what_the_sync_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_text(instance_file())
+    assert list(instance_findings()) == [ok(f"{tmp_path / 'dagster.yaml'} has the settings that the sync needs")]
+
+
+@pytest.mark.parametrize("need", NEEDS, ids=lambda need: need.path)
+def test_a_missing_setting_of_the_instance_is_a_note_with_the_value_to_set(need: Need) -> None:
+    settings, *keys = instance_settings(), *need.path.split(".")
+    parent = settings
+    for key in keys[:-1]:
+        parent = parent[key]
+    wanted = parent.pop(keys[-1])
+    (found,) = unmet_needs(Path("dagster.yaml"), settings)
+    assert found.level is Level.NOTE
+    assert found.message == f"dagster.yaml: {need.path} is not set: {need.otherwise}"
+    assert yaml.safe_load(found.remedy.removeprefix("Set it to ")) == wanted
+
+
+def test_a_failed_sync_that_dagster_would_repeat_is_a_note() -> None:
+    settings = instance_settings()
+    settings["run_retries"]["retry_on_asset_or_op_failure"] = True
+    (found,) = unmet_needs(Path("dagster.yaml"), settings)
+    assert "retry_on_asset_or_op_failure is true: a sync that failed for a reason is repeated" in found.message
+
+
+def test_without_a_dagster_yaml_or_with_a_broken_one_doctor_names_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    (found,) = instance_findings()
+    assert (found.level, "DAGSTER_HOME is not set" in found.message) == (Level.NOTE, True)
+    (tmp_path / "dagster.yaml").write_text("concurrency: [")
+    (found,) = instance_findings()
+    assert (found.level, str(tmp_path / "dagster.yaml") in found.message) == (Level.FAIL, True)
 
 
 def test_what_works_but_should_be_known_is_a_note_and_no_failure(migrated_url: str) -> None:
