@@ -42,23 +42,46 @@ class SyncMode(Enum):
 class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Options of one run, which replace the tenant's settings; the launchpad shows them."""
 
-    mode: SyncMode = Field(SyncMode.auto, description="full, incremental, or auto: the policy decides")
-    updated_after: str | None = Field(None, description="true, false, or an ISO-8601 date")
-    report_timeout: str | None = Field(None, description="maximum total time of a report, such as 1 day")
-    report_compilation_timeout: str | None = Field(
-        None, description="maximum time that Canvas compiles a report, such as 1 hour"
+    mode: SyncMode = Field(
+        SyncMode.auto,
+        description="How much is read. full: all rows. incremental: what changed since the last success. auto: the "
+        "settings updated_after and full_sync_every decide.",
     )
-    report_max_tries: int | None = Field(None, description="how often a report is started at most, 1 to 100")
+    updated_after: str | None = Field(
+        None,
+        description="Since when changes are read. true: since the last success. false: always all rows. A date, such as "
+        "2026-09-01 or 2026-09-01T06:00:00Z: since then. Default: the tenant's setting.",
+    )
+    report_timeout: str | None = Field(
+        None,
+        description="Maximum total time of a report, over all tries, such as 6 hours or 1 day. Default: the tenant's setting.",
+    )
+    report_compilation_timeout: str | None = Field(
+        None,
+        description="Maximum time that Canvas compiles a report before it is started again, such as 90 minutes. Default: "
+        "the tenant's setting.",
+    )
+    report_max_tries: int | None = Field(
+        None,
+        description="How often a report is started at most: a number from 1 to 100, such as 3. Default: the tenant's setting.",
+    )
     legacy_support: str = Field(
-        "all", description="models whose rows go to functions of row_by_row: all, none, or a list separated by commas"
+        "all",
+        description="Models whose rows go to functions of row_by_row: all, none, or a list such as users,courses.",
     )
     params: dict[str, Any] = Field(
         {},
-        description="model → parameters of its report, which replace those of the settings: {users: {created_by_sis: true}}",
+        description="Model → parameters of its report, which replace those of the settings by name, such as "
+        "{users: {created_by_sis: true}}.",
     )
-    accept_shrinkage: bool = Field(False, description="set to true once a person has confirmed the drop in row count")
+    accept_shrinkage: bool = Field(
+        False,
+        description="true accepts a sudden drop in row count. Set it for one run, after a person has looked at the report.",
+    )
     reload: bool = Field(
-        False, description="true reads all rows and compares every value, ignoring the digests in the tables"
+        False,
+        description="true reads all rows and compares every value, for tables that were changed by other means. Takes "
+        "longer than mode: full, which skips records that are known by their digest.",
     )
 
     def options(

@@ -25,8 +25,13 @@ class ReconcileConfig(dg.Config):
         limit: Maximum suspects per model.
     """
 
-    models: list[str] = Field(default_factory=list)
-    limit: int = 2_000
+    models: list[str] = Field(
+        default_factory=list, description="Names of models, such as [users, enrollments]. Default: all models."
+    )
+    limit: int = Field(
+        2_000,
+        description="Maximum suspects per model. Canvas answers about ten requests per second, so 2000 take some minutes.",
+    )
 
 
 def live_events_job(assets: TenantAssets) -> dg.JobDefinition:

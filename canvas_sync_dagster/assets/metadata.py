@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from canvas_sync_dagster.assets.asset_keys import AssetKeys
+from canvas_sync_dagster.assets.links import canvas_page, reports_page
 from canvas_sync_dagster.assets.specs import column_schema
+from canvas_sync_dagster.assets.summaries import drain_summary, load_summary
 from canvas_sync_dagster.assets.tenant_assets import TenantAssets
+from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.live_events.drain import Drained
@@ -19,10 +22,12 @@ def materialization(assets: TenantAssets, outcome: SyncOutcome, each: ModelOutco
     """Return the materialization of one table by one load."""
     loading = sum(each.counts.seconds.values())
     metadata: dict[str, Any] = {
+        "summary": dg.MetadataValue.md(load_summary(outcome, each)),
         "dagster/row_count": each.table_rows,
         "dagster/table_name": f"{assets.tenant.schema_in_database}.{each.model.table}",
         "dagster/column_schema": column_schema(each.model),
         **each.counts.as_dict(),
+        "changes": each.counts.inserted + each.counts.updated,
         "suspects": each.suspects,
         "mode": outcome.decision.mode,
         "mode_reason": outcome.decision.reason,
@@ -35,6 +40,7 @@ def materialization(assets: TenantAssets, outcome: SyncOutcome, each: ModelOutco
         **{f"seconds_{phase}": round(seconds, 3) for phase, seconds in each.counts.seconds.items()},
         **{f"{table}_rows_changed": rows for table, rows in each.enriched.items()},
         **_report(outcome),
+        **_links(assets.tenant, outcome, each),
         **_drift(each),
     }
     if each.model.term_scoped and outcome.decision.updated_after is None:
@@ -49,9 +55,15 @@ def _report(outcome: SyncOutcome) -> dict[str, Any]:
         told["updated_after"] = dg.MetadataValue.timestamp(outcome.decision.updated_after)
     if outcome.report_id is not None:
         told |= {"report_id": outcome.report_id, "adopted": outcome.adopted}
-    if outcome.report_url is not None:
-        told["report"] = dg.MetadataValue.url(outcome.report_url)
     return told
+
+
+def _links(tenant: TenantSettings, outcome: SyncOutcome, each: ModelOutcome) -> dict[str, dg.UrlMetadataValue]:
+    """Return the links to Canvas's pages about the rows and, unless they were read over REST, about the report."""
+    pages = {"canvas_page": canvas_page(tenant, each.model, outcome.scope)}
+    if outcome.report_id is not None:
+        pages["report_page"] = reports_page(tenant)
+    return {name: dg.MetadataValue.url(url) for name, url in pages.items() if url is not None}
 
 
 def _drift(each: ModelOutcome) -> dict[str, Any]:
@@ -72,7 +84,12 @@ def event_materializations(keys: AssetKeys, done: Drained) -> list[dg.AssetMater
         dg.AssetMaterialization(
             keys.of(name),
             description="live events applied",
-            metadata={"rows_written": rows, "events": sum(done.events.values()), "seconds": round(done.seconds, 3)},
+            metadata={
+                "summary": dg.MetadataValue.md(drain_summary(rows, done.events, done.seconds)),
+                "changes": rows,
+                "events": sum(done.events.values()),
+                "seconds": round(done.seconds, 3),
+            },
         )
         for name, rows in done.tables.items()
         if rows

@@ -125,7 +125,7 @@ class ReportDriver(Generic[E]):
         canvas: The client.
         ledger: Record of started reports.
         limits: Limits of time and tries.
-        log: Function that gets a line of progress whenever the status has changed.
+        log: Function that gets a line of progress at every poll.
         sleep: Function that waits for a number of seconds.
     """
 
@@ -184,12 +184,10 @@ class ReportDriver(Generic[E]):
         if adopted:
             self._log(f"{report} {entry.canvas_report_id} was started before and is adopted")
         meanwhile()
-        logged = ""
         while True:
             seen = self._look(report, entry)
             entry = self._note(entry, seen)
-            if (line := _line(report, entry, seen)) != logged:
-                self._log(logged := line)
+            self._log(_line(report, entry, seen, _now()))
             match next_step(entry, seen, _now(), self._limits):
                 case Wait(seconds=seconds):
                     self._sleep(seconds)
@@ -403,10 +401,11 @@ def _spelled(parameters: Parameters) -> str:
     )
 
 
-def _line(report: str, entry: Entry, seen: Seen) -> str:
+def _line(report: str, entry: Entry, seen: Seen, now: datetime) -> str:
     match seen:
         case Status(state=state, progress=progress):
-            return f"{report} {entry.canvas_report_id}: {state}, {progress} %"
+            seconds = (now - entry.requested_at).total_seconds()
+            return f"{report} {entry.canvas_report_id}: {state}, {progress} %, after {seconds:,.0f} s"
         case Trouble(reason=reason):
             return f"{report} {entry.canvas_report_id} cannot be polled: {reason}"
         case _:

@@ -197,6 +197,7 @@ class Model:
         alterations: Functions that change each row of a report (column → value). A function returns None to omit the row.
         parameters: Parameters that the user adds to the model's report.
         stored_in: Name of the table that a mapping sets. None: the table has the model's name.
+        page: Path of the Canvas page that shows the objects to people, with `{account_id}`. None if there is no such page.
     """
 
     name: str
@@ -214,6 +215,7 @@ class Model:
     alterations: tuple[Callable[[dict[str, Any]], dict[str, Any] | None], ...] = ()
     parameters: Mapping[str, object] = field(default_factory=lambda: NOTHING)
     stored_in: str | None = None
+    page: str | None = None
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]

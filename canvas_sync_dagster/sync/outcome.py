@@ -50,7 +50,6 @@ class SyncOutcome:
         models: One outcome per table.
         skipped: Model → why this Canvas cannot feed it.
         report_id: Canvas's id of the report; None for a list.
-        report_url: Where Canvas's API shows the report.
         adopted: Whether the report was started before: by an earlier run, or ahead by this one.
     """
 
@@ -62,7 +61,6 @@ class SyncOutcome:
     models: tuple[ModelOutcome, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
     report_id: int | None = None
-    report_url: str | None = None
     adopted: bool = False
 
     @classmethod

@@ -93,7 +93,6 @@ class ModelReport:
     def publish(self, publication: Publication[ReportFile]) -> SyncOutcome:
         """Load all tables of the report."""
         file = publication.content
-        reports = self.flow.session.canvas.url(f"/accounts/{{account_id}}/reports/{self.request.report}")
         return SyncOutcome(
             source=self.request.report,
             scope=self.flow.scope,
@@ -103,7 +102,6 @@ class ModelReport:
             models=ReportLoad(self.flow, self.request, self.decision, publication).run(),
             skipped=self.request.skipped,
             report_id=file.status.id,
-            report_url=f"{reports}/{file.status.id}",
             adopted=file.adopted,
         )
 

@@ -82,9 +82,14 @@ def test_a_root_run_registers_terms_and_a_term_run_fills_the_tables(
     assert metadata["rows_in_report"] == metadata["inserted"] == metadata["dagster/partition_row_count"] == 54
     assert metadata["mode"] == "full"
     assert metadata["mode_reason"] == "no earlier full sync of this scope"
-    assert {"observed_at", "report_id", "rows_per_second", "dagster/column_schema", "report", "suspects"} <= set(
-        metadata
-    )
+    assert {"observed_at", "report_id", "rows_per_second", "dagster/column_schema", "report_page"} <= set(metadata)
+    assert metadata["canvas_page"] == f"{canvas.base_url}/accounts/self?enrollment_term_id=118"
+    assert metadata["summary"].startswith("**54 rows read** from `proservices_provisioning_csv`, term 118: everything")
+    plotted = {"dagster/row_count", "changes", "seconds", "suspects", "rejected"}
+    assert {name: type(metadata[name]) for name in plotted} == {
+        **dict.fromkeys(plotted - {"seconds"}, int),
+        "seconds": float,
+    }
     assert canvas.token not in json.dumps({k: str(v) for k, v in metadata.items()})
 
 

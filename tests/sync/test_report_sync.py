@@ -93,6 +93,16 @@ def test_after_days_of_change_a_full_sync_makes_the_tables_equal_canvas_again(
     assert_true(canvas, session.database_url)
 
 
+def test_each_poll_is_a_line_in_the_log(canvas: SimulatedCanvas, session: Session) -> None:
+    lines: list[str] = []
+    flow = Flow.of(session, SyncOptions(mode="full"), TERM, log=lines.append)
+    sync_report(flow, GROUPS["provisioning_term"], TERM_MODELS)
+    (report,) = canvas.queue.reports.values()
+    polls = [line for line in lines if line.startswith(f"{report.name} {report.id}: ")]
+    assert len(polls) == report.polls > 1
+    assert polls[-1].startswith(f"{report.name} {report.id}: complete, 100 %, after ")
+
+
 def test_an_incremental_sync_brings_what_changed_since_the_last_one(canvas: SimulatedCanvas, session: Session) -> None:
     sync_everything(session)
     canvas.advance(days=1)

@@ -9,6 +9,7 @@ INACTIVE = MappingProxyType({"workflow_state": "inactive"})
 
 terms = Model(
     name="terms",
+    page="/accounts/self/terms",
     comment="Enrollment terms of the root account.",
     feed=RestFeed("/accounts/{root_account_id}/terms", (("workflow_state[]", "all"),), envelope="enrollment_terms"),
     single="/accounts/{root_account_id}/terms/{canvas_id}",
@@ -30,6 +31,7 @@ terms = Model(
 
 accounts = Model(
     name="accounts",
+    page="/accounts/{account_id}/sub_accounts",
     comment="Accounts, including the root account, which reports omit.",
     feed=RestFeed("/accounts/{account_id}/sub_accounts", (("recursive", "true"),), first="/accounts/{account_id}"),
     single="/accounts/{canvas_id}",
@@ -68,6 +70,7 @@ accounts = Model(
 
 roles = Model(
     name="roles",
+    page="/accounts/{account_id}/permissions",
     parents=("accounts",),
     comment="Roles of accounts. A role that Canvas no longer lists is inactive.",
     feed=RestFeed(
@@ -107,6 +110,7 @@ roles = Model(
 
 admins = Model(
     name="admins",
+    page="/accounts/{account_id}/settings#tab-users",
     parents=("accounts", "users"),
     comment="Administrators of accounts. An administrator whom Canvas no longer lists is inactive.",
     feed=RestFeed(
@@ -148,6 +152,7 @@ admins = Model(
 
 grading_period_groups = Model(
     name="grading_period_groups",
+    page="/accounts/self/grading_standards",
     comment="Sets of grading periods.",
     feed=ProvisioningFeed("grading_period_groups", stock=False),
     columns=(
@@ -176,6 +181,7 @@ grading_period_groups = Model(
 
 grading_periods = Model(
     name="grading_periods",
+    page="/accounts/self/grading_standards",
     parents=("grading_period_groups",),
     comment="Grading periods.",
     feed=ProvisioningFeed("grading_periods", stock=False),

@@ -5,6 +5,7 @@ from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed, RestF
 
 rubrics = Model(
     name="rubrics",
+    page="/accounts/{account_id}/rubrics",
     comment="Rubrics of accounts and courses.",
     feed=ReportFeed("rubrics_csv", assumed_header=True),
     columns=(
@@ -245,6 +246,7 @@ rubric_assessments = Model(
 
 learning_outcomes = Model(
     name="learning_outcomes",
+    page="/accounts/{account_id}/outcomes",
     parents=("accounts",),
     comment="Learning outcomes: all of accounts, and those of courses that live events named.",
     feed=RestFeed(

@@ -5,6 +5,7 @@ from canvas_sync_dagster.catalogue.model import Events, Model, ProvisioningFeed
 
 users = Model(
     name="users",
+    page="/accounts/{account_id}/users",
     comment="People with a login: one row per person, however many logins. SIS ids are on pseudonyms.",
     feed=ProvisioningFeed(
         "users",
@@ -64,6 +65,7 @@ users = Model(
 
 pseudonyms = Model(
     name="pseudonyms",
+    page="/accounts/{account_id}/users",
     parents=("users",),
     comment="Logins; a user can have several.",
     feed=ProvisioningFeed(
