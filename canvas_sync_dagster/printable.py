@@ -1,4 +1,4 @@
-"""Make external text safe to print: without control characters and invisible marks, and bounded in length.
+"""Make values readable, and external text safe to print: without control characters, and bounded in length.
 
 Messages of Canvas, names of terms, entries of ZIP files and events are written by others. A terminal would execute their
 escape sequences, and a message of 10 MB would fill a log.
@@ -7,6 +7,7 @@ escape sequences, and a message of 10 MB would fill a log.
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 LONGEST_MESSAGE = 20_000
 """Maximum characters of a message; enough for the errors of two hundred tenants."""
@@ -39,6 +40,18 @@ def quotable(text: object, limit: int = LONGEST_QUOTE) -> str:
     """
     # Truncated before splitting, because the text may have megabytes.
     return printable(" ".join(str(text)[: 4 * limit].split()), limit)
+
+
+def duration(value: timedelta) -> str:
+    """Return a duration in its largest whole unit, as it is typed in settings.
+
+    >>> duration(timedelta(days=1)), duration(timedelta(minutes=90))
+    ('1 day', '90 minutes')
+    """
+    seconds = int(value.total_seconds())
+    units = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
+    unit, size = next((unit, size) for unit, size in units.items() if seconds % size == 0)
+    return f"{seconds // size:,} {unit}{'s' if seconds != size else ''}"
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -21,6 +21,8 @@ from canvas_sync_dagster.postgres_url import ALLOWED, problem_of
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
 SLUG_RULE = "a lowercase letter, then up to 30 lowercase letters, digits or underscores"
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+FINDINGS = ("header_contract", "volume", "rejects", "duplicate_keys", "suspects", "orphans")
+"""Findings of a load that `blocking_checks` can name; `sync.findings` makes them."""
 UNIT_NAMES = "seconds, minutes, hours, days or weeks"
 
 
@@ -191,6 +193,9 @@ class TenantSettings(Policy):
     provisioning_report: Literal["auto", "proservices_provisioning_csv", "provisioning_csv"] = Field(
         "auto", description="proservices_provisioning_csv, provisioning_csv, or auto"
     )
+    blocking_checks: Names = Field(
+        (), description=f"a list of {', '.join(FINDINGS)}: after a load with such a finding, nothing downstream runs"
+    )
     stale_after: Duration = Field(
         timedelta(days=1), description="time without a sync after which a table is stale, such as 1 day"
     )
@@ -265,6 +270,13 @@ class TenantSettings(Policy):
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         return value
+
+    @field_validator("blocking_checks")
+    @classmethod
+    def _blocking_checks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in value if name not in FINDINGS]:
+            raise ValueError(f"unknown finding {', '.join(unknown)}")
+        return tuple(dict.fromkeys(value))
 
     @field_validator("schema_name")
     @classmethod

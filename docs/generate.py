@@ -33,9 +33,10 @@ from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.configuration.environment import PREFIX
 from canvas_sync_dagster.dagster_yaml import NAME, instance_file
+from canvas_sync_dagster.printable import duration
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync import fetching
-from canvas_sync_dagster.tenants import UNITS, Genre, Policy, TenantSettings
+from canvas_sync_dagster.tenants import Genre, Policy, TenantSettings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -264,9 +265,7 @@ def _spelled(value: object) -> str:
         case tuple():
             return ", ".join(map(str, value))
         case timedelta():
-            seconds = int(value.total_seconds())
-            unit, size = next(each for each in reversed(UNITS.items()) if seconds % each[1] == 0 and each[0] != "week")
-            return f"{seconds // size} {unit}{'s' if seconds != size else ''}"
+            return duration(value)
         case float():
             return f"{value:g}"
     return str(value)

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.checks import check_results, check_specs, skipped_checks, skipped_observation
+from canvas_sync_dagster.assets.checks import (
+    check_results,
+    check_specs,
+    skipped_checks,
+    skipped_observation,
+    staleness_results,
+)
 from canvas_sync_dagster.assets.metadata import materialization
 from canvas_sync_dagster.assets.run_options import run_options
 from canvas_sync_dagster.assets.tenant_assets import TenantAssets
@@ -28,7 +34,9 @@ def report_asset(assets: TenantAssets, group: ReportGroup) -> dg.AssetsDefinitio
     @dg.multi_asset(
         name=f"{tenant.slug}__{group.name}",
         specs=[assets.specs[model.name] for model in group.models],
-        check_specs=[check for model in group.models for check in check_specs(keys, model)],
+        check_specs=[
+            check for model in group.models for check in check_specs(keys.of(model.name), model, tenant.blocking_checks)
+        ],
         can_subset=True,
         pool=f"canvas_reports__{tenant.slug}",
         # The executor runs the highest priority first: the reports must run in the order in which they are requested ahead.
@@ -40,22 +48,27 @@ def report_asset(assets: TenantAssets, group: ReportGroup) -> dg.AssetsDefinitio
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         selected = keys.names_in(context.selected_asset_keys)
+        wanted = context.selected_asset_check_keys
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if group.term_scoped else ""
             flow = Flow.of(session, options, scope, log=context.log.info)
             in_run = keys.names_in(context.job_def.asset_layer.executable_asset_keys)
             following = [(each, {model.name for model in each.models} & in_run) for each in later]
+            loaded: list[str] = []
             # One report, unless models of the group have additional parameters.
             reports = requested([(group, selected)], flow.policy.params)
             for place_in_op, (part, names) in enumerate(reports):
                 ahead = [*reports[place_in_op + 1 :], *following]
                 outcome = sync_report(flow, part, names, following=ahead)
                 for name, why in outcome.skipped.items():
-                    context.log_event(skipped_observation(keys, name, scope or None, why))
-                    yield from skipped_checks(keys, name, why, context.selected_asset_check_keys)
+                    context.log_event(skipped_observation(keys.of(name), scope or None, why))
+                    yield from skipped_checks(keys.of(name), why, wanted)
                 for each in outcome.models:
+                    loaded.append(each.model.name)
                     yield materialization(assets, outcome, each, options.batch_id)
-                    yield from check_results(keys, each, context.selected_asset_check_keys)
+                    yield from check_results(keys.of(each.model.name), each, scope, wanted)
+            covered = code_location.batches(tenant.slug).terms
+            yield from staleness_results(covered, {name: keys.of(name) for name in loaded}, wanted)
 
     return report

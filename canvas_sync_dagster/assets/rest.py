@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.checks import check_results, check_specs
+from canvas_sync_dagster.assets.checks import check_results, check_specs, staleness_results
 from canvas_sync_dagster.assets.metadata import materialization
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.assets.run_options import run_options
@@ -23,12 +23,12 @@ def rest_asset(assets: TenantAssets, model: Model) -> dg.AssetsDefinition:
         assets: Assets of the tenant.
         model: The model.
     """
-    tenant, keys = assets.tenant, assets.keys
+    tenant, key = assets.tenant, assets.keys.of(model.name)
 
     @dg.multi_asset(
         name=f"{tenant.slug}__{model.name}",
         specs=[assets.specs[model.name]],
-        check_specs=check_specs(keys, model),
+        check_specs=check_specs(key, model, tenant.blocking_checks),
     )
     def rest_list(
         context: dg.AssetExecutionContext,
@@ -43,7 +43,9 @@ def rest_asset(assets: TenantAssets, model: Model) -> dg.AssetsDefinition:
                 # Keys are only added: deleting one while its run is in progress would fail that run at its end.
                 name = str(term_partitions(tenant.slug).name)
                 context.instance.add_dynamic_partitions(name, list(live_term_ids(session)))
-        yield materialization(assets, outcome, outcome.models[0], options.batch_id)
-        yield from check_results(keys, outcome.models[0], context.selected_asset_check_keys)
+            wanted = context.selected_asset_check_keys
+            yield materialization(assets, outcome, outcome.models[0], options.batch_id)
+            yield from check_results(key, outcome.models[0], scope, wanted)
+            yield from staleness_results(code_location.batches(tenant.slug).terms, {model.name: key}, wanted)
 
     return rest_list

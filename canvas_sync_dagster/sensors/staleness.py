@@ -1,4 +1,4 @@
-"""Sensor that evaluates staleness every hour: a check within a load would always find the table fresh."""
+"""Sensor that evaluates staleness every hour: a table also becomes stale when nothing is loaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from canvas_sync_dagster.assets.asset_keys import AssetKeys
-from canvas_sync_dagster.assets.checks import staleness_check
+from canvas_sync_dagster.assets.checks import staleness_evaluations
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.sync.staleness import staleness_of
 from canvas_sync_dagster.tenants import TenantSettings
@@ -44,8 +44,8 @@ def staleness_sensor(
             found = staleness_of(batches().terms)
         except CanvasSyncError as error:
             return dg.SkipReason(str(error))
-        if not found:
+        if not found.models:
             return dg.SkipReason("nothing has been synced yet")
-        return dg.SensorResult(asset_events=[staleness_check(keys, each) for each in found])
+        return dg.SensorResult(asset_events=staleness_evaluations(found, keys.of))
 
     return look

@@ -47,6 +47,12 @@ class CoveredTerms:
         """
         return self._in_scope(self._known(), now)
 
+    def terms_in_scope(self, warehouse: Warehouse, now: datetime) -> list[Term]:
+        """Return the terms that a sync at `now` (aware) would cover, read in an open transaction."""
+        known = self._read(warehouse)
+        chosen = set(self._in_scope(known, now))
+        return [term for term in known if term.id in chosen]
+
     def of_batch(self, batch_key: str) -> list[str]:
         """Return the ids of the terms that a batch covers, in order: those in scope, and those that just left it.
 

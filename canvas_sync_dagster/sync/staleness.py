@@ -16,17 +16,38 @@ Marks = Mapping[tuple[str, str], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """The stale scopes of one model.
+    """How long ago one model was synced, in each scope that it should be synced in.
 
     Attributes:
         model: Its name.
-        oldest: Last sync of the stalest scope; None if one was never synced.
-        scopes: Ids of the stale terms; an empty string is the whole account.
+        synced: Term in scope, or an empty string for the whole account → its last sync; None if it was never synced.
+        stale: Those of them that were not synced within the limit.
     """
 
     model: str
-    oldest: datetime | None
-    scopes: Sequence[str] = field(default=())
+    synced: Mapping[str, datetime | None]
+    stale: Sequence[str] = field(default=())
+
+    @property
+    def oldest(self) -> datetime | None:
+        """Last sync of the stalest scope; None if a scope was never synced."""
+        known = [at for at in self.synced.values() if at is not None]
+        return min(known) if known and len(known) == len(self.synced) else None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantStaleness:
+    """Staleness of a tenant's models.
+
+    Attributes:
+        models: Those that were ever synced.
+        names: Term in scope → its name.
+        limit: Age above which a scope is stale.
+    """
+
+    models: Sequence[Staleness]
+    names: Mapping[str, str]
+    limit: timedelta
 
 
 def staleness(
@@ -46,22 +67,21 @@ def staleness(
         if not any(name == model.name for name, _ in marks):
             continue
         scopes = sorted(terms, key=int) if model.term_scoped else [""]
-        seen = {scope: marks.get((model.name, scope)) for scope in scopes}
-        behind = [scope for scope, at in seen.items() if at is None or now - at > limit]
-        known = [at for at in seen.values() if at is not None]
-        found.append(Staleness(model.name, min(known) if len(known) == len(seen) and known else None, behind))
+        synced = {scope: marks.get((model.name, scope)) for scope in scopes}
+        stale = [scope for scope, at in synced.items() if at is None or now - at > limit]
+        found.append(Staleness(model.name, synced, stale))
     return found
 
 
-def staleness_of(covered: CoveredTerms) -> list[Staleness]:
-    """Judges a tenant's models now.
+def staleness_of(covered: CoveredTerms) -> TenantStaleness:
+    """Return the staleness of a tenant's models now, in all terms in scope.
 
     Raises:
-        CanvasSyncError: The database is away.
+        CanvasSyncError: The database cannot be reached.
     """
+    now, limit = datetime.now(UTC), covered.tenant.stale_after
     with covered.warehouse("reading watermarks") as warehouse:
         marks = Watermarks(warehouse).sync_times()
-    if not marks:
-        return []
-    now = datetime.now(UTC)
-    return staleness(covered.models, marks, covered.in_scope(now), now, covered.tenant.stale_after)
+        terms = covered.terms_in_scope(warehouse, now)
+    names = {term.id: term.name for term in terms}
+    return TenantStaleness(staleness(covered.models, marks, names, now, limit), names, limit)

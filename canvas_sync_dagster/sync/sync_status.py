@@ -67,7 +67,7 @@ def read_status(covered: CoveredTerms) -> list[ScopeStatus]:
         marks = Watermarks(warehouse).read_all()
         results = JobLogs(warehouse).last_syncs()
     terms = covered.in_scope(now)
-    behind = {(stale.model, scope) for stale in staleness_of(covered) for scope in stale.scopes}
+    behind = {(each.model, scope) for each in staleness_of(covered).models for scope in each.stale}
     chosen = tenant.chosen(covered.models)
     coming = dict(_coming(tenant, chosen, marks, results, terms, now))
     return [

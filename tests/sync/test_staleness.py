@@ -10,9 +10,12 @@ import psycopg
 from canvas_sync_dagster import CanvasSync
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.settings import Settings
+from canvas_sync_dagster.sync.flow import Flow
+from canvas_sync_dagster.sync.report_request import report_groups
+from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.sync.staleness import Staleness, staleness
-from tests.truth import sync_everything
+from tests.truth import FULL
 
 NOW = datetime(2026, 10, 5, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -28,11 +31,13 @@ def test_each_term_in_scope_is_judged() -> None:
         ("courses", "1"): NOW - timedelta(days=900),
     }
     found = {each.model: each for each in staleness(models, marks, ["118", "117"], NOW, DAY)}
+    recent = NOW - timedelta(hours=2)
     assert found == {
-        "users": Staleness("users", NOW - timedelta(hours=3), []),
-        "courses": Staleness("courses", NOW - timedelta(days=9), ["117"]),
-        "sections": Staleness("sections", None, ["117"]),
+        "users": Staleness("users", {"": NOW - timedelta(hours=3)}, []),
+        "courses": Staleness("courses", {"117": NOW - timedelta(days=9), "118": recent}, ["117"]),
+        "sections": Staleness("sections", {"117": None, "118": recent}, ["117"]),
     }
+    assert [each.oldest for each in found.values()] == [NOW - timedelta(hours=3), NOW - timedelta(days=9), None]
 
 
 def test_the_sensor_reports_checks_that_the_catalog_knows(session: Session) -> None:
@@ -42,7 +47,8 @@ def test_the_sensor_reports_checks_that_the_catalog_knows(session: Session) -> N
     (sensor,) = (each for each in definitions.sensors or [] if each.name == "canvas__staleness")
     with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
         assert isinstance(sensor(context), dg.SkipReason)
-        sync_everything(session)
+        group = next(each for each in report_groups(session.models) if each.name == "provisioning")
+        sync_report(Flow.of(session, FULL), group, {"users", "pseudonyms"})
         with psycopg.connect(session.database_url) as connection:
             connection.execute(
                 "update canvas.canvas_sync_watermarks set updated_at = now() - interval '2 days' where model = 'users'"
@@ -52,7 +58,8 @@ def test_the_sensor_reports_checks_that_the_catalog_knows(session: Session) -> N
     told = {each.asset_key.path[-1]: each for each in result.asset_events or []}
     assert all(each.asset_check_key in _checks(definitions) for each in told.values())
     assert {name for name, each in told.items() if not each.passed} == {"users"}
-    assert "account" in str(told["users"].metadata["behind"].value)
+    assert told["pseudonyms"].passed
+    assert "the account" in str(told["users"].metadata["scopes"].value)
 
 
 def _checks(definitions: dg.Definitions) -> set[dg.AssetCheckKey]:
