@@ -16,6 +16,8 @@ from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
 from canvas_sync_dagster.assets.tenant_assets import TenantAssets, tenant_assets
 from canvas_sync_dagster.orchestration.identifiers import GENRE_TAG, TENANT_TAG
+from canvas_sync_dagster.project.outline import outlined_jobs
+from canvas_sync_dagster.project.run_worker import tenants_of_process
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
 from canvas_sync_dagster.schedules import nightly_schedules, sync_schedule
 from canvas_sync_dagster.sensors.batches import batch_sensor
@@ -43,11 +45,18 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
         LOG.warning("tenant %s is left out: %s", broken.slug, broken.error)
     location = CodeLocation(project)
     tenants = [tenant_assets(project, tenant) for tenant in project.settings.tenants]
-    jobs = {each.tenant.slug: _jobs(project, each) for each in tenants}
+    needed = tenants_of_process(tenants)
+    whole = [each for each in tenants if each.tenant.slug in needed]
+    others = [each for each in tenants if each.tenant.slug not in needed]
+    jobs = {each.tenant.slug: _jobs(project, each) for each in whole}
+    jobs |= {each.tenant.slug: outlined_jobs(project, each.tenant) for each in others}
     ours = dg.Definitions(
-        assets=[asset for each in tenants for asset in _assets(project, each)],
-        jobs=[job for each in tenants for job in jobs[each.tenant.slug]],
-        schedules=[schedule for each in tenants for schedule in _schedules(project, location, each)],
+        assets=[
+            *(asset for each in whole for asset in _assets(project, each)),
+            *(spec for each in others for spec in each.specs.values()),
+        ],
+        jobs=[job for each in jobs.values() for job in each],
+        schedules=[schedule for each in whole for schedule in _schedules(project, location, each)],
         sensors=_sensors(project, location, tenants, jobs),
         resources={
             "code_location": dg.ResourceDefinition.hardcoded_resource(location),
