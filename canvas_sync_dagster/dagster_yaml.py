@@ -7,7 +7,9 @@ values for Dagster's chart are compared with it (`tests/test_deploy.py`); `canva
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,14 @@ CONTENT = "the configuration of a Dagster instance"
 SOURCE = Path(__file__).with_name(NAME)
 
 
-def instance_file() -> str:
-    """Return the text of a `dagster.yaml`, with comments."""
-    return SOURCE.read_text(encoding="utf-8")
+def instance_file(*, storage: bool = True) -> str:
+    """Return the text of a `dagster.yaml`, with comments.
+
+    Args:
+        storage: Whether it configures our storage; otherwise Dagster's default remains.
+    """
+    text = SOURCE.read_text(encoding="utf-8")
+    return text if storage else re.sub(r"^storage:\n(?: .*\n)+\n", "", text, flags=re.MULTILINE)
 
 
 def instance_settings() -> dict[str, Any]:
@@ -76,3 +83,55 @@ def setting(settings: Mapping[str, Any], path: str) -> Any:
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A setting that the sync needs.
+
+    Attributes:
+        path: Its keys, separated by dots.
+        otherwise: What happens without it.
+        exact: Whether only our value does; otherwise any value will do.
+    """
+
+    path: str
+    otherwise: str
+    exact: bool = False
+
+    def met(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether settings contain it. A value that the environment gives (`env: NAME`) counts."""
+        value = setting(settings, self.path)
+        return value == self.value if self.exact else value is not None
+
+    @property
+    def value(self) -> Any:
+        """Our value."""
+        return setting(instance_settings(), self.path)
+
+
+NEEDS = (
+    Need("concurrency.pools.default_limit", "the number of simultaneous reports of one Canvas has no limit"),
+    Need("run_monitoring.enabled", "a run whose process died counts as running for ever", exact=True),
+    Need("run_monitoring.free_slots_after_run_end_seconds", "a killed run keeps its slot of a pool for ever"),
+    Need("run_retries.enabled", "a run whose process died is not started again", exact=True),
+    Need(
+        "run_retries.retry_on_asset_or_op_failure",
+        "a sync that failed for a reason is repeated, although its requests and reports were already retried",
+        exact=True,
+    ),
+    Need("sensors.use_threads", "a slow sensor delays all others", exact=True),
+    Need("retention.sensor.purge_after_days", "the ticks of sensors are kept for ever"),
+)
+
+
+def unmet(settings: Mapping[str, Any]) -> list[Need]:
+    """Return what the sync needs and an instance does not have."""
+    return [need for need in NEEDS if not need.met(settings)]
+
+
+def flow(value: Any) -> str:
+    """Return a value as one line of YAML."""
+    if value is None:
+        return "not set"
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).removesuffix("...\n").strip()

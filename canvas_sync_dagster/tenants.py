@@ -100,8 +100,16 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    models: Names = Field(("all",), description=f"all, or a list of {', '.join(m.name for m in BUILT_IN)}")
-    term_scope: Names = Field(("active",), description="active, all, or a list of term ids or SIS term ids")
+    models: Names = Field(
+        ("all",),
+        examples=[["terms", "users", "courses"]],
+        description=f"all, or a list of {', '.join(m.name for m in BUILT_IN)}",
+    )
+    term_scope: Names = Field(
+        ("active",),
+        examples=["active", ["118", "2027SP"]],
+        description="active, all, or a list of term ids or SIS term ids",
+    )
     updated_after: Annotated[datetime | bool, BeforeValidator(parse_updated_after)] = Field(
         True, description="true, false, or an ISO-8601 date"
     )
@@ -166,35 +174,50 @@ class Policy(BaseModel):
 class Genre(Policy):
     """A further kind of sync of a tenant, with its own schedule; other settings default to those of the tenant."""
 
-    schedule: str = Field(description="a cron expression with five fields")
-    steps: Names = Field((), description="a list of custom reports, tables and steps")
+    schedule: str = Field(description="a cron expression with five fields", examples=["*/30 * * * *"])
+    steps: Names = Field((), description="a list of custom reports, tables and steps", examples=[["my_report"]])
 
 
 class TenantSettings(Policy):
     """Settings of one tenant: its Canvas, the place of its copy, and its policy."""
 
     slug: str = Field("canvas", description=SLUG_RULE)
-    base_url: str | None = Field(None, description="a URL such as https://school.instructure.com")
-    token: SecretStr | None = Field(None, description="a Canvas access token")
-    account_id: str = Field("self", description="self, digits, or sis_account_id:…")
-    root_account_uuid: str | None = Field(None, description="the UUID that Canvas gives its root account")
-    shard: int | None = Field(
-        None, ge=1, description="number of the Canvas shard in global ids; by default, read from live events"
+    base_url: str | None = Field(
+        None, description="a URL such as https://school.instructure.com", examples=["https://school.instructure.com"]
     )
-    database_url: SecretStr | None = Field(None, description=ALLOWED)
-    schema_name: str | None = Field(None, alias="schema", description="a name of at most 63 characters")
+    token: SecretStr | None = Field(None, description="a Canvas access token", examples=["{{ env.CANVAS_SYNC_TOKEN }}"])
+    account_id: str = Field("self", description="self, digits, or sis_account_id:…")
+    root_account_uuid: str | None = Field(
+        None, description="the UUID that Canvas gives its root account", examples=["Qm2sV0xXbTzRkWpYcN4hD7uJ"]
+    )
+    shard: int | None = Field(
+        None,
+        ge=1,
+        description="number of the Canvas shard in global ids; by default, read from live events",
+        examples=[1042],
+    )
+    database_url: SecretStr | None = Field(None, description=ALLOWED, examples=["{{ env.CANVAS_SYNC_DATABASE_URL }}"])
+    schema_name: str | None = Field(
+        None, alias="schema", description="a name of at most 63 characters", examples=["canvas"]
+    )
     batch_genre: str = Field("default", description="name of the usual sync's genre")
     genres: Mapping[str, Genre] = Field(
-        {}, description="genre → its schedule, and the settings that differ from the tenant's"
+        {},
+        description="genre → its schedule, and the settings that differ from the tenant's",
+        examples=[{"grades": {"schedule": "*/30 * * * *", "models": ["enrollments", "scores"]}}],
     )
     params: Mapping[str, Mapping[str, Any]] = Field(
-        {}, description="model → parameters of its report; those that the sync sets itself are refused"
+        {},
+        description="model → parameters of its report; those that the sync sets itself are refused",
+        examples=[{"users": {"created_by_sis": True}}],
     )
     provisioning_report: Literal["auto", "proservices_provisioning_csv", "provisioning_csv"] = Field(
         "auto", description="proservices_provisioning_csv, provisioning_csv, or auto"
     )
     blocking_checks: Names = Field(
-        (), description=f"a list of {', '.join(FINDINGS)}: after a load with such a finding, nothing downstream runs"
+        (),
+        description=f"a list of {', '.join(FINDINGS)}: after a load with such a finding, nothing downstream runs",
+        examples=[["volume", "header_contract"]],
     )
     stale_after: Duration = Field(
         timedelta(days=1), description="time without a sync after which a table is stale, such as 1 day"

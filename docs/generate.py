@@ -7,7 +7,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -32,8 +31,8 @@ from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.configuration.environment import PREFIX
+from canvas_sync_dagster.configuration.spelling import spelled
 from canvas_sync_dagster.dagster_yaml import NAME, instance_file
-from canvas_sync_dagster.printable import duration
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync import fetching
 from canvas_sync_dagster.tenants import Genre, Policy, TenantSettings
@@ -254,21 +253,7 @@ def settings_page() -> str:
 def _default(field: FieldInfo) -> str:
     if field.default in (None, (), {}):
         return ""
-    return f"`{_spelled(field.default)}`"
-
-
-def _spelled(value: object) -> str:
-    """Return a default as a user types it: `1 day`, `false`, `30`."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case tuple():
-            return ", ".join(map(str, value))
-        case timedelta():
-            return duration(value)
-        case float():
-            return f"{value:g}"
-    return str(value)
+    return f"`{spelled(field.default)}`"
 
 
 def _allowed(field: FieldInfo) -> str:

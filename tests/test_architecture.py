@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "catalogue": {"errors", "printable", "signatures"},
     "embedded": {"errors"},
     "tenants": {"errors", "full_sync_policy", "catalogue", "postgres_url"},
-    "configuration": {"errors", "catalogue", "tenants", "postgres_url"},
+    "configuration": {"errors", "printable", "catalogue", "tenants", "postgres_url"},
     "settings": {"errors", "catalogue", "tenants", "configuration"},
     "canvas": {"clocks", "errors", "printable", "redaction", "catalogue"},
     "warehouse": {"clocks", "errors", "printable", "redaction", "catalogue", "postgres_url", "signatures"},
@@ -71,8 +71,9 @@ ALLOWED: dict[str, set[str]] = {
     }
     | LEAVES,
     "definitions": {"project", "errors"},
-    "component": {"project", "settings", "tenants"},
+    "component": {"project", "settings", "tenants", "configuration", "catalogue", "dagster_yaml", "errors"},
     "commands": {
+        "configuration",
         "dagster_yaml",
         "instance_storage",
         "orchestration",

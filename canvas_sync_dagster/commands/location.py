@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +11,7 @@ from typing import Any
 import click
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.commands.projects import project_in_file, project_in_module, project_in_working_directory
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, SettingError
 from canvas_sync_dagster.project.builder import CanvasSync
 from canvas_sync_dagster.settings import Settings
@@ -91,13 +88,13 @@ def _errors(
 def location_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options `-m` and `-f`, as `module` and `file`."""
     module = click.option(
-        "-m", "module", help="Module that contains your CanvasSync, instead of the built-in code location."
+        "-m", "module", help="Module that contains your CanvasSync, or Definitions that include one or a component."
     )
     file = click.option(
         "-f",
         "file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Python file that contains your CanvasSync.",
+        type=click.Path(exists=True, path_type=Path),
+        help="Python file that contains them, defs.yaml of a component, or directory or pyproject.toml of a dg project.",
     )
     return module(file(command))
 
@@ -114,50 +111,26 @@ def located(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def find(module: str | None, file: Path | None, *, needs_tokens: bool = True) -> Location:
-    """Find a code location.
+    """Find the code location of a command.
+
+    `-m` and `-f` name it. Without them it is the dg project of the working directory, if that contains a `CanvasSync` or a
+    `CanvasSyncComponent`, and otherwise the built-in location.
 
     Args:
-        module: The user's module; the built-in location if neither a module nor a file is given.
-        file: The user's file, in place of a module.
+        module: Module of the location.
+        file: Python file, `defs.yaml`, or directory or configuration file of a dg project, in place of a module.
         needs_tokens: Whether a variable that `canvas_sync.yaml` names for a token must be set. A user's location reads its
             settings itself.
 
     Raises:
-        SettingError: A setting is wrong, or the module has no `CanvasSync`.
+        SettingError: A setting is wrong, both a module and a file are given, or the location cannot be loaded or does not
+            contain exactly one `CanvasSync`.
     """
-    if module is None and file is None:
-        return Location(CanvasSync(Settings.from_environment(needs_tokens=needs_tokens)).project())
-    loaded = _loaded(module, file)
-    found = {name: value for name, value in vars(loaded).items() if isinstance(value, CanvasSync)}
-    if len(set(map(id, found.values()))) != 1:
-        problem = "contains no CanvasSync" if not found else f"contains several: {', '.join(found)}"
-        raise SettingError(
-            module or str(file), problem, allowed="a module with one CanvasSync, e.g. `sync = CanvasSync…`"
-        )
-    return Location(next(iter(found.values())).project())
-
-
-def _loaded(module: str | None, file: Path | None) -> Any:
-    try:
-        if file is None:
-            sys.path.insert(0, str(Path.cwd()))
-            return importlib.import_module(str(module))
-        spec = importlib.util.spec_from_file_location(file.stem, file.resolve())
-        assert spec is not None  # noqa: S101 (importing a file that does not end in .py fails below)
-        assert spec.loader is not None  # noqa: S101
-        sys.path.insert(0, str(file.resolve().parent))
-        loaded = importlib.util.module_from_spec(spec)
-        sys.modules[file.stem] = loaded
-        spec.loader.exec_module(loaded)
-    except CanvasSyncError:
-        raise
-    except Exception as error:
-        # Any exception of the user's module is an error in the configuration of this command.
-        problem = f"cannot be imported: {type(error).__name__}{_line(error)}: {error}"
-        raise SettingError(module or str(file), problem, allowed="a Python module that can be imported") from error
-    return loaded
-
-
-def _line(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    if module is not None and file is not None:
+        raise SettingError("-m and -f", "exclude each other", allowed="one of them")
+    if module is not None:
+        return Location(project_in_module(module))
+    if file is not None:
+        return Location(project_in_file(file))
+    project = project_in_working_directory()
+    return Location(project or CanvasSync(Settings.from_environment(needs_tokens=needs_tokens)).project())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -12,7 +13,10 @@ from canvas_sync_dagster.simulator import SIZES, DeliveryFaults, SimulatedCanvas
 
 UNRELIABLE = {"loss": 0.05, "duplicates": 0.2}
 """Shares of events that --hostile loses and sends twice; more than Canvas does."""
-IDLE_SECONDS = 3600
+TICK_SECONDS = 1.0
+"""Seconds between two movements of the clock. `canvas-sync doctor` compares it with that of this host."""
+TERM = timedelta(days=31)
+"""Time that passes before the start, so that a term has begun, whatever the date is: one begins every 30 days."""
 
 
 @click.command()
@@ -40,7 +44,9 @@ def simulate(
     """Serve a simulated Canvas to develop against."""
     if events_to and not day_seconds:
         raise click.UsageError("--events-to delivers what changes as days pass; add --day-seconds")
-    canvas = SimulatedCanvas(size, seed=seed, hostile=hostile, compile_seconds=compile_seconds)
+    started = datetime.now(UTC) - TERM
+    canvas = SimulatedCanvas(size, seed=seed, hostile=hostile, compile_seconds=compile_seconds, now=started)
+    canvas.advance(seconds=TERM.total_seconds())
     try:
         with canvas.serve(host, port):
             say(
@@ -49,9 +55,11 @@ def simulate(
             )
             say("The simulated Canvas is ready. Press Ctrl-C to stop it.", err=True)
             while True:
-                time.sleep(day_seconds or IDLE_SECONDS)
+                time.sleep(day_seconds or TICK_SECONDS)
                 if day_seconds:
                     _pass_day(canvas, events_to, hostile=hostile)
+                else:
+                    canvas.advance(seconds=max(0.0, (datetime.now(UTC) - canvas.now).total_seconds()))
     except KeyboardInterrupt:
         pass
     except OSError as error:

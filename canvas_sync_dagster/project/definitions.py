@@ -59,7 +59,7 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
         schedules=[schedule for each in whole for schedule in _schedules(project, location, each)],
         sensors=_sensors(project, location, tenants, jobs),
         resources={
-            "code_location": dg.ResourceDefinition.hardcoded_resource(location),
+            "code_location": location,
             "sync_options": SyncOptionsResource.configure_at_launch(),
         },
         # Reports are waiting, not computing, and a process per op costs five CPU seconds.

@@ -22,6 +22,7 @@ from canvas_sync_dagster.simulator.report_runs.report_queue import ReportQueue
 from canvas_sync_dagster.simulator.report_runs.report_run import ReportRun
 from canvas_sync_dagster.simulator.report_tables.offered_reports import REPORTS
 from canvas_sync_dagster.simulator.university.founding import found_university
+from canvas_sync_dagster.simulator.university.sizes import EPOCH
 
 
 class SimulatedCanvas:
@@ -36,6 +37,7 @@ class SimulatedCanvas:
         compile_seconds: Seconds that a report takes at least.
         reports: Names of the reports that are offered; all if not given.
         bucket: What limits the rate of requests; Canvas's own limits if not given.
+        now: Time on its clock at the start, with the data of `EPOCH`, 2026-09-01; `EPOCH` if not given.
 
     Attributes:
         token: The one API token that is accepted.
@@ -58,9 +60,12 @@ class SimulatedCanvas:
         compile_seconds: float = 0.2,
         reports: frozenset[str] = frozenset(REPORTS),
         bucket: Bucket | None = None,
+        now: datetime | None = None,
     ) -> None:
         self.token = token
         self.university = found_university(size, seed=seed)
+        if now is not None:
+            self.university.now, self.university.days = now, (now - EPOCH).days
         self.faults = Faults(hostile=hostile, seed=seed)
         self.queue = ReportQueue(
             self.university, self.faults, compile_seconds=compile_seconds, available=frozenset(reports)

@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.commands.checks import instance_findings
 from canvas_sync_dagster.commands.checks.finding import Finding, Level, fail, failed, note, ok
-from canvas_sync_dagster.commands.checks.instance import NEEDS, Need, unmet_needs
+from canvas_sync_dagster.commands.checks.instance import unmet_needs
 from canvas_sync_dagster.commands.doctor import exit_code
-from canvas_sync_dagster.dagster_yaml import instance_file, instance_settings
+from canvas_sync_dagster.dagster_yaml import NEEDS, Need, instance_file, instance_settings
 from canvas_sync_dagster.errors import CanvasUnauthorizedError, MisconfiguredError
 from canvas_sync_dagster.simulator import REPORTS, SimulatedCanvas
 
@@ -96,8 +96,7 @@ def test_without_a_dagster_yaml_or_with_a_broken_one_doctor_names_where_it_looke
 
 
 def test_what_works_but_should_be_known_is_a_note_and_no_failure(migrated_url: str) -> None:
-    canvas = SimulatedCanvas(reports=frozenset({"provisioning_csv", "rubrics_csv"}))
-    canvas.university.now = datetime.now(UTC)
+    canvas = SimulatedCanvas(reports=frozenset({"provisioning_csv", "rubrics_csv"}), now=datetime.now(UTC))
     with canvas.serve():
         done = called(
             canvas, migrated_url, DATASERVICES_JWK_URL="http://127.0.0.1:9/", CANVAS_SYNC_UNSIGNED_EVENTS="true"
