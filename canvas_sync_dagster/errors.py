@@ -72,8 +72,14 @@ class SettingError(MisconfiguredError):
     def __init__(self, setting: str, problem: str, *, allowed: str, value: object = None) -> None:
         self.setting = setting
         self.value = value
+        self._problem, self._allowed = problem, allowed
         shown = "" if value is None else f" is {value!r}"
         super().__init__(f"{setting}{shown}: {problem}. Allowed: {allowed}")
+
+    def renamed(self, written: str, shown: str) -> SettingError:
+        """Return the error with a part of the setting's name replaced, for a user who writes it in another place."""
+        setting = self.setting.replace(written, shown)
+        return SettingError(setting, self._problem, allowed=self._allowed, value=self.value)
 
 
 class SchemaError(MisconfiguredError):

@@ -6,10 +6,11 @@ import importlib
 from typing import Any
 
 import dagster as dg
+import jsonschema
 import pytest
 from dagster.components.testing import create_defs_folder_sandbox
 
-from canvas_sync_dagster import CanvasSyncComponent
+from canvas_sync_dagster import CanvasSyncComponent, TenantSettings
 
 # Dagster's own reading of YAML uses what pydantic has deprecated, and beta parts of its own.
 pytestmark = [
@@ -86,8 +87,51 @@ def test_dg_finds_the_component() -> None:
     assert "CanvasSyncComponent" in found
 
 
-def test_the_schema_describes_every_setting() -> None:
-    schema = CanvasSyncComponent.model_json_schema()
-    tenant = schema["$defs"]["TenantAttributes"]["properties"]
-    assert tenant["full_sync_every"]["description"].startswith("15%, 10 days, sunday, or saturday/4")
-    assert {"schema", "token", "report_timeout"} <= set(tenant)
+def test_one_tenant_needs_no_nesting() -> None:
+    found = definitions({"tenant": "school", "base_url": "https://school.example.edu", "models": "terms,users"})
+    assert {key.to_user_string() for key in found.resolve_all_asset_keys()} == {"school/terms", "school/users"}
+    assert "defs.yaml: term_concurrency is 1000" in problem({"tenant": "school", "term_concurrency": 1000})
+    assert "cannot be combined" in problem({"tenants": {"north": {}}, "token": "7~north"})
+
+
+def test_a_variable_that_is_not_set_counts_as_missing() -> None:
+    found = definitions({"tenant": "school", "token": "{{ env.NO_SUCH_TOKEN }}", "models": ["terms"]})
+    assert {key.to_user_string() for key in found.resolve_all_asset_keys()} == {"school/terms"}
+
+
+def test_the_schema_has_type_description_and_example_of_every_setting() -> None:
+    schema = CanvasSyncComponent.model().model_json_schema()
+    for name, field in TenantSettings.model_fields.items():
+        if name == "slug":
+            continue
+        for place in (schema, schema["$defs"]["TenantSettings"]):
+            shown = place["properties"][field.alias or name]
+            assert shown["description"] == field.description, name
+            assert shown["examples"], name
+            assert {"type", "anyOf", "enum", "$ref"} & set(shown), name
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "valid"),
+    [
+        ("term_concurrency", 4, True),
+        ("term_concurrency", "{{ env.NUMBER }}", True),
+        ("term_concurrency", "${NUMBER}", True),
+        ("term_concurrency", "four", False),
+        ("term_concurrency", 1000, False),
+        ("provisioning_report", "auto", True),
+        ("provisioning_report", "other_csv", False),
+        ("models", ["users"], True),
+        ("models", "users,terms", True),
+        ("models", 7, False),
+        ("stale_after", "1 day", True),
+        ("stale_after", 1, False),
+        ("genres", {"grades": {"schedule": "@daily"}}, True),
+        ("genres", {"grades": {"schedul": "@daily"}}, False),
+        ("unknown", 1, False),
+    ],
+)
+def test_dg_check_yaml_judges_by_type_and_allowed_values(setting: str, value: object, valid: bool) -> None:
+    schema = CanvasSyncComponent.model().model_json_schema()
+    for attributes in ({setting: value}, {"tenants": {"north": {setting: value}}}):
+        assert jsonschema.Draft202012Validator(schema).is_valid(attributes) is valid

@@ -64,7 +64,10 @@ class CanvasSyncComponent(dg.Component, _WithSettings):
         if not given:
             return CanvasSync.from_environment()
         content = self._content(given)
-        return CanvasSync(Settings.from_content(content, source=context.path / "defs.yaml"))
+        try:
+            return CanvasSync(Settings.from_content(content, source=context.path / "defs.yaml"))
+        except SettingError as error:
+            raise error if "tenants" in given else error.renamed(f"tenants.{self.tenant}.", "") from None
 
     def _given(self) -> dict[str, Any]:
         """Return the attributes in the YAML. One that is null counts as missing, like a variable that is not set."""
