@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -183,7 +183,22 @@ class ReportDriver(Generic[E]):
         entry, adopted = self._find_or_start(report, parameters)
         if adopted:
             self._log(f"{report} {entry.canvas_report_id} was started before and is adopted")
-        meanwhile()
+        with self._cancellation_logged(report):
+            meanwhile()
+            return self._await(report, parameters, entry, directory, adopted=adopted)
+
+    @contextlib.contextmanager
+    def _cancellation_logged(self, report: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            # Dagster's interrupt or Ctrl-C. The report is not aborted: Canvas has worked on it, and a restart needs it.
+            self._log(f"cancelled; {report} stays in Canvas, and the next run that requests the same adopts it")
+            raise
+
+    def _await(self, report: str, parameters: Parameters, entry: E, directory: Path, *, adopted: bool) -> ReportFile:
         while True:
             seen = self._look(report, entry)
             entry = self._note(entry, seen)

@@ -103,6 +103,29 @@ def test_each_poll_is_a_line_in_the_log(canvas: SimulatedCanvas, session: Sessio
     assert polls[-1].startswith(f"{report.name} {report.id}: complete, 100 %, after ")
 
 
+def test_a_report_of_a_cancelled_run_stays_in_canvas_and_the_next_run_adopts_it(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    lines: list[str] = []
+
+    def interrupt(line: str) -> None:
+        lines.append(line)
+        if "running" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sync_report(
+            Flow.of(session, SyncOptions(mode="full"), TERM, log=interrupt), GROUPS["provisioning_term"], TERM_MODELS
+        )
+    (report,) = canvas.queue.reports.values()
+    assert lines[-1] == f"cancelled; {report.name} stays in Canvas, and the next run that requests the same adopts it"
+    with psycopg.connect(session.database_url) as connection:
+        query = "select status, exception from canvas.canvas_sync_job_logs"
+        assert connection.execute(query).fetchall() == [("error", "cancelled before it was done")]
+    outcome = provisioning(session)
+    assert (outcome.adopted, outcome.report_id, len(canvas.queue.reports)) == (True, report.id, 1)
+
+
 def test_an_incremental_sync_brings_what_changed_since_the_last_one(canvas: SimulatedCanvas, session: Session) -> None:
     sync_everything(session)
     canvas.advance(days=1)
