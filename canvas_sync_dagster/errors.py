@@ -112,6 +112,10 @@ class SyncUnderWayError(TransientError):
         )
 
 
+class WalkInterruptedError(TransientError):
+    """The staged rows of a walk were removed, or another run continues the walk."""
+
+
 class EventPostponedError(TransientError):
     """A live event cannot be applied now. It stays in the inbox, and the attempt does not count.
 

@@ -139,6 +139,10 @@ class RestFeed:
         holder: Column with the id of the parent whose list a row belongs to. Rows of a parent that Canvas did not answer
             for are left alone.
         among: Column and value of the rows that the walk can list at all. Other rows are never marked as missing.
+        active_by: Models and their columns with the parent's id. A change of such a row, or of the parent's own row, makes
+            the parent active; an incremental sync reads the lists of active parents only. If empty, every sync reads all.
+        only_with: Model and its column with the parent's id. A parent without such a row has an empty list, which is not
+            read.
     """
 
     path: str
@@ -151,6 +155,8 @@ class RestFeed:
     absent: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     holder: str | None = None
     among: tuple[str, str] | None = None
+    active_by: tuple[tuple[str, str], ...] = ()
+    only_with: tuple[str, str] | None = None
 
 
 Feed = ProvisioningFeed | ReportFeed | RestFeed

@@ -20,6 +20,7 @@ REQUEST_FAULTS = {
     "dropped_connection": "the connection ends in the middle of a response",
     "token_expired": "401: Invalid access token",
     "no_permission": "403: user not authorized to perform that action",
+    "server_error": "500: an error occurred",
 }
 OBJECT_FAULTS = {
     "unauthorized_object": "401 for a single object: user not authorized to perform that action",
@@ -117,6 +118,7 @@ class Faults:
         self._dice = {name: random.Random(f"{seed}:{name}") for name in HOSTILE}
         self._in_a_row: Counter[tuple[str, ...]] = Counter()
         self._ordered: Counter[str] = Counter()
+        self._at: dict[str, str] = {}
         self._lock = threading.Lock()
         self.happened: Counter[str] = Counter()
 
@@ -135,10 +137,34 @@ class Faults:
         with self._lock:
             self._ordered[name] += times
 
+    def always(self, name: str, path: str) -> None:
+        """Order a fault for every request to a path.
+
+        Args:
+            name: One of `REQUEST_FAULTS`.
+            path: Path of the request, such as `/api/v1/courses/2003/outcome_results`.
+
+        Raises:
+            KeyError: The fault is unknown, or not one of a request.
+        """
+        if name not in REQUEST_FAULTS:
+            raise KeyError(f"unknown fault of a request {name!r}; they are {', '.join(REQUEST_FAULTS)}")
+        with self._lock:
+            self._at[path] = name
+
     def clear(self) -> None:
         """Cancel all orders."""
         with self._lock:
             self._ordered.clear()
+            self._at.clear()
+
+    def of_request(self, path: str) -> str | None:
+        """Return the fault that a request to a path meets, if any, and count it."""
+        with self._lock:
+            name = self._at.get(path)
+            if name is not None:
+                self.happened[name] += 1
+        return name or self.one_of(tuple(REQUEST_FAULTS))
 
     def take(self, name: str) -> bool:
         """Return whether a fault happens now, and count it if it does."""

@@ -21,6 +21,7 @@ from canvas_sync_dagster.warehouse.state.erased_events import ErasedEvents
 from canvas_sync_dagster.warehouse.state.erased_objects import Erased, lock_for_erasure, read_erased, remember_erased
 from canvas_sync_dagster.warehouse.state.rejected_rows import TABLE as REJECTED_ROWS
 from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
+from canvas_sync_dagster.warehouse.state.walks import Walks
 from canvas_sync_dagster.warehouse.warehouse import Table, Warehouse
 
 ERASED = "[erased]"
@@ -62,6 +63,8 @@ def erase_user(url: str, schema: str, models: Sequence[Model], user: int) -> Era
         remember_erased(warehouse, USERS, [user])
         erasure = _from_tables(warehouse, {USERS: frozenset([user])}, present)
         erasure.removed[REJECTED_ROWS] += _from_rejects(warehouse, user, names)
+        # Staged rows are compressed. Their walks begin again.
+        Walks(warehouse).remove_all()
         events = ErasedEvents(warehouse, user, names)
         erasure.removed[INBOX] += events.remove_waiting()
         erasure.blanked[INBOX] += events.remove_actor()

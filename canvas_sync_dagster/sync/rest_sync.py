@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
+
+import polars as pl
 
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.catalogue.parameters import NONE, Parameters
@@ -16,8 +18,8 @@ from canvas_sync_dagster.sync.rest_walk import Walk, walk
 from canvas_sync_dagster.sync.root_account import store_root_account
 from canvas_sync_dagster.sync.terms import is_deleted
 from canvas_sync_dagster.warehouse.absence import GATE, Absence, mark_missing
-from canvas_sync_dagster.warehouse.key_comparison import keys_of
-from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_rows
+from canvas_sync_dagster.warehouse.key_comparison import keys_of, no_keys
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_parts
 from canvas_sync_dagster.warehouse.row_conditions import covered_by_list
 from canvas_sync_dagster.warehouse.table_counts import count_rows
 from canvas_sync_dagster.warehouse.warehouse import Table
@@ -39,11 +41,21 @@ def sync_list(flow: Flow, model: Model) -> SyncOutcome:
     if not isinstance(feed, RestFeed):
         raise TypeError(f"{model.name} is not fed over REST")
     flow.prepare([model.name], per_term=model.term_scoped)
-    outcome = flow.run(ModelList(flow, model, feed))
+    outcome = flow.run(ModelList(flow, model, feed, _decided(flow, model, feed)))
     if model.name == "terms":
         # Every sync begins with the terms.
         store_root_account(flow.session)
     return outcome
+
+
+def _decided(flow: Flow, model: Model, feed: RestFeed) -> Decision:
+    """Decide whether the lists of all parents are read, or those of active parents."""
+    if not feed.active_by:
+        return Decision(None, IN_FULL)
+    decided = flow.decide([model.name], NONE, takes_updated_after=True)
+    if decided.updated_after is None:
+        return decided
+    return replace(decided, reason=f"only the lists of {feed.per} that were active {decided.reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +66,13 @@ class ModelList:
         flow: The tenant, the policy and the scope.
         model: Model of the listed objects.
         feed: Its feed.
+        decision: Whether all lists are read.
     """
 
     flow: Flow
     model: Model
     feed: RestFeed
+    decision: Decision
 
     @property
     def job(self) -> str:
@@ -73,30 +87,30 @@ class ModelList:
         return [self.model.name]
 
     @property
-    def decision(self) -> Decision:
-        return Decision(None, IN_FULL)
-
-    @property
     def parameters(self) -> Parameters:
         return NONE
 
-    @contextmanager
-    def fetch(self) -> Iterator[Walk]:
-        """Read the list, or the lists of all parents."""
-        yield walk(self.flow.session, self.model, self.feed, self.flow.scope)
+    def fetch(self) -> AbstractContextManager[Walk]:
+        """Read the list, or the lists of the parents."""
+        flow, since = self.flow, self.decision.updated_after
+        return walk(flow.session, self.model, self.feed, flow.scope, since=since, log=flow.log)
 
     def publish(self, publication: Publication[Walk]) -> SyncOutcome:
         """Load the rows, and mark those that are no longer listed."""
         listed = publication.content
-        missed = f"; Canvas does not find {', '.join(map(str, listed.not_found))}" if listed.not_found else ""
-        return SyncOutcome(
+        problems = listed.summary()
+        if problems:
+            self.flow.log(f"{self.model.name}: {problems}; their rows are left alone")
+        outcome = SyncOutcome(
             source=self.feed.path,
             scope=self.flow.scope,
             observed_at=listed.observed_at,
-            decision=Decision(None, f"{IN_FULL}{missed}"),
+            decision=replace(self.decision, reason="; ".join(filter(None, [self.decision.reason, problems]))),
             waited=publication.waited,
             models=(self._load(publication),),
         )
+        listed.staging.remove(publication.warehouse)
+        return outcome
 
     def _load(self, publication: Publication[Walk]) -> ModelOutcome:
         table = publication.warehouse.table(self.model)
@@ -107,8 +121,10 @@ class ModelList:
             self.feed.path,
             watermark=watermark.observed_at if watermark else None,
         )
-        counts = load_rows(table, publication.content.rows, source, keep_rejects=True)
-        absence = self._mark_missing(table, publication.content, source)
+        keys: list[pl.DataFrame] = [no_keys(self.model)]
+        parts = self._noting_keys(publication.content.parts(publication.warehouse), keys)
+        counts = load_parts(table, parts, source, keep_rejects=True)
+        absence = self._mark_missing(table, publication.content, source, pl.concat(keys))
         counted = count_rows(table)
         return ModelOutcome(
             self.model,
@@ -119,14 +135,25 @@ class ModelList:
             orphans=counted.orphans,
         )
 
-    def _mark_missing(self, table: Table, listed: Walk, source: Source) -> Absence:
+    def _noting_keys(
+        self, parts: Iterator[list[dict[str, Any]]], keys: list[pl.DataFrame]
+    ) -> Iterator[list[dict[str, Any]]]:
+        for rows in parts:
+            if self.decision.updated_after is None:
+                keys.append(keys_of(self.model, rows))
+            yield rows
+
+    def _mark_missing(self, table: Table, listed: Walk, source: Source, keys: pl.DataFrame) -> Absence:
+        if self.decision.updated_after is not None:
+            # The lists of inactive parents were not read.
+            return Absence()
         deleted = is_deleted(table.warehouse, self.flow.scope)
         return mark_missing(
             table,
             source,
-            keys_of(self.model, listed.rows),
+            keys,
             gate=None if self.flow.policy.accept_shrinkage or deleted else GATE,
-            among=covered_by_list(self.feed, listed.not_found),
+            among=covered_by_list(self.feed, listed.unread),
             values=self.feed.absent,
         )
 

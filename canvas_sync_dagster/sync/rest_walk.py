@@ -1,115 +1,165 @@
-"""Lists that Canvas returns over REST, read to their end: complete, or an error."""
+"""Walks over REST: a list, or a list for each parent, read page by page and published all at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Model, RestFeed
-from canvas_sync_dagster.errors import CanvasNotFoundError, NotCanvasError, SettingError
+from canvas_sync_dagster.errors import CanvasError
 from canvas_sync_dagster.sync.api_rows import rows_of
+from canvas_sync_dagster.sync.rest_lists import ACCOUNT, FAILED, HIDDEN, NOT_FOUND, READ, ListEnd, read_lists
+from canvas_sync_dagster.sync.rest_parents import parents_of
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.loading.row_statements import read_live_ids
+from canvas_sync_dagster.sync.walk_staging import WalkStaging, fingerprint
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
-AT_ONCE = 8
-"""Lists that are read at the same time. Canvas's bucket has room for eleven requests, and others use some of it."""
+FAILED_SHARE = 0.05
+"""Share of the lists that may fail with a server error. More of them is an outage, and the walk is resumed later."""
+FAILED_IN_A_ROW = 8
+"""Lists that fail one after another before the walk gives up: as many as are read at the same time."""
+SHOWN = 10
+"""Ids of parents that a sentence names at most."""
+PROBLEMS = {NOT_FOUND: "Canvas does not find", HIDDEN: "the token may not read", FAILED: "Canvas fails to list"}
 
-Body = Mapping[str, Any]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A list that was read to its end, or the lists of all parents.
+    """Lists that were read.
 
     Attributes:
-        rows: Column → value, of each object.
         observed_at: When the first request was sent, on Canvas's clock.
-        not_found: Ids of parents that Canvas does not find: they are deleted, or hidden from the token.
+        results: Parent → how its list ended.
+        per: Model of the parents; None for a list without parents.
+        staging: The rows.
     """
 
-    rows: list[dict[str, object]]
     observed_at: datetime
-    not_found: tuple[int, ...] = ()
+    results: Mapping[int, str]
+    per: str | None
+    staging: WalkStaging = field(repr=False)
+
+    @property
+    def read(self) -> list[int]:
+        """Ids of the parents whose lists were read."""
+        return [parent for parent, result in self.results.items() if result == READ]
+
+    @property
+    def unread(self) -> list[int]:
+        """Ids of the parents whose lists could not be read; their rows are left alone."""
+        return [parent for parent, result in self.results.items() if result != READ]
+
+    def parts(self, warehouse: Warehouse) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows (column → value), part by part, in the transaction that publishes them."""
+        return self.staging.parts(warehouse)
+
+    def summary(self) -> str:
+        """Return which lists could not be read; empty if none."""
+        sentences = []
+        for problem, words in PROBLEMS.items():
+            parents = sorted(parent for parent, result in self.results.items() if result == problem)
+            if parents:
+                more = f" and {len(parents) - SHOWN} more" if len(parents) > SHOWN else ""
+                named = ", ".join(map(str, parents[:SHOWN]))
+                sentences.append(f"{words} {self.per or 'the list'} {named}{more}")
+        return "; ".join(sentences)
 
 
-def walk(session: Session, model: Model, feed: RestFeed, scope: str) -> Walk:
-    """Read a model's whole list, or the lists of all its parents.
+@contextmanager
+def walk(
+    session: Session,
+    model: Model,
+    feed: RestFeed,
+    scope: str,
+    *,
+    since: datetime | None = None,
+    log: Log = lambda _: None,
+) -> Iterator[Walk]:
+    """Read a model's list, or the lists of its parents.
+
+    A walk that is interrupted is resumed by the next one for the same model and scope. Parents whose list Canvas does not
+    find or does not show are left out; so are those whose list fails twice with a server error, if they are few.
 
     Args:
         session: The tenant's Canvas and database.
         model: Model of the objects.
         feed: Its feed: which list, or which lists.
         scope: Canvas term id of the parents, or empty for all.
+        since: Reads only the lists of parents that were active since then; None reads all.
+        log: Takes a line about the progress.
 
     Raises:
-        CanvasSyncError: A page cannot be read; nothing is returned.
+        CanvasSyncError: Canvas cannot be reached, refuses all lists, or fails to answer for many.
     """
-    start = time.monotonic()
-    if feed.per is None:
-        rows = rows_of(session, model, ((body, {}) for body in _list(session, feed)))
-        return Walk(rows, session.canvas.moment(start))
-    parents = _parents(session, feed.per, scope)
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as threads:
-        lists = list(threads.map(lambda parent: _list_of(session, feed, parent), parents))
-    bodies = (
-        (body, {feed.inject: parent} if feed.inject else {})
-        for parent, listed in zip(parents, lists, strict=True)
-        for body in listed or ()
-    )
-    rows = rows_of(session, model, bodies)
-    not_found = tuple(parent for parent, listed in zip(parents, lists, strict=True) if listed is None)
-    return Walk(rows, session.canvas.moment(start), not_found)
-
-
-def _list(session: Session, feed: RestFeed) -> list[Body]:
-    listed: list[Body] = list(session.canvas.get_list(feed.path, feed.parameters, envelope=feed.envelope))
-    if feed.first is None:
-        return listed
-    first = session.canvas.get(feed.first)
-    if not isinstance(first, dict):
-        raise NotCanvasError(f"{feed.first} does not answer with an object. Check CANVAS_SYNC_BASE_URL.")
-    return [first, *listed]
-
-
-def _list_of(session: Session, feed: RestFeed, parent: int) -> list[Body] | None:
-    path = feed.path.replace("{parent}", str(parent))
+    staging = WalkStaging(session, model, scope, fingerprint(model, feed, scope, since, str(session.canvas.base_url)))
     try:
-        listed: list[Body] = list(session.canvas.get_list(path, feed.parameters, envelope=feed.envelope))
-    except CanvasNotFoundError:
-        return None
-    return [body[feed.item] for body in listed] if feed.item else listed
+        yield _Walker(session, model, feed, staging, log).read(parents_of(session, model, feed, scope, since))
+    finally:
+        staging.close()
 
 
-def _parents(session: Session, per: str, scope: str) -> list[int]:
-    """Return the ids of the parents whose lists are read, in order."""
-    if per == "self":
-        return [_id_of(session, "/users/self")]
-    model = session.by_name.get(per)
-    if model is None:
-        return _parents_without_table(session, per)
-    with session.warehouse(f"reading {per}") as warehouse:
-        ids = read_live_ids(warehouse.table(model), scope)
-    return ids or (_parents_without_table(session, per) if per == "accounts" else [])
+@dataclass(slots=True)
+class _Walker:
+    session: Session
+    model: Model
+    feed: RestFeed
+    staging: WalkStaging
+    log: Log
+    _start: float = field(default_factory=time.monotonic)
+    _errors: dict[int, CanvasError] = field(default_factory=dict)
+    _failed_in_a_row: int = 0
 
+    def read(self, parents: Sequence[int]) -> Walk:
+        if len(parents) > 1 and (done := self.staging.resume()):
+            self.log(f"{self.model.name}: an interrupted walk is resumed; {done:,} of {len(parents):,} lists are read")
+        left = [parent for parent in parents if parent not in self.staging.results]
+        self._read_all(left, len(parents))
+        failed = [parent for parent in left if self.staging.results.get(parent) == FAILED]
+        if failed and len(failed) < len(parents):
+            self._read_all(failed, len(parents))
+        self._refuse_outage(parents)
+        results = {parent: self.staging.results[parent] for parent in parents}
+        return Walk(self._observed_at(), results, self.feed.per, self.staging)
 
-def _parents_without_table(session: Session, per: str) -> list[int]:
-    """Return the parents if the tenant does not sync them: of the accounts, the tenant's own one.
+    def _read_all(self, parents: Sequence[int], total: int) -> None:
+        for item in read_lists(self.session.canvas, self.feed, parents):
+            if isinstance(item, ListEnd):
+                self._end(item, total)
+            else:
+                self.staging.add(item.parent, self._rows(item.parent, item.bodies))
+            if self.feed.per is not None:
+                self.staging.stage_if_due(self._observed_at())
 
-    Raises:
-        SettingError: The lists are unknown without the parents' table.
-    """
-    if per != "accounts":
-        problem = f"their lists are read for each row of {per}, which this tenant does not sync"
-        raise SettingError("models", problem, allowed=f"{per} in addition")
-    return [_id_of(session, "/accounts/{account_id}")]
+    def _end(self, end: ListEnd, total: int) -> None:
+        self.staging.end(end.parent, end.result)
+        if end.error is not None:
+            self._errors[end.parent] = end.error
+        self._failed_in_a_row = self._failed_in_a_row + 1 if end.result == FAILED else 0
+        if self._failed_in_a_row >= FAILED_IN_A_ROW and end.error is not None:
+            raise end.error
+        done = len(self.staging.results)
+        if done % 1_000 == 0:
+            self.log(f"{self.model.name}: {done:,} of {total:,} lists are read")
 
+    def _rows(self, parent: int, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+        injected = {self.feed.inject: parent} if self.feed.inject and parent != ACCOUNT else {}
+        return rows_of(self.session, self.model, ((body, injected) for body in bodies))
 
-def _id_of(session: Session, path: str) -> int:
-    body = session.canvas.get(path)
-    if not isinstance(body, dict) or not str(body.get("id", "")).isdecimal():
-        raise NotCanvasError(f"{path} does not answer with an object. Check CANVAS_SYNC_BASE_URL.")
-    return int(body["id"])
+    def _refuse_outage(self, parents: Sequence[int]) -> None:
+        """Raise Canvas's error if no list could be read for lack of a permission, or if many failed."""
+        of = {result: [p for p in parents if self.staging.results[p] == result] for result in (HIDDEN, FAILED)}
+        hidden, failed = of[HIDDEN], of[FAILED]
+        refused = hidden if len(hidden) == len(parents) else []
+        broken = failed if len(failed) == len(parents) or len(failed) > max(1, FAILED_SHARE * len(parents)) else []
+        for parent in (*refused, *broken):
+            if parent in self._errors:
+                raise self._errors[parent]
+
+    def _observed_at(self) -> datetime:
+        return self.staging.observed_at or self.session.canvas.moment(self._start)

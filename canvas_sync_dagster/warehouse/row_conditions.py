@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 from psycopg import sql
@@ -62,21 +63,40 @@ def not_deleted(model: Model) -> sql.Composable:
     return sql.SQL("({})").format(sql.SQL(" or ").join(conditions)) if conditions else EVERY_ROW
 
 
-def covered_by_list(feed: RestFeed, parents_not_found: Sequence[int]) -> sql.Composable:
+def covered_by_list(feed: RestFeed, unread: Sequence[int]) -> sql.Composable:
     """Return the condition that a row belongs to the lists that were read over REST.
 
     Args:
         feed: Of the lists.
-        parents_not_found: Ids of the parents whose list Canvas does not find; their rows are not covered.
+        unread: Ids of the parents whose lists could not be read; their rows are not covered.
     """
     conditions: list[sql.Composable] = [EVERY_ROW]
     if feed.among is not None:
         column, value = feed.among
         conditions.append(sql.SQL("{} = {}").format(sql.Identifier("t", column), sql.Literal(value)))
-    if feed.holder is not None and parents_not_found:
-        holder, ids = sql.Identifier("t", feed.holder), sql.Literal(list(parents_not_found))
+    if feed.holder is not None and unread:
+        holder, ids = sql.Identifier("t", feed.holder), sql.Literal(list(unread))
         conditions.append(sql.SQL("({0} is null or {0} <> all({1}))").format(holder, ids))
     return sql.SQL(" and ").join(conditions)
+
+
+def written_since(since: datetime, alias: str) -> sql.Composable:
+    """Return the condition that this copy of a row was written since a time; the table must have `updated_at`."""
+    return sql.SQL("{} >= {}").format(sql.Identifier(alias, "updated_at"), sql.Literal(since))
+
+
+def refers_to(table: Table, other: Table, column: str, condition: sql.Composable = EVERY_ROW) -> sql.Composable:
+    """Return the condition that a row of another table refers to a row of this one.
+
+    Args:
+        table: Table with a key of one column.
+        other: The other table; its rows have the alias `r`.
+        column: Its column with the key.
+        condition: Further SQL condition on rows `r`.
+    """
+    return sql.SQL("exists (select from {} r where r.{} = t.{} and {})").format(
+        other.name, sql.Identifier(column), sql.Identifier(table.model.key[0]), condition
+    )
 
 
 def has_key_of(model: Model, keys: pl.DataFrame) -> tuple[sql.Composed, sql.Composed]:

@@ -317,6 +317,9 @@ learning_outcome_results = Model(
         envelope="outcome_results",
         inject="canvas_course_id",
         holder="canvas_course_id",
+        active_by=(("submissions", "canvas_course_id"), ("enrollments", "canvas_course_id")),
+        # Results are of students.
+        only_with=("enrollments", "canvas_course_id"),
     ),
     term_scoped=True,
     term_by=("canvas_course_id", "courses"),

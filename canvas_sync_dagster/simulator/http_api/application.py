@@ -12,7 +12,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from canvas_sync_dagster.simulator.event_feed.signer import LazySigner
-from canvas_sync_dagster.simulator.faults import REQUEST_FAULTS
 from canvas_sync_dagster.simulator.http_api.error_answers import (
     LOGIN_PAGE,
     REFUSALS,
@@ -94,7 +93,7 @@ class CanvasApplication:
             return no_token()
         if given != self._token:
             return bad_token()
-        fault = self._state.faults.one_of(tuple(REQUEST_FAULTS))
+        fault = self._state.faults.of_request(request.url.path)
         return REFUSALS[fault]() if fault else None
 
     async def _jwks(self, request: Request) -> Response:

@@ -62,5 +62,6 @@ REFUSALS: dict[str, Callable[[], Response]] = {
     "dropped_connection": torn,
     "token_expired": bad_token,
     "no_permission": forbidden,
+    "server_error": crashed,
 }
 """Fault of `REQUEST_FAULTS` → its answer."""

@@ -92,8 +92,8 @@ def outcome_links(u: University, account: int) -> list[dict[str, object]]:
 
 
 def outcome_results(u: University, course: int) -> list[dict[str, object]]:
-    """One result per student of every seventh course."""
-    if course % 7:
+    """One result per student of every third course."""
+    if course % 3:
         return []
     rows = students(u).filter(pl.col("course_id") == course).unique("user_id", keep="first", maintain_order=True)
     return [

@@ -18,7 +18,7 @@ from canvas_sync_dagster.warehouse.loading.differ import Differ, KnownBlocks, sk
 from canvas_sync_dagster.warehouse.loading.digest_lookup import DigestLookup
 from canvas_sync_dagster.warehouse.loading.load_targets import LoadTarget, open_load_target
 from canvas_sync_dagster.warehouse.loading.reject_spool import RejectSpool
-from canvas_sync_dagster.warehouse.loading.rows import load_rows
+from canvas_sync_dagster.warehouse.loading.rows import load_parts, load_rows
 from canvas_sync_dagster.warehouse.loading.target import Target, inspect_target
 from canvas_sync_dagster.warehouse.reading.key_order import KeyOrder, is_streamable
 from canvas_sync_dagster.warehouse.reading.keyed_blocks import Ahead
@@ -28,7 +28,7 @@ from canvas_sync_dagster.warehouse.reading.source import Source, described
 from canvas_sync_dagster.warehouse.state.erased_objects import Erased, read_erased, remember_erased
 from canvas_sync_dagster.warehouse.warehouse import Table
 
-__all__ = ["LoadCounts", "Opener", "RejectLimits", "Source", "enrich_csv", "load_csv", "load_rows"]
+__all__ = ["LoadCounts", "Opener", "RejectLimits", "Source", "enrich_csv", "load_csv", "load_parts", "load_rows"]
 
 
 def load_csv(

@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from canvas_sync_dagster.warehouse.loading.system_columns import SYSTEM_VALUES, assignments, not_observed_after
 from canvas_sync_dagster.warehouse.loading.target import system_columns
-from canvas_sync_dagster.warehouse.row_conditions import in_scope, not_deleted
+from canvas_sync_dagster.warehouse.row_conditions import EVERY_ROW, in_scope, not_deleted
 from canvas_sync_dagster.warehouse.warehouse import Table
 
 
@@ -41,15 +41,16 @@ def read_rows(table: Table, columns: Iterable[str] | None, keys: Sequence[Mappin
         return list(cursor.execute(query).fetchall())
 
 
-def read_live_ids(table: Table, scope: str) -> list[int]:
+def read_live_ids(table: Table, scope: str, *, among: sql.Composable = EVERY_ROW) -> list[int]:
     """Read the ids of the rows of a scope that are not marked as deleted, in order.
 
     Args:
         table: Table of a model whose key is one id.
         scope: Canvas term id; empty for all rows.
+        among: Further SQL condition on rows `t`.
     """
-    query = sql.SQL("select t.{} from {} t where {} and {} order by 1").format(
-        sql.Identifier(table.model.key[0]), table.name, not_deleted(table.model), in_scope(table, scope)
+    query = sql.SQL("select t.{} from {} t where {} and {} and {} order by 1").format(
+        sql.Identifier(table.model.key[0]), table.name, not_deleted(table.model), in_scope(table, scope), among
     )
     return [int(row[0]) for row in table.connection.execute(query).fetchall()]
 

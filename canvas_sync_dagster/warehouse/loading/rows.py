@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from canvas_sync_dagster.catalogue import Column, Model
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
@@ -21,6 +22,8 @@ from canvas_sync_dagster.warehouse.warehouse import Table
 Row = Mapping[str, object]
 Unfit = tuple[Reject, Row]
 """A row that does not fit, and why."""
+MANY_REJECTS = 10_000
+"""Number of rejects from which a load is refused before its end, so that it does not hold millions of them."""
 
 
 def load_rows(
@@ -50,29 +53,58 @@ def load_rows(
         RejectThresholdError: Too many rows do not fit.
         SchemaError: The table is not as it should be.
     """
+    return load_parts(table, [list(rows)], source, timed=timed, keep_rejects=keep_rejects, limits=limits)
+
+
+def load_parts(
+    table: Table,
+    parts: Iterable[Sequence[Row]],
+    source: Source,
+    *,
+    timed: bool = False,
+    keep_rejects: bool = False,
+    limits: RejectLimits = REJECT_LIMITS,
+) -> LoadCounts:
+    """Load objects in parts, of which only one is in memory at a time; else as `load_rows`.
+
+    A key that comes in several parts is written once per part, and counted as often.
+    """
     start = time.perf_counter()
-    model, given = table.model, list(rows)
-    total = Merged()
-    distinct, rejects = _by_key(model, given)
-    keyless, skipped, erased = len(rejects), 0, read_erased(table.warehouse)
+    erased = read_erased(table.warehouse)
+    counts, rejects = LoadCounts(), list[Unfit]()
+    for rows in parts:
+        counted, unfit = _load_part(table, rows, source, timed=timed, erased=erased)
+        rejects += unfit
+        counts = LoadCounts.total([counts, counted])
+        if len(rejects) > MANY_REJECTS:
+            _refuse_many(table, source, rejects, limits, counts.rows_in_report)
+    _settle(table, source, rejects, keep=keep_rejects, limits=limits, total=counts.rows_in_report)
+    return replace(counts, seconds={"merge": time.perf_counter() - start})
+
+
+def _load_part(
+    table: Table, rows: Sequence[Row], source: Source, *, timed: bool, erased: Erased
+) -> tuple[LoadCounts, list[Unfit]]:
+    model, total = table.model, Merged()
+    distinct, rejects = _by_key(model, rows)
+    keyless, skipped = len(rejects), 0
     for shape, alike in _by_shape(model, distinct).items():
         columns = [model[name] for name in shape] + ([OBSERVED] if timed else [])
         merged, unfit, left_out = _merge(table, columns, alike, source, erased=erased)
         total += merged
         rejects += unfit
         skipped += left_out
-    _settle(table, source, rejects, keep=keep_rejects, limits=limits, total=len(given))
-    return LoadCounts(
-        rows_in_report=len(given),
+    counts = LoadCounts(
+        rows_in_report=len(rows),
         inserted=total.inserted,
         updated=total.updated,
         unchanged=total.unchanged,
         superseded=total.superseded,
         rejected=len(rejects),
-        duplicates=len(given) - keyless - len(distinct),
+        duplicates=len(rows) - keyless - len(distinct),
         skipped=skipped,
-        seconds={"merge": time.perf_counter() - start},
     )
+    return counts, rejects
 
 
 def _settle(
@@ -87,15 +119,20 @@ def _settle(
     """Write the rejects, or refuse the source because of them."""
     if not rejects:
         return
-    where, (first, _) = described(table.model.name, source), rejects[0]
     if not keep:
+        where, (first, _) = described(table.model.name, source), rejects[0]
         raise ReportContentError(f"{where}: {first.column}: {first.in_messages}. Nothing was published.")
+    _refuse_many(table, source, rejects, limits, total)
+    RejectedRows(table.warehouse).write_objects(table.model.name, source, rejects)
+
+
+def _refuse_many(table: Table, source: Source, rejects: Sequence[Unfit], limits: RejectLimits, total: int) -> None:
     if limits.are_exceeded(len(rejects), total):
+        where, (first, _) = described(table.model.name, source), rejects[0]
         raise RejectThresholdError(
             f"{where}: {len(rejects)} of {total} rows are unreadable; the first: {first.column}: {first.in_messages}. "
             "Nothing was published. Look at the list in Canvas; if its fields have changed, map them anew."
         )
-    RejectedRows(table.warehouse).write_objects(table.model.name, source, rejects)
 
 
 def _by_key(model: Model, rows: Iterable[Row]) -> tuple[list[Row], list[Unfit]]:

@@ -236,6 +236,45 @@ def _remembered(metadata: sa.MetaData) -> None:
     )
 
 
+def _walks(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "canvas_sync_walks",
+        metadata,
+        _id(),
+        _text("model", nullable=False),
+        _text("scope", nullable=False),
+        _text("fingerprint", nullable=False),
+        _number("attempt", default="1"),
+        _time("observed_at"),
+        _time("locked_at"),
+        _time("created_at", now=True),
+        _time("updated_at", now=True),
+        sa.Index("canvas_sync_walks_model_idx", "model", "scope"),
+        comment="Walks over REST that are in progress or were interrupted.",
+    )
+    sa.Table(
+        "canvas_sync_walk_parents",
+        metadata,
+        sa.Column("walk_id", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("parent", sa.BigInteger(), primary_key=True, autoincrement=False),
+        _number("attempt", default="1"),
+        _text("result", nullable=False),
+        _time("created_at", now=True),
+        comment="Parents whose lists a walk has read.",
+    )
+    sa.Table(
+        "canvas_sync_walk_rows",
+        metadata,
+        _id(),
+        sa.Column("walk_id", sa.BigInteger(), nullable=False),
+        _number("attempt", default="1"),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        _time("created_at", now=True),
+        sa.Index("canvas_sync_walk_rows_walk_idx", "walk_id", "id"),
+        comment="Rows that a walk has read and not yet published, in compressed parts.",
+    )
+
+
 def _erased_objects(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_erased_objects",
@@ -267,6 +306,7 @@ STATE_TABLE_DECLARATIONS = (
     _rejected_rows,
     _inbox,
     _remembered,
+    _walks,
     _erased_objects,
     _schema_migrations,
 )

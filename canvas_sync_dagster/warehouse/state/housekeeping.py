@@ -13,11 +13,16 @@ EVENTS_KEPT = timedelta(days=14)
 """Retention of settled live events."""
 DEAD_EVENTS_KEPT = timedelta(days=90)
 """Retention of dead live events, so that they can be replayed after a fix; as long as rejected rows."""
+WALKS_KEPT = timedelta(days=7)
+"""Retention of what interrupted walks have staged. It is resumed for a day; no walk lasts a week."""
 KEPT = {
     "canvas_sync_job_logs": timedelta(days=90),
     "canvas_sync_sync_batches": timedelta(days=365),
     "canvas_sync_reports": timedelta(days=90),
     "canvas_sync_rejected_rows": timedelta(days=90),
+    "canvas_sync_walks": WALKS_KEPT,
+    "canvas_sync_walk_parents": WALKS_KEPT,
+    "canvas_sync_walk_rows": WALKS_KEPT,
 }
 """Table → retention of its rows; the gem keeps ninety days of everything."""
 
