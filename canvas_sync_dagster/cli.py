@@ -23,6 +23,7 @@ COMMANDS = (
     ("replay", "repair", "Apply rejected rows or dead live events again, after a fix."),
     ("erase", "repair", "Remove one person from all tables and logs of the sync."),
     ("dbt-sources", "dbt_sources", "Print a sources.yml for dbt."),
+    ("workspace", "workspace", "Write a workspace whose code locations share the tenants among them."),
     ("simulate", "simulate", "Serve a simulated Canvas to develop against."),
 )
 """Name of each command, its module in `commands`, and its summary. The command is the attribute of the same name."""

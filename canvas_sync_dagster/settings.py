@@ -27,6 +27,7 @@ from canvas_sync_dagster.configuration.files import (
 from canvas_sync_dagster.configuration.interpolation import without_unset_tokens
 from canvas_sync_dagster.configuration.shared_settings import SharedSettings, read_shared_settings
 from canvas_sync_dagster.configuration.tenant_reading import (
+    Place,
     read_tenants,
     refuse_shared_schema,
     tenant_given_in_python,
@@ -52,8 +53,9 @@ class Settings(SharedSettings):
 
     @model_validator(mode="after")
     def _apart(self) -> Settings:
-        for number, tenant in enumerate(self.tenants):
-            refuse_shared_schema(tenant, self.tenants[:number], f"tenants.{tenant.slug}")
+        taken: dict[Place, str] = {}
+        for tenant in self.tenants:
+            refuse_shared_schema(tenant, taken, f"tenants.{tenant.slug}")
         return self
 
     @classmethod

@@ -231,6 +231,7 @@ def settings_page() -> str:
     shared = [
         f"| `{PREFIX}HOME` | | `.canvas_sync` | directory of the embedded PostgreSQL and of downloads |",
         f"| `{PREFIX}PG_BIN` | | the installed wheel | directory with the binaries of PostgreSQL 14 or newer |",
+        f"| `{PREFIX}TENANTS` | | all | slugs, separated by commas, of the tenants that a code location loads |",
         f"| `{PREFIX}DAGSTER_DATABASE_URL` | | embedded | URL of the database of Dagster's storage |",
         f"| `{PREFIX}HEALTH_PORT` | | the port of events | port of the receiver's `/health` and `/metrics` |",
         "| `DATASERVICES_JWK_URL` | | Instructure's | URL of the keys of signed live events |",

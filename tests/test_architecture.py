@@ -71,6 +71,7 @@ ALLOWED: dict[str, set[str]] = {
     }
     | LEAVES,
     "definitions": {"project", "errors"},
+    "shares": {"errors", "project"},
     "component": {"project", "settings", "tenants", "configuration", "catalogue", "dagster_yaml", "errors"},
     "commands": {
         "configuration",
@@ -79,6 +80,7 @@ ALLOWED: dict[str, set[str]] = {
         "orchestration",
         "live_events",
         "project",
+        "shares",
         "assets",
         "sensors",
         "simulator",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ CONNECTION = {"base_url", "token", "account_id", "root_account_uuid", "shard", "
 `CANVAS_SYNC_TENANT` names, so that a token is never sent to another school's Canvas."""
 FILE_ONLY = {"slug", "schema_name", "genres", "params"}
 """Settings without an environment variable of their own; that of the slug is `CANVAS_SYNC_TENANT`."""
+
+Place = tuple[str | None, str]
+"""Host, port and database of a tenant, None for the embedded PostgreSQL; and the schema."""
 
 
 def read_tenants(
@@ -42,10 +45,11 @@ def read_tenants(
     alone = not given or set(given) == {named}
     tenants: list[TenantSettings] = []
     broken: list[BrokenTenant] = []
+    taken: dict[Place, str] = {}
     for slug, values in (given or {named: {}}).items():
         try:
             tenant = _read_tenant(slug, values, variables, file, connection=alone or slug == named)
-            refuse_shared_schema(tenant, tenants, f"{file.name}: tenants.{slug}")
+            refuse_shared_schema(tenant, taken, f"{file.name}: tenants.{slug}")
             tenants.append(tenant)
         except SettingError as error:
             broken.append(BrokenTenant(slug, error))
@@ -68,26 +72,26 @@ def tenant_given_in_python(given: object) -> TenantSettings:
     return _validated(str(given.get("slug", "canvas")), given, {}, Path("CanvasSync"))
 
 
-def refuse_shared_schema(tenant: TenantSettings, others: Sequence[TenantSettings], where: str) -> None:
+def refuse_shared_schema(tenant: TenantSettings, taken: dict[Place, str], where: str) -> None:
     """Refuse a tenant that shares tables with another one: each would regard the other's rows as missing.
 
     Args:
         tenant: The tenant.
-        others: Tenants before it.
+        taken: Database and schema → slug, of the tenants before it; the tenant is added.
         where: Place of the tenant's settings, for messages.
 
     Raises:
         SettingError: Two tenants have the same slug, or the same schema of the same database.
     """
-    for other in others:
-        if tenant.slug == other.slug:
-            raise SettingError(where, "two tenants have this slug", allowed="a different slug for each tenant")
-        schema = tenant.schema_in_database
-        if (_server(tenant), schema) == (_server(other), other.schema_in_database):
-            problem = f"tenant {other.slug} uses this schema in the same database"
-            raise SettingError(
-                f"{where}.schema", problem, allowed="a different schema or a different database", value=schema
-            )
+    if tenant.slug in taken.values():
+        raise SettingError(where, "two tenants have this slug", allowed="a different slug for each tenant")
+    schema = tenant.schema_in_database
+    other = taken.setdefault((_server(tenant), schema), tenant.slug)
+    if other != tenant.slug:
+        problem = f"tenant {other} uses this schema in the same database"
+        raise SettingError(
+            f"{where}.schema", problem, allowed="a different schema or a different database", value=schema
+        )
 
 
 def _server(tenant: TenantSettings) -> str | None:

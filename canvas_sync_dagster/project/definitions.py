@@ -18,6 +18,7 @@ from canvas_sync_dagster.assets.tenant_assets import TenantAssets, tenant_assets
 from canvas_sync_dagster.orchestration.identifiers import GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.project.outline import outlined_jobs
 from canvas_sync_dagster.project.run_worker import tenants_of_process
+from canvas_sync_dagster.project.share import share_of
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
 from canvas_sync_dagster.schedules import nightly_schedules, sync_schedule
 from canvas_sync_dagster.sensors.batches import batch_sensor
@@ -41,6 +42,7 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
     Raises:
         SettingError: Steps wait for each other in a circle, or a name is defined twice.
     """
+    project = share_of(project)
     for broken in project.settings.broken:
         LOG.warning("tenant %s is left out: %s", broken.slug, broken.error)
     location = CodeLocation(project)
