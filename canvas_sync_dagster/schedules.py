@@ -9,7 +9,13 @@ import dagster as dg
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.orchestration.callbacks import OnSync
-from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, GENRE_TAG, TENANT_TAG, root_job
+from canvas_sync_dagster.orchestration.identifiers import (
+    BATCH_TAG,
+    GENRE_TAG,
+    TENANT_TAG,
+    root_job,
+    sync_schedule_name,
+)
 from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch
 from canvas_sync_dagster.tenants import TenantSettings
 
@@ -32,7 +38,7 @@ def sync_schedule(
         assets: Assets of the root job that belong to the genre; None for all.
     """
     slug = tenant.slug
-    name = f"{slug}__sync" if genre is None else f"{slug}__sync__{genre}"
+    name = sync_schedule_name(slug, genre)
     tenant = tenant.of_genre(genre or tenant.batch_genre)
 
     @dg.schedule(

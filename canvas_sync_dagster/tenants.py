@@ -214,6 +214,10 @@ class TenantSettings(Policy):
     provisioning_report: Literal["auto", "proservices_provisioning_csv", "provisioning_csv"] = Field(
         "auto", description="proservices_provisioning_csv, provisioning_csv, or auto"
     )
+    sync_new_terms: bool = Field(
+        True,
+        description="true or false: whether a term that comes into scope is synced without waiting for the schedule",
+    )
     blocking_checks: Names = Field(
         (),
         description=f"a list of {', '.join(FINDINGS)}: after a load with such a finding, nothing downstream runs",

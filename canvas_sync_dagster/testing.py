@@ -114,12 +114,13 @@ class LocationUnderTest:
         """
         # Dagster's import takes 0.6 seconds, which tests of the simulator alone need not wait.
         from canvas_sync_dagster.assets.tenant_assets import tenant_assets  # noqa: PLC0415
+        from canvas_sync_dagster.orchestration.term_partitions import register_terms  # noqa: PLC0415
         from canvas_sync_dagster.project.definitions import definitions_of  # noqa: PLC0415
 
         slug = tenant or self.project.settings.tenants[0].slug
         keys = tenant_assets(self.project, self.project.settings.tenant(slug)).keys
         if term is not None:
-            self.instance.add_dynamic_partitions(f"canvas_terms__{slug}", [str(term)])
+            register_terms(self.instance, slug, [str(term)])
         at_end = bool(steps) and set(steps) <= set(self.project.chain.at("end"))
         suffix = "end" if at_end else "root" if term is None else "term"
         job = definitions_of(self.project).resolve_job_def(f"{slug}__sync_{suffix}")

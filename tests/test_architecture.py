@@ -92,7 +92,17 @@ ALLOWED: dict[str, set[str]] = {
     }
     | LEAVES,
     "cli": {"commands"} | LEAVES,
-    "testing": {"assets", "commands", "embedded", "live_events", "project", "simulator", "sync", "warehouse"},
+    "testing": {
+        "assets",
+        "commands",
+        "embedded",
+        "live_events",
+        "orchestration",
+        "project",
+        "simulator",
+        "sync",
+        "warehouse",
+    },
     "__init__": {"canvas", "catalogue", "component", "errors", "live_events", "project", "settings", "sync", "tenants"},
 }
 ABOVE_WING = {

@@ -22,7 +22,7 @@ from canvas_sync_dagster.sync.report_request import report_groups, rest_models
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.sync.terms import live_term_ids
+from canvas_sync_dagster.sync.terms import read_terms
 
 FULL = SyncOptions(mode="full")
 
@@ -68,6 +68,13 @@ MAKERS = {
 TIMES = {"start_at", "end_at", "due_at", "submitted_at", "graded_at"}
 
 Row = dict[str, Any]
+
+
+def live_term_ids(session: Session) -> list[str]:
+    """The ids of the terms that Canvas lists and has not deleted."""
+    with session.warehouse("reading terms") as warehouse:
+        terms = read_terms(warehouse.table(warehouse.models["terms"]))
+    return [term.id for term in terms if not term.deleted and not term.missing]
 
 
 def expected(canvas: SimulatedCanvas, model: str) -> dict[int, Row]:

@@ -1,19 +1,20 @@
 """Factory of the assets that a walk over REST feeds."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from canvas_sync_dagster.assets.checks import check_results, check_specs, staleness_results
 from canvas_sync_dagster.assets.metadata import materialization
-from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.assets.run_options import run_options
 from canvas_sync_dagster.assets.tenant_assets import TenantAssets
+from canvas_sync_dagster.assets.term_table import term_table
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.orchestration.term_partitions import register_terms
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.rest_sync import sync_list
-from canvas_sync_dagster.sync.terms import live_term_ids
 
 
 def rest_asset(assets: TenantAssets, model: Model) -> dg.AssetsDefinition:
@@ -39,13 +40,14 @@ def rest_asset(assets: TenantAssets, model: Model) -> dg.AssetsDefinition:
             options = run_options(context, code_location, sync_options, tenant.slug)
             scope = context.partition_key if model.term_scoped else ""
             outcome = sync_list(Flow.of(session, options, scope, log=context.log.info), model)
+            covered, wanted = code_location.batches(tenant.slug).terms, context.selected_asset_check_keys
+            made = materialization(assets, outcome, outcome.models[0], options.batch_id)
             if model.name == "terms":
-                # Keys are only added: deleting one while its run is in progress would fail that run at its end.
-                name = str(term_partitions(tenant.slug).name)
-                context.instance.add_dynamic_partitions(name, list(live_term_ids(session)))
-            wanted = context.selected_asset_check_keys
-            yield materialization(assets, outcome, outcome.models[0], options.batch_id)
+                partitions = covered.partitions(datetime.now(UTC))
+                register_terms(context.instance, tenant.slug, partitions.keys)
+                made = made._replace(metadata={**(made.metadata or {}), "terms": term_table(covered, partitions)})
+            yield made
             yield from check_results(key, outcome.models[0], scope, wanted)
-            yield from staleness_results(code_location.batches(tenant.slug).terms, {model.name: key}, wanted)
+            yield from staleness_results(covered, {model.name: key}, wanted)
 
     return rest_list

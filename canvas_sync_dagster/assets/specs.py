@@ -26,7 +26,7 @@ def model_spec(tenant: TenantSettings, model: Model, keys: AssetKeys, upstream: 
     return dg.AssetSpec(
         key=keys.of(model.name),
         deps=keys.all_of(upstream),
-        description=f"{model.comment} {feed_sentence(model)}",
+        description=f"{model.comment} {feed_sentence(model)}{term_sentence(model, keys)}",
         group_name=tenant.slug,
         kinds={"canvas", "postgres"},
         tags={TENANT_TAG: tenant.slug, "canvas_sync/feed": feed_name(model)},
@@ -97,6 +97,14 @@ def feed_sentence(model: Model) -> str:
             return f"From the report {report}, {where}{'; its header is assumed' if assumed else ''}."
         case _:
             return "Read over REST, completely or not at all."
+
+
+def term_sentence(model: Model, keys: AssetKeys) -> str:
+    """Return a sentence about the partitions, for people who choose one; empty for a model without terms."""
+    if not model.term_scoped or "terms" not in keys.by_name:
+        return ""
+    terms = keys.of("terms").to_user_string()
+    return f" Partitions are Canvas ids of terms; the latest materialization of {terms} lists their names."
 
 
 def _is_rest(model: Model) -> bool:

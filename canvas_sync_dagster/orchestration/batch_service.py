@@ -50,6 +50,11 @@ class BatchService:
         """The terms that a batch of this tenant and genre covers."""
         return CoveredTerms(self.tenant, self.url, self.models, self.scope)
 
+    def for_batch(self, batch: Batch) -> BatchService:
+        """Return the service for a batch, which may have been opened for certain terms only."""
+        only = batch.details.get("only")
+        return replace(self, scope=tuple(only)) if only else self
+
     def open(self, key: str, details: Mapping[str, Any] | None = None) -> Batch | None:
         """Open a batch; return None if another batch of the genre is under way.
 

@@ -22,7 +22,6 @@ from canvas_sync_dagster.orchestration.identifiers import (
     end_job,
     root_job,
     term_job,
-    term_partition_set,
 )
 from canvas_sync_dagster.orchestration.next_step import (
     BatchState,
@@ -37,6 +36,8 @@ from canvas_sync_dagster.orchestration.next_step import (
     next_step,
 )
 from canvas_sync_dagster.orchestration.run_states import BatchRuns, read_runs, start_failed
+from canvas_sync_dagster.orchestration.term_partitions import register_terms
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED
 from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
@@ -206,10 +207,8 @@ class Driver:
                 pass
 
     def _launch_terms(self, step: LaunchTerms) -> None:
-        partitions = term_partition_set(self._slug)
-        if unknown := set(step.terms) - set(self.instance.get_dynamic_partitions(partitions)):
-            # A term that was deleted before this Dagster instance first read the terms.
-            self.instance.add_dynamic_partitions(partitions, sorted(unknown))
+        # A person may have named a term that is not in scope.
+        register_terms(self.instance, self._slug, step.terms)
         names = self.service.terms.names()
         for term in step.terms:
             tags = {**self._tags, TERM_TAG: names.get(term) or term}
@@ -226,7 +225,12 @@ class Driver:
 
     @property
     def _tags(self) -> dict[str, str]:
-        return {BATCH_TAG: self.batch.key, GENRE_TAG: self.batch.genre, TENANT_TAG: self._slug}
+        return batch_tags(self.service.tenant, self.batch)
+
+
+def batch_tags(tenant: TenantSettings, batch: Batch) -> dict[str, str]:
+    """Return the tags of the runs of a batch."""
+    return {BATCH_TAG: batch.key, GENRE_TAG: batch.genre, TENANT_TAG: tenant.slug}
 
 
 def executor_of(batch: Batch) -> Executor:

@@ -24,6 +24,11 @@ SKIPPED = "skipped"
 """Metadata of an observation: why this Canvas cannot feed the model."""
 
 
+def sync_schedule_name(tenant: str, genre: str | None = None) -> str:
+    """Return the name of the schedule of a tenant's sync, or of one of its genres, given the tenant's slug."""
+    return f"{tenant}__sync" if genre is None else f"{tenant}__sync__{genre}"
+
+
 def root_job(tenant: str) -> str:
     """Return the name of the job that syncs what belongs to no term, given the tenant's slug."""
     return f"{tenant}__sync_root"

@@ -17,14 +17,14 @@ class RunRequests:
 
     Attributes:
         term_assets: What a term run materializes; None for everything in its job.
+        root_assets: What a root run materializes; it is launched for new terms only.
         options: Run config of the resource `sync_options` for the term runs; None for its defaults.
-        names_jobs: Whether each request names its job, as a sensor with several jobs requires.
         requests: The requests until now.
     """
 
     term_assets: Sequence[dg.AssetKey] | None = None
+    root_assets: Sequence[dg.AssetKey] | None = None
     options: Mapping[str, Any] | None = None
-    names_jobs: bool = False
     requests: list[dg.RunRequest] = field(default_factory=list)
 
     @property
@@ -42,8 +42,8 @@ class RunRequests:
                 partition_key=run.term,
                 tags=dict(run.tags),
                 run_config=config,
-                asset_selection=self.term_assets if is_term else None,
-                job_name=run.job if self.names_jobs else None,
+                asset_selection={"term": self.term_assets, "root": self.root_assets}.get(run.part),
+                job_name=run.job,
             )
         )
 

@@ -28,6 +28,8 @@ from canvas_sync_dagster.sensors.live_events import live_event_sensor
 from canvas_sync_dagster.sensors.staleness import staleness_sensor
 from canvas_sync_dagster.sync.project import Project
 from canvas_sync_dagster.sync.report_request import rest_models
+from canvas_sync_dagster.sync.scope import Term
+from canvas_sync_dagster.sync.terms import list_terms
 
 LOG = logging.getLogger(__name__)
 
@@ -127,7 +129,8 @@ def _batch_sensor(
     project: Project, location: CodeLocation, assets: TenantAssets, jobs: Sequence[Any]
 ) -> dg.SensorDefinition:
     tenant = assets.tenant
-    launched = [job for job in jobs if job.name.endswith(("__sync_term", "__sync_end"))]
+    launched = [job for job in jobs if job.name.endswith(("__sync_root", "__sync_term", "__sync_end"))]
+    start = project.chain.at("start")
     return batch_sensor(
         tenant,
         functools.partial(location.batches, tenant.slug),
@@ -136,6 +139,14 @@ def _batch_sensor(
         term_assets={
             genre: assets.keys.all_of(project.assets_of(tenant, genre, per_term=True)) for genre in tenant.genres
         },
-        first=project.chain.at("start"),
-        jobs=launched if project.chain.at("end") else (),
+        list_terms=functools.partial(_listed_terms, location, tenant.slug),
+        first=start,
+        first_assets=assets.keys.all_of(["terms", *start] if project.is_per_term(tenant) else start),
+        has_end=bool(project.chain.at("end")),
+        jobs=launched,
     )
+
+
+def _listed_terms(location: CodeLocation, slug: str) -> Sequence[Term]:
+    with location.session(slug) as session:
+        return list_terms(session)

@@ -14,7 +14,26 @@ from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.state.sync_batches import SyncBatches
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class TermPartitions:
+    """The terms that are partitions.
+
+    Attributes:
+        in_scope: Ids of the terms in scope, in order.
+        synced: Ids of the terms that were ever synced.
+    """
+
+    in_scope: Sequence[str]
+    synced: frozenset[str]
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The partition keys: the terms in scope, and those that have rows here."""
+        return self.synced | set(self.in_scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +92,21 @@ class CoveredTerms:
         last = () if self.named else earlier
         there = [term.id for term in known if not term.missing]
         return ordered([*scope, *leaving(last, scope, there)], self.tenant.term_order, batch_key)
+
+    def partitions(self, now: datetime, listed: Sequence[Term] | None = None) -> TermPartitions:
+        """Return the terms that are partitions.
+
+        Args:
+            now: Current time, aware.
+            listed: The terms that Canvas lists; by default, those in the table.
+
+        Raises:
+            CanvasSyncError: The database cannot be reached.
+        """
+        with self.warehouse("reading terms") as warehouse:
+            known = self._read(warehouse) if listed is None else listed
+            synced = Watermarks(warehouse).synced_terms()
+        return TermPartitions(self._in_scope(known, now), frozenset(synced))
 
     def refuse_unknown(self) -> None:
         """Refuse unknown terms, and terms that Canvas no longer lists if a person named them for one sync.

@@ -112,7 +112,8 @@ def test_a_blocking_check_keeps_assets_downstream_from_running(
         pass
 
     def executed(term: str = "118", **settings: object) -> dg.ExecuteInProcessResult:
-        tenant = tenant_of(canvas, database_url, models="terms,courses,sections,enrollments", **settings)
+        models = "terms,courses,sections,enrollments"
+        tenant = tenant_of(canvas, database_url, models=models, term_scope="1,118", **settings)
         job = dg.define_asset_job(
             "both", dg.AssetSelection.assets(["canvas", "enrollments"], ["reporting", "enrollments"])
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.tenants import Genre
 from tests.fix_canvas import tenant_of
+from tests.ticking import Ticking
 
 GRADES = {
     "schedule": "*/30 * * * *",
@@ -34,35 +34,6 @@ def sync(canvas: SimulatedCanvas, database_url: str, tmp_path: Path) -> CanvasSy
         canvas, database_url, models="terms,users,courses,enrollments", term_scope="116,118", genres={"grades": GRADES}
     )
     return CanvasSync(Settings(home=tmp_path, tenants=(tenant,)))
-
-
-class Ticking:
-    """The schedules and sensors of a location, ticked by hand; their runs are executed here."""
-
-    def __init__(self, sync: CanvasSync, instance: dg.DagsterInstance) -> None:
-        self._sync, self.instance = sync, instance
-        self.definitions = sync.definitions()
-
-    def schedule(self, name: str, hour: int = 3) -> dg.RunRequest | None:
-        moment = datetime(2026, 9, 2, hour, tzinfo=UTC)
-        context = dg.build_schedule_context(instance=self.instance, scheduled_execution_time=moment)
-        requests = self.definitions.resolve_schedule_def(name).evaluate_tick(context).run_requests
-        return requests[0] if requests else None
-
-    def sensor(self) -> list[dg.RunRequest]:
-        context = dg.build_sensor_context(instance=self.instance, definitions=self.definitions)
-        with dg.partition_loading_context(dynamic_partitions_store=self.instance):
-            return list(
-                self.definitions.resolve_sensor_def("canvas__batches").evaluate_tick(context).run_requests or []
-            )
-
-    def run(self, job: str, request: dg.RunRequest) -> Any:
-        return self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance,
-            tags=dict(request.tags),
-            partition_key=request.partition_key,
-            asset_selection=request.asset_selection,
-        )
 
 
 @pytest.fixture

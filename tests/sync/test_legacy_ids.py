@@ -11,12 +11,12 @@ from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.reconciliation import reconcile
-from canvas_sync_dagster.sync.terms import live_term_ids, read_terms
+from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_canvas import session_of
-from tests.truth import sync_everything
+from tests.truth import live_term_ids, sync_everything
 
 MODELS = Settings(legacy_ids=True).models()
 

@@ -19,11 +19,11 @@ from canvas_sync_dagster.sync.rejects import Replay, replay_rejects
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.sync.sync_status import read_status
-from canvas_sync_dagster.sync.terms import live_term_ids
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
 from canvas_sync_dagster.warehouse.state.inbox import store
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
+from tests.truth import live_term_ids
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -21,14 +21,13 @@ from canvas_sync_dagster.sync.report_request import report_groups, rest_models
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.sync.terms import live_term_ids
 from canvas_sync_dagster.warehouse import key_comparison
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading import merge
 from canvas_sync_dagster.warehouse.state.inbox import store
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from tests.fix_canvas import session_of
-from tests.truth import sync_everything
+from tests.truth import live_term_ids, sync_everything
 from tests.witness import assert_whole_truth
 
 STEPS = 8

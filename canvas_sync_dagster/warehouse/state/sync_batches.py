@@ -13,6 +13,8 @@ from canvas_sync_dagster.warehouse.state.state_rows import NOW, OUR_BATCHES, as_
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 TABLE = "canvas_sync_sync_batches"
+NEW_TERMS = "new terms"
+"""Trigger of a batch that was opened because terms came into scope; its detail `only` has their ids."""
 KEY = sql.SQL(f"({as_json('metadata', OUR_BATCHES)}->>'key')")
 
 
@@ -93,6 +95,20 @@ class SyncBatches:
         ).format(scope=sql.SQL(f"{as_json('metadata', OUR_BATCHES)}->'scope'"), table=self._table)
         row = self.warehouse.connection.execute(query, (genre,)).fetchone()
         return row[0] if row else ()
+
+    def has_completed(self, genre: str) -> bool:
+        """Return whether a batch of a genre was ever completed."""
+        query = sql.SQL("select exists (select from {} where status = 'completed' and batch_genre = %s and {})")
+        row = self.warehouse.connection.execute(query.format(self._table, sql.SQL(OUR_BATCHES)), (genre,)).fetchone()
+        return bool(row and row[0])
+
+    def tried_new_terms(self) -> set[str]:
+        """Read the ids of the terms for which a batch was opened because they came into scope."""
+        metadata = sql.SQL(as_json("metadata", OUR_BATCHES))
+        query = sql.SQL(
+            "select distinct jsonb_array_elements_text({0}->'only') from {1} where {0}->>'trigger' = %s"
+        ).format(metadata, self._table)
+        return {str(term) for (term,) in self.warehouse.connection.execute(query, (NEW_TERMS,)).fetchall()}
 
     def note(self, batch: Batch, details: Mapping[str, Any]) -> None:
         """Add details to a batch, and write its heartbeat."""

@@ -106,6 +106,13 @@ class Watermarks:
         rows = self.warehouse.connection.execute(query).fetchall()
         return {(model_marked(name), scope): at for name, scope, at in rows}
 
+    def synced_terms(self) -> set[str]:
+        """Read the ids of the terms of which anything was ever synced; empty without the table."""
+        if not self.warehouse.has(TABLE):
+            return set()
+        query = sql.SQL("select distinct scope from {} where scope <> '' and observed_at is not null")
+        return {str(scope) for (scope,) in self.warehouse.connection.execute(query.format(self._table)).fetchall()}
+
     def newest(self, model: str) -> datetime | None:
         """Return the freshness of the newest load of a model in any scope; a time in the future counts as none."""
         query = sql.SQL("select max(observed_at) from {} where model = %s and observed_at <= %s").format(self._table)
