@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.sync.fetching import find_or_fetch as find_or_fetch
     from canvas_sync_dagster.sync.fetching import load_objects as load_objects
     from canvas_sync_dagster.sync.scope import Term as Term
+    from canvas_sync_dagster.tenant_resources import CanvasResource as CanvasResource
+    from canvas_sync_dagster.tenant_resources import WarehouseResource as WarehouseResource
     from canvas_sync_dagster.tenants import TenantSettings as TenantSettings
 
 
 _MODULES = {
     "Canvas": "canvas.client",
+    "CanvasResource": "tenant_resources",
     "CanvasSync": "project.builder",
     "CanvasSyncComponent": "component",
     "CanvasSyncError": "errors",
@@ -40,6 +43,7 @@ _MODULES = {
     "Settings": "settings",
     "TenantSettings": "tenants",
     "Term": "sync.scope",
+    "WarehouseResource": "tenant_resources",
     "fetch": "sync.fetching",
     "find_or_fetch": "sync.fetching",
     "load_objects": "sync.fetching",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -21,6 +21,7 @@ from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.redaction import redact, summary, trace
 from canvas_sync_dagster.sync.options import SyncOptions, parse_legacy_support
 from canvas_sync_dagster.sync.session import database_url
+from canvas_sync_dagster.tenant_resources import CanvasResource, WarehouseResource
 from canvas_sync_dagster.tenants import parse_duration, parse_updated_after
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.sync.session import Session
 
 T = TypeVar("T")
+CANVAS, WAREHOUSE = "canvas", "canvas_warehouse"
+"""Names of the public resources."""
 
 
 class SyncMode(Enum):
@@ -165,15 +168,17 @@ def _parsed(name: str, value: str | None, parse: Callable[[object], T], allowed:
 
 @dataclass(frozen=True, slots=True)
 class CodeLocation:
-    """The resource `code_location`: the project, as ops and sensors receive it. It holds no connection.
-
-    Commands find the project of a location's definitions by this resource.
+    """The project, as ops and sensors receive it. It holds no connection.
 
     Attributes:
-        project: Settings, models, steps and functions of the location.
+        project: Settings, models, steps and functions of the location, as configured.
+        canvas: Resource whose fields replace settings of the tenants; None for the settings as they are.
+        warehouse: The same for the database.
     """
 
     project: Project
+    canvas: CanvasResource | None = None
+    warehouse: WarehouseResource | None = None
 
     @property
     def home(self) -> Path:
@@ -187,7 +192,13 @@ class CodeLocation:
 
     def session(self, tenant: str) -> AbstractContextManager[Session]:
         """Connect to a tenant's Canvas and database; use it in a `with` statement, which closes them."""
-        return self.project.session(self.project.settings.tenant(tenant))
+        project = self._connected()
+        return project.session(project.settings.tenant(tenant))
+
+    def _connected(self) -> Project:
+        """Return the project on the Canvas and the database of the resources. Sensors and ops call it, not the definitions."""
+        project = self.canvas.applied(self.project) if self.canvas else self.project
+        return self.warehouse.applied(project) if self.warehouse else project
 
     def batches(self, tenant: str, genre: str | None = None, scope: TermScope | None = None) -> BatchService:
         """Return a tenant's batches; starts the embedded PostgreSQL if no database is configured.
@@ -197,7 +208,7 @@ class CodeLocation:
             genre: Genre of the batches; the tenant's default genre if None.
             scope: Terms to sync, which replace the user's function and the setting.
         """
-        project = self.project
+        project = self._connected()
         whole = project.settings.tenant(tenant)
         settings = whole.of_genre(genre or whole.batch_genre)
         declared = whole.genres.get(settings.batch_genre)
@@ -208,6 +219,56 @@ class CodeLocation:
         return BatchService(
             settings, url, project.models_of(whole), scope or own, functools.partial(self.session, tenant)
         )
+
+
+class LocationResource(dg.ResourceDefinition):
+    """The resource `code_location`: it gives ops the location on the resources `canvas` and `canvas_warehouse` of their run.
+
+    Commands find the project of a location's definitions by it.
+
+    Args:
+        location: The location.
+
+    Attributes:
+        project: Project of the location.
+    """
+
+    def __init__(self, location: CodeLocation) -> None:
+        self.project = location.project
+
+        def on_resources_of_run(context: dg.InitResourceContext) -> CodeLocation:
+            canvas, warehouse = (getattr(context.resources, key) for key in (CANVAS, WAREHOUSE))
+            for key, given, wanted in ((CANVAS, canvas, CanvasResource), (WAREHOUSE, warehouse, WarehouseResource)):
+                if not isinstance(given, wanted):
+                    problem = f"is a {type(given).__name__}"
+                    raise SettingError(f"the resource {key}", problem, allowed=f"a {wanted.__name__}")
+            return replace(location, canvas=canvas, warehouse=warehouse)
+
+        super().__init__(on_resources_of_run, required_resource_keys={CANVAS, WAREHOUSE})
+
+
+def location_resources(project: Project, more: Sequence[dg.Definitions]) -> tuple[CodeLocation, dict[str, Any]]:
+    """Return the location and the resources of its definitions.
+
+    Args:
+        project: The code location.
+        more: The user's definitions. A `CanvasResource` named `canvas` or a `WarehouseResource` named `canvas_warehouse`
+            among them replaces ours.
+    """
+    given = {key: value for each in more for key, value in (each.resources or {}).items()}
+    canvas, warehouse = given.get(CANVAS), given.get(WAREHOUSE)
+    location = CodeLocation(
+        project,
+        canvas if isinstance(canvas, CanvasResource) else None,
+        warehouse if isinstance(warehouse, WarehouseResource) else None,
+    )
+    ours: dict[str, Any] = {"sync_options": SyncOptionsResource.configure_at_launch()}
+    ours["code_location"] = LocationResource(location)
+    if location.canvas is None:
+        ours[CANVAS] = CanvasResource.of(project)
+    if location.warehouse is None:
+        ours[WAREHOUSE] = WarehouseResource.of(project)
+    return location, ours
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from canvas_sync_dagster import (
     Canvas,
+    CanvasResource,
     CanvasSync,
     CanvasSyncComponent,
     DownloadedReport,
@@ -24,6 +25,7 @@ from canvas_sync_dagster import (
     LiveEvent,
     ReportContext,
     Term,
+    WarehouseResource,
     testing,
 )
 from canvas_sync_dagster.catalogue import BUILT_IN
@@ -39,6 +41,8 @@ from canvas_sync_dagster.tenants import Genre, Policy, TenantSettings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+INTERNAL = {"applied", "model_post_init"}
+"""Methods of public classes that users do not call: of the resources, and what pydantic adds."""
 DBT = ROOT / "examples" / "dbt" / "models" / "sources.yml"
 
 
@@ -82,6 +86,8 @@ def reference_page() -> str:
         InsertionContext,
         Canvas,
         Term,
+        CanvasResource,
+        WarehouseResource,
         CanvasSyncComponent,
     ):
         lines += [f"### `{each.__name__}`", "", *_docstring(each), ""]
@@ -107,7 +113,11 @@ def reference_page() -> str:
 def _members(of: type) -> Iterator[tuple[str, object]]:
     for name, member in vars(of).items():
         inner = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
-        if not name.startswith("_") and (inspect.isfunction(inner) or isinstance(inner, property)):
+        if (
+            not name.startswith("_")
+            and name not in INTERNAL
+            and (inspect.isfunction(inner) or isinstance(inner, property))
+        ):
             yield name, inner
 
 

@@ -28,6 +28,7 @@ def test_what_is_listed_is_there_and_the_other_way_round() -> None:
     assert dir(canvas_sync_dagster) == canvas_sync_dagster.__all__
     assert canvas_sync_dagster.__all__ == [
         "Canvas",
+        "CanvasResource",
         "CanvasSync",
         "CanvasSyncComponent",
         "CanvasSyncError",
@@ -39,6 +40,7 @@ def test_what_is_listed_is_there_and_the_other_way_round() -> None:
         "Settings",
         "TenantSettings",
         "Term",
+        "WarehouseResource",
         "fetch",
         "find_or_fetch",
         "load_objects",

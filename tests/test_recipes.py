@@ -61,6 +61,18 @@ def test_a_session_that_fails_is_an_error_in_the_journal_and_a_wrong_tenant_is_n
         recipes.sync.session("nowhere")
 
 
+def test_an_asset_takes_canvas_and_the_tables_as_resources_which_its_test_replaces(
+    location: LocationUnderTest, recipes: Any, database_url: str
+) -> None:
+    job = recipes.defs.resolve_implicit_global_asset_job_def()
+    assert job.execute_in_process(instance=location.instance, asset_selection=[recipes.role_names.key]).success
+    assert location.rows("select count(*) > 0 from canvas.role_names") == [(True,)]
+    (test,) = blocks(PAGE, "python test")
+    names = dict(vars(recipes))
+    exec(test, names)  # noqa: S102 (the page's own text)
+    names["test_role_names"](location.canvas, database_url)
+
+
 def test_dynamic_outputs_are_a_batch_whose_last_op_waits_for_all(location: LocationUnderTest, recipes: Any) -> None:
     result = recipes.result_counts.execute_in_process(instance=location.instance)
     counts = result.output_for_node("count_results")

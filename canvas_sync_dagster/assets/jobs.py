@@ -89,7 +89,7 @@ def housekeeping_job(assets: TenantAssets) -> dg.JobDefinition:
         ours = code_location.batches(tenant.slug)
         # Housekeeping does not use Canvas: it must also run while Canvas is unavailable, or the disk would fill.
         with as_dagster_failure():
-            prepare_schema(ours.url, tenant.schema_in_database, ours.models, ())
+            prepare_schema(ours.url, ours.tenant.schema_in_database, ours.models, ())
         with as_dagster_failure(), ours.warehouse("housekeeping") as warehouse:
             sweep(warehouse)
             dropped = drop_old_rows(warehouse)

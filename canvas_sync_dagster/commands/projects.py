@@ -128,10 +128,10 @@ def _in_definitions(values: list[Any]) -> Iterator[Project]:
 
 def _of_definitions(definitions: dg.Definitions) -> Iterator[Project]:
     # Only definitions of ours have this resource, so Dagster is imported already.
-    from canvas_sync_dagster.resources import CodeLocation  # noqa: PLC0415
+    from canvas_sync_dagster.resources import LocationResource  # noqa: PLC0415
 
     resource = (definitions.resources or {}).get(RESOURCE)
-    if isinstance(resource, CodeLocation):
+    if isinstance(resource, LocationResource):
         yield resource.project
 
 

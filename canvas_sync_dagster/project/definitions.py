@@ -19,7 +19,7 @@ from canvas_sync_dagster.orchestration.identifiers import GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.project.outline import outlined_jobs
 from canvas_sync_dagster.project.run_worker import tenants_of_process
 from canvas_sync_dagster.project.share import share_of
-from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
+from canvas_sync_dagster.resources import CodeLocation, location_resources
 from canvas_sync_dagster.schedules import nightly_schedules, sync_schedule
 from canvas_sync_dagster.sensors.batches import batch_sensor
 from canvas_sync_dagster.sensors.broken import broken_tenants_sensor
@@ -39,7 +39,8 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
 
     Args:
         project: The code location.
-        more: The user's own definitions, which are merged with them. An executor among them replaces ours.
+        more: The user's own definitions, which are merged with them. An executor among them replaces ours, and so does a
+            `CanvasResource` named `canvas` or a `WarehouseResource` named `canvas_warehouse`.
 
     Raises:
         SettingError: Steps wait for each other in a circle, or a name is defined twice.
@@ -47,7 +48,7 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
     project = share_of(project)
     for broken in project.settings.broken:
         LOG.warning("tenant %s is left out: %s", broken.slug, broken.error)
-    location = CodeLocation(project)
+    location, resources = location_resources(project, more)
     tenants = [tenant_assets(project, tenant) for tenant in project.settings.tenants]
     needed = tenants_of_process(tenants)
     whole = [each for each in tenants if each.tenant.slug in needed]
@@ -62,10 +63,7 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
         jobs=[job for each in jobs.values() for job in each],
         schedules=[schedule for each in whole for schedule in _schedules(project, location, each)],
         sensors=_sensors(project, location, tenants, jobs),
-        resources={
-            "code_location": location,
-            "sync_options": SyncOptionsResource.configure_at_launch(),
-        },
+        resources=resources,
         # Reports are waiting, not computing, and a process per op costs five CPU seconds.
         executor=None if any(each.executor for each in more) else dg.in_process_executor,
     )
