@@ -5,6 +5,8 @@ A tenant stays in its location: Dagster keeps the state of schedules and sensors
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +17,10 @@ import dagster as dg
 import yaml
 
 from canvas_sync_dagster import shares
+from canvas_sync_dagster.commands.dg_project import DgProject, dg_project_above, dg_project_in
 from canvas_sync_dagster.commands.location import find, location_options
 from canvas_sync_dagster.commands.output import say
+from canvas_sync_dagster.commands.projects import project_in_working_directory
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError
 
 BUILT_IN = "canvas_sync_dagster.definitions"
@@ -50,11 +54,10 @@ Shares = dict[int, list[str]]
 @location_options
 def workspace(module: str | None, file: Path | None, size: int, output: Path, check: bool) -> None:
     """Write a workspace.yaml whose locations share the tenants among them."""
-    project = find(module, file, needs_tokens=False).project
-    settings = project.settings
+    settings = find(module, file, needs_tokens=False).settings
+    name, directory = _module(module, file)
     slugs = [*(each.slug for each in settings.tenants), *(each.slug for each in settings.broken)]
-    target = _target(module or (file.stem if file else BUILT_IN))
-    directory = str(file.parent) if file and file.parent != Path() else None
+    target = _target(name)
     old = _entries(output)
     before = shares_of(old, target)
     after = arranged(before, slugs, size)
@@ -132,11 +135,33 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     return entries if isinstance(entries, list) else [entries]
 
 
+def _module(module: str | None, file: Path | None) -> tuple[str, str | None]:
+    """Return the module of the location that `find` has found, and the directory in which a code server finds it."""
+    if module is not None:
+        return module, None
+    if file is not None and file.suffix == ".py":
+        return file.stem, None if file.parent == Path() else str(file.parent)
+    project = _dg_project(file)
+    if project is None or (file is None and project_in_working_directory() is None):
+        return BUILT_IN, None
+    if project.module is None:
+        allowed = "a module with the definitions instead of autoload_defs"
+        raise SettingError(str(project.root), "the dg project has no module for a share", allowed=allowed)
+    sources = Path(os.path.relpath(project.root)) / "src"
+    return project.module, str(sources) if sources.is_dir() else None
+
+
+def _dg_project(file: Path | None) -> DgProject | None:
+    if file is not None and file.suffix in {".yaml", ".yml"}:
+        return dg_project_above(file)
+    return dg_project_in(Path.cwd() if file is None else file if file.is_dir() else file.parent)
+
+
 def _target(module: str) -> str:
-    """Return `MODULE:ATTRIBUTE` of the definitions in a module, which was imported by `find` unless it is the built-in one."""
+    """Return `MODULE:ATTRIBUTE` of the definitions in a module; `find` has made it importable."""
     if module == BUILT_IN:
         return f"{module}:defs"
-    values = vars(sys.modules[module])
+    values = vars(sys.modules.get(module) or importlib.import_module(module))
     names = (
         ["defs"] if "defs" in values else [name for name, each in values.items() if isinstance(each, dg.Definitions)]
     )

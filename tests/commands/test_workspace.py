@@ -107,6 +107,21 @@ def test_a_share_has_its_tenants_and_the_definitions_of_the_user(home: Path, mon
         sys.modules["school_of_the_test"].sync.definitions()
 
 
+def test_a_dg_project_is_divided_too(home: Path) -> None:
+    Path("pyproject.toml").write_text('[tool.dg.project]\nroot_module = "school_of_dg"')
+    package = home / "src" / "school_of_dg"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "definitions.py").write_text(DEFINITIONS)
+    try:
+        assert workspace().exit_code == 0
+    finally:
+        sys.modules.pop("school_of_dg.definitions", None)
+    (entry,) = yaml.safe_load(Path("workspace.yaml").read_text())["load_from"]
+    assert entry["python_module"]["attribute"] == "school_of_dg.definitions:defs:north,south,west"
+    assert entry["python_module"]["working_directory"] == "src"
+
+
 def test_dagster_loads_a_location_for_each_share(home: Path) -> None:
     assert workspace("-f", "school_of_the_test.py", "--tenants-per-location", "2").exit_code == 0
     assert set(attributes().values()) == {"school_of_the_test:defs:north,south", "school_of_the_test:defs:west"}
