@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from canvas_sync_dagster.assets.translation import CanvasAsset as CanvasAsset
+    from canvas_sync_dagster.assets.translation import CanvasSyncTranslator as CanvasSyncTranslator
     from canvas_sync_dagster.canvas.client import Canvas as Canvas
     from canvas_sync_dagster.catalogue import Model as Model
     from canvas_sync_dagster.component import CanvasSyncComponent as CanvasSyncComponent
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Canvas": "canvas.client",
+    "CanvasAsset": "assets.translation",
     "CanvasResource": "tenant_resources",
     "CanvasSync": "project.builder",
     "CanvasSyncComponent": "component",
     "CanvasSyncError": "errors",
+    "CanvasSyncTranslator": "assets.translation",
     "DownloadedReport": "sync.downloaded_report",
     "InsertionContext": "sync.extension_types",
     "LiveEvent": "live_events.handlers",

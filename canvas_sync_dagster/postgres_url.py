@@ -75,6 +75,19 @@ def place_of(url: str) -> tuple[str, str, str]:
     return host.lower(), given.get("port") or "5432", given.get("dbname") or given.get("user") or "the default database"
 
 
+def database_of(url: str) -> str | None:
+    """Return the database of a valid URL without connecting; None if only a service file names it.
+
+    >>> database_of("postgresql://canvas@db.example.edu/school"), database_of("postgresql://canvas@db.example.edu")
+    ('school', 'canvas')
+    """
+    defaults = {each.keyword.decode(): each.val.decode() for each in Conninfo.get_defaults() if each.val}
+    given = parts_of(url)
+    if "dbname" in given or given.get("service") or defaults.get("service"):
+        return given.get("dbname")
+    return defaults.get("dbname") or given.get("user") or defaults.get("user")
+
+
 def lacks_tls(url: str) -> str | None:
     """Return the host to which a URL allows connections without TLS; None if it requires TLS, or is on this machine.
 

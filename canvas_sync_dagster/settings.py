@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shared_tables, with_legacy_ids
@@ -25,6 +25,7 @@ from canvas_sync_dagster.configuration.files import (
     tenants_in,
 )
 from canvas_sync_dagster.configuration.interpolation import without_unset_tokens
+from canvas_sync_dagster.configuration.setting_errors import translation_error
 from canvas_sync_dagster.configuration.shared_settings import SharedSettings, read_shared_settings
 from canvas_sync_dagster.configuration.tenant_reading import (
     Place,
@@ -34,6 +35,7 @@ from canvas_sync_dagster.configuration.tenant_reading import (
 )
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.tenants import BrokenTenant, TenantSettings
+from canvas_sync_dagster.translation_settings import Translation
 
 
 class Settings(SharedSettings):
@@ -157,6 +159,25 @@ class Settings(SharedSettings):
         return cls.from_environment(
             {**variables, f"{PREFIX}CONFIG": str(path.resolve())}, directory=path.resolve().parent
         )
+
+    def with_translation(self, given: Mapping[str, Any], where: str) -> Settings:
+        """Return the settings with a translation for all tenants; what a tenant has in its own takes precedence.
+
+        Args:
+            given: Attributes of assets, in the form of `translation` of a tenant.
+            where: Place of the setting, for messages, such as `defs.yaml: translation`.
+
+        Raises:
+            SettingError: An attribute is wrong.
+        """
+        try:
+            shared = Translation.model_validate(given)
+        except ValidationError as error:
+            raise translation_error(where, error.errors()[0], given) from None
+        update = [
+            tenant.model_copy(update={"translation": shared.below(tenant.translation)}) for tenant in self.tenants
+        ]
+        return self.model_copy(update={"tenants": tuple(update)})
 
     def models(self) -> tuple[Model, ...]:
         """Return the built-in models with the mappings of the files applied.

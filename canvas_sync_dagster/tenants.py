@@ -17,6 +17,7 @@ from canvas_sync_dagster.catalogue.parameters import refuse_parameters
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.full_sync_policy import FullSyncEvery
 from canvas_sync_dagster.postgres_url import ALLOWED, problem_of
+from canvas_sync_dagster.translation_settings import Translation
 
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
 SLUG_RULE = "a lowercase letter, then up to 30 lowercase letters, digits or underscores"
@@ -222,6 +223,9 @@ class TenantSettings(Policy):
         (),
         description=f"a list of {', '.join(FINDINGS)}: after a load with such a finding, nothing downstream runs",
         examples=[["volume", "header_contract"]],
+    )
+    translation: Translation = Field(
+        Translation(), description="key_prefix, group_name, owners and other attributes of the assets in Dagster"
     )
     stale_after: Duration = Field(
         timedelta(days=1), description="time without a sync after which a table is stale, such as 1 day"

@@ -28,6 +28,7 @@ LEAVES = {
     "signatures",
     "embedded",
     "postgres_url",
+    "translation_settings",
 }
 """Known to everyone; they know the catalogue at most."""
 
@@ -39,12 +40,13 @@ ALLOWED: dict[str, set[str]] = {
     "redaction": {"errors", "printable"},
     "full_sync_policy": set(),
     "signatures": {"errors"},
+    "translation_settings": {"cron"},
     "postgres_url": {"errors"},
     "catalogue": {"errors", "printable", "signatures"},
     "embedded": {"errors"},
-    "tenants": {"errors", "full_sync_policy", "catalogue", "postgres_url"},
-    "configuration": {"errors", "printable", "catalogue", "tenants", "postgres_url"},
-    "settings": {"errors", "catalogue", "tenants", "configuration"},
+    "tenants": {"errors", "full_sync_policy", "catalogue", "postgres_url", "translation_settings"},
+    "configuration": {"errors", "printable", "catalogue", "tenants", "postgres_url", "translation_settings"},
+    "settings": {"errors", "catalogue", "tenants", "configuration", "translation_settings"},
     "canvas": {"clocks", "errors", "printable", "redaction", "catalogue"},
     "warehouse": {"clocks", "errors", "printable", "redaction", "catalogue", "postgres_url", "signatures"},
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
@@ -105,6 +107,7 @@ ALLOWED: dict[str, set[str]] = {
         "warehouse",
     },
     "__init__": {
+        "assets",
         "canvas",
         "catalogue",
         "component",

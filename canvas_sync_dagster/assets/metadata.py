@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 def materialization(assets: TenantAssets, outcome: SyncOutcome, each: ModelOutcome, batch: str) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Return the materialization of one table by one load."""
     loading = sum(each.counts.seconds.values())
+    declared = assets.specs[each.model.name].metadata
     metadata: dict[str, Any] = {
         "summary": dg.MetadataValue.md(load_summary(outcome, each)),
+        **{name: declared[name] for name in ("dagster/table_name", "dagster/column_lineage") if name in declared},
         "dagster/row_count": each.table_rows,
-        "dagster/table_name": f"{assets.tenant.schema_in_database}.{each.model.table}",
         "dagster/column_schema": column_schema(each.model),
         **each.counts.as_dict(),
         "changes": each.counts.inserted + each.counts.updated,

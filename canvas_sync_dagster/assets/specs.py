@@ -1,4 +1,4 @@
-"""Derive the asset specification of a model."""
+"""Derive the default specification of each asset."""
 
 from __future__ import annotations
 
@@ -7,35 +7,49 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from canvas_sync_dagster.assets.asset_keys import AssetKeys
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Column, Model, ProvisioningFeed, ReportFeed
+from canvas_sync_dagster.catalogue.versions import code_version
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.tenants import TenantSettings
 
 
-def model_spec(tenant: TenantSettings, model: Model, keys: AssetKeys, upstream: Sequence[str]) -> dg.AssetSpec:
-    """Return the specification of a model's table as an asset.
+def model_spec(
+    tenant: TenantSettings,
+    model: Model,
+    deps: Sequence[dg.AssetKey],
+    *,
+    terms: dg.AssetKey,
+    group: str,
+    table: str,
+    lineage: dict[str, dg.TableColumnLineage],
+) -> dg.AssetSpec:
+    """Return the default specification of a model's table as an asset.
 
     Args:
         tenant: Settings of the tenant.
         model: The model.
-        keys: Keys of the tenant's assets.
-        upstream: Names of its upstream assets.
+        deps: Keys of its upstream assets.
+        terms: Key of the asset of the terms.
+        group: Its group.
+        table: `database.schema.table`.
+        lineage: Metadata with the lineage of its columns.
     """
     return dg.AssetSpec(
-        key=keys.of(model.name),
-        deps=keys.all_of(upstream),
-        description=f"{model.comment} {feed_sentence(model)}{term_sentence(model, keys)}",
-        group_name=tenant.slug,
+        key=[tenant.slug, model.name],
+        deps=deps,
+        description=f"{model.comment} {feed_sentence(model)}{term_sentence(model, terms)}",
+        group_name=group,
+        code_version=code_version(model),
         kinds={"canvas", "postgres"},
         tags={TENANT_TAG: tenant.slug, "canvas_sync/feed": feed_name(model)},
         partitions_def=term_partitions(tenant.slug) if model.term_scoped else None,
         skippable=not _is_rest(model),
         metadata={
-            "dagster/table_name": f"{tenant.schema_in_database}.{model.table}",
+            "dagster/table_name": table,
             "dagster/column_schema": column_schema(model),
             "dagster/storage_kind": "postgres",
+            **lineage,
         },
     )
 
@@ -43,27 +57,27 @@ def model_spec(tenant: TenantSettings, model: Model, keys: AssetKeys, upstream: 
 def custom_spec(
     tenant: TenantSettings,
     name: str,
-    keys: AssetKeys,
-    upstream: Sequence[str],
+    deps: Sequence[dg.AssetKey],
     description: str | None,
     *,
+    group: str,
     per_term: bool,
 ) -> dg.AssetSpec:
-    """Return the specification of a custom report or step as an asset.
+    """Return the default specification of a custom report or step as an asset.
 
     Args:
         tenant: Settings of the tenant.
         name: Name of the custom report or step.
-        keys: Keys of the tenant's assets.
-        upstream: Names of its upstream assets.
+        deps: Keys of its upstream assets.
         description: Docstring of its function.
+        group: Its group.
         per_term: Whether it runs once for each term.
     """
     return dg.AssetSpec(
-        key=keys.of(name),
-        deps=keys.all_of(upstream),
+        key=[tenant.slug, name],
+        deps=deps,
         description=description,
-        group_name=tenant.slug,
+        group_name=group,
         kinds={"python"},
         tags={TENANT_TAG: tenant.slug},
         partitions_def=term_partitions(tenant.slug) if per_term else None,
@@ -99,12 +113,12 @@ def feed_sentence(model: Model) -> str:
             return "Read over REST, completely or not at all."
 
 
-def term_sentence(model: Model, keys: AssetKeys) -> str:
+def term_sentence(model: Model, terms: dg.AssetKey) -> str:
     """Return a sentence about the partitions, for people who choose one; empty for a model without terms."""
-    if not model.term_scoped or "terms" not in keys.by_name:
+    if not model.term_scoped:
         return ""
-    terms = keys.of("terms").to_user_string()
-    return f" Partitions are Canvas ids of terms; the latest materialization of {terms} lists their names."
+    name = terms.to_user_string()
+    return f" Partitions are Canvas ids of terms; the latest materialization of {name} lists their names."
 
 
 def _is_rest(model: Model) -> bool:

@@ -1,6 +1,7 @@
 """The models of Canvas, as pure data."""
 
 from canvas_sync_dagster.catalogue.built_in import BUILT_IN, with_carriers
+from canvas_sync_dagster.catalogue.domains import Domain
 from canvas_sync_dagster.catalogue.headers import HeaderMatch, match_header, normalize
 from canvas_sync_dagster.catalogue.model import (
     SYSTEM_COLUMNS,
@@ -21,6 +22,7 @@ __all__ = [
     "SYSTEM_COLUMNS",
     "Column",
     "ColumnType",
+    "Domain",
     "Enrichment",
     "Events",
     "Feed",

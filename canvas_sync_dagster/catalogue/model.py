@@ -13,6 +13,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from canvas_sync_dagster.catalogue.domains import Domain
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 DELETED: Mapping[str, str] = MappingProxyType({"workflow_state": "deleted"})
 
@@ -204,6 +206,7 @@ class Model:
         parameters: Parameters that the user adds to the model's report.
         stored_in: Name of the table that a mapping sets. None: the table has the model's name.
         page: Path of the Canvas page that shows the objects to people, with `{account_id}`. None if there is no such page.
+        domain: What the model is about; its asset is in the group of this name.
     """
 
     name: str
@@ -222,6 +225,7 @@ class Model:
     parameters: Mapping[str, object] = field(default_factory=lambda: NOTHING)
     stored_in: str | None = None
     page: str | None = None
+    domain: Domain = Domain.CUSTOM
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.tenants import Genre, TenantSettings
+from canvas_sync_dagster.translation_settings import NamedAttributes, Translation
 
 SECRETS = {"token", "database_url", "genres"}
 """Settings whose values are not shown; a genre is a mapping in which a user may have put a token."""
@@ -25,8 +26,10 @@ def problem_in(details: ErrorDetails) -> str:
 
 def written_place(details: ErrorDetails) -> tuple[str, ...]:
     """Return the keys that lead to a wrong value, without levels that the user did not write, such as list indexes."""
-    location = details["loc"]
-    return tuple(map(str, location[: 3 if location[0] == "genres" else 1]))
+    location = tuple(map(str, details["loc"]))
+    if location[0] == "translation":
+        return location[: 4 if location[1:2] == ("assets",) else 2]
+    return location[: 3 if location[0] == "genres" else 1]
 
 
 def tenant_error(setting: str, place: Sequence[str], given: Mapping[str, object], problem: str) -> SettingError:
@@ -43,16 +46,40 @@ def tenant_error(setting: str, place: Sequence[str], given: Mapping[str, object]
     if field is None:
         return SettingError(setting, "unknown setting", allowed=", ".join(known))
     value = None if name in SECRETS else _value(given, place)
+    if place[0] == "translation" and isinstance(value, Mapping):
+        value = None
     if name == "base_url" and not HARMLESS_URL.fullmatch(str(value)):
         value = None
     return SettingError(setting, problem, allowed=field.description or "", value=value)
+
+
+def translation_error(where: str, details: ErrorDetails, given: Mapping[str, object]) -> SettingError:
+    """Return the error of a wrong attribute in a translation that belongs to no single tenant.
+
+    Args:
+        where: Place of the translation, for messages.
+        details: What pydantic objects to.
+        given: The unvalidated translation.
+    """
+    located: ErrorDetails = {**details, "loc": ("translation", *details["loc"])}
+    place = written_place(located)
+    return tenant_error(".".join([where, *place[1:]]), place, {"translation": given}, problem_in(details))
 
 
 def _field(place: Sequence[str]) -> tuple[FieldInfo | None, Iterable[str]]:
     """Return the declaration of a setting, and the names that are known where it is."""
     if place[0] == "genres" and len(place) == 2:
         return TenantSettings.model_fields["genres"], ()
+    if place[0] == "translation" and len(place) > 1:
+        return _field_of_translation(place[1:])
     declared = _by_written_name(Genre if len(place) > 2 else TenantSettings)
+    return declared.get(place[-1]), declared
+
+
+def _field_of_translation(place: Sequence[str]) -> tuple[FieldInfo | None, Iterable[str]]:
+    if len(place) == 2:
+        return Translation.model_fields["assets"], ()
+    declared = _by_written_name(NamedAttributes if len(place) > 2 else Translation)
     return declared.get(place[-1]), declared
 
 

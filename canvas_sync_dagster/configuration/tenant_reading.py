@@ -18,7 +18,7 @@ from canvas_sync_dagster.tenants import BrokenTenant, TenantSettings
 CONNECTION = {"base_url", "token", "account_id", "root_account_uuid", "shard", "database_url"}
 """Settings of one Canvas. With several tenants in the file, the environment sets them only for the tenant that
 `CANVAS_SYNC_TENANT` names, so that a token is never sent to another school's Canvas."""
-FILE_ONLY = {"slug", "schema_name", "genres", "params"}
+FILE_ONLY = {"slug", "schema_name", "genres", "params", "translation"}
 """Settings without an environment variable of their own; that of the slug is `CANVAS_SYNC_TENANT`."""
 
 Place = tuple[str | None, str]

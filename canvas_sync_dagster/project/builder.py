@@ -37,11 +37,13 @@ from canvas_sync_dagster.sync.chain import Chain
 from canvas_sync_dagster.sync.extension_types import CustomReport, Insertion
 from canvas_sync_dagster.sync.extensions import ApiOverride, Apply, Extensions, Fetch, Field, MarkDeleted
 from canvas_sync_dagster.sync.project import Project
+from canvas_sync_dagster.sync.wrong_translations import without_wrong_translations
 from canvas_sync_dagster.tenants import TenantSettings
 
 if TYPE_CHECKING:
     import dagster as dg
 
+    from canvas_sync_dagster.assets.translation import CanvasSyncTranslator
     from canvas_sync_dagster.sync.session import Session
 
 T = TypeVar("T")
@@ -525,6 +527,25 @@ class CanvasSync:
         self._extensions = replace(self._extensions, term_scope=function)
         return function
 
+    def translator(self, translator: CanvasSyncTranslator) -> None:
+        """Set the translator, which returns the specification of each asset: its key, group, owners and more.
+
+        Args:
+            translator: Instance of a subclass of `CanvasSyncTranslator`.
+
+        Raises:
+            SettingError: There is a translator already, or it has no method `get_asset_spec` of one argument.
+        """
+        self._open("translator")
+        if self._extensions.translator is not None:
+            raise SettingError("translator", "a translator is set already", allowed="one translator")
+        function = getattr(translator, "get_asset_spec", None)
+        if isinstance(translator, type) or not callable(function):
+            allowed = "an instance of a subclass of CanvasSyncTranslator"
+            raise SettingError("translator", "not a translator", allowed=allowed, value=translator)
+        check_arguments(function, "translator: get_asset_spec", "asset")
+        self._extensions = replace(self._extensions, translator=translator)
+
     # The result
 
     def session(self, tenant: str | None = None) -> AbstractContextManager[Session]:
@@ -543,7 +564,7 @@ class CanvasSync:
 
         Raises:
             SettingError: Two models share a table, a mapping has no link to the key, steps are put where they cannot run,
-                or a column or step that is named does not exist.
+                a column or step that is named does not exist, or the translation of the only tenant is wrong.
         """
         if self._closed is not None:
             return self._closed
@@ -556,7 +577,7 @@ class CanvasSync:
         extensions = replace(self._extensions, events=self._events)
         project = Project(self.settings, tuple(mapped.values()), chain, extensions)
         project.validate()
-        return project
+        return without_wrong_translations(project)
 
     def definitions(self, *more: dg.Definitions) -> dg.Definitions:
         """Return Dagster's definitions: assets, checks, jobs, schedules, sensors and resources of all tenants.

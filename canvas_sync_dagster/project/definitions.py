@@ -14,7 +14,7 @@ from canvas_sync_dagster.assets.jobs import housekeeping_job, live_events_job, r
 from canvas_sync_dagster.assets.merging import merged
 from canvas_sync_dagster.assets.reports import report_asset
 from canvas_sync_dagster.assets.rest import rest_asset
-from canvas_sync_dagster.assets.tenant_assets import TenantAssets, tenant_assets
+from canvas_sync_dagster.assets.tenant_assets import TenantAssets, refuse_shared_keys, tenant_assets
 from canvas_sync_dagster.orchestration.identifiers import GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.project.outline import outlined_jobs
 from canvas_sync_dagster.project.run_worker import tenants_of_process
@@ -43,13 +43,14 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
             `CanvasResource` named `canvas` or a `WarehouseResource` named `canvas_warehouse`.
 
     Raises:
-        SettingError: Steps wait for each other in a circle, or a name is defined twice.
+        SettingError: Steps wait for each other in a circle, the translation of an asset is wrong, or a name is defined twice.
     """
     project = share_of(project)
     for broken in project.settings.broken:
         LOG.warning("tenant %s is left out: %s", broken.slug, broken.error)
     location, resources = location_resources(project, more)
     tenants = [tenant_assets(project, tenant) for tenant in project.settings.tenants]
+    refuse_shared_keys(tenants)
     needed = tenants_of_process(tenants)
     whole = [each for each in tenants if each.tenant.slug in needed]
     others = [each for each in tenants if each.tenant.slug not in needed]

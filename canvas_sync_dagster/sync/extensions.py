@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.sync.scope import Term
@@ -21,6 +21,13 @@ MarkDeleted = Mapping[str, object] | str | Callable[[Mapping[str, Any]], "Mappin
 RowFunction = Callable[..., object]
 """Gets a row, header → text, and, if it takes a second argument, the connection of the load."""
 ClientFactory = Callable[["TenantSettings", str], "Canvas | str"]
+
+
+class Translator(Protocol):
+    """Returns the specification of each asset: a `CanvasSyncTranslator`, which needs Dagster."""
+
+    def get_asset_spec(self, asset: Any) -> Any:
+        """Return the specification of an asset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,7 @@ class Extensions:
         on_sync: Functions called at the end of a batch, with `success` or `complete`.
         on_failure: Functions called for failed runs.
         term_scope: Returns whether a term is in scope, in place of the setting.
+        translator: Returns the specification of each asset; None for the default ones.
     """
 
     api: Mapping[str, ApiOverride] = field(default_factory=dict)
@@ -82,6 +90,7 @@ class Extensions:
     on_failure: tuple[Callable[..., object], ...] = ()
     events: Any = None
     accepts_event: Callable[..., bool] | None = None
+    translator: Translator | None = None
 
     def row_functions(self, chosen: frozenset[str] | None) -> Mapping[str, RowFunction]:
         """Returns the row functions that a run uses: all, or those of the chosen models.

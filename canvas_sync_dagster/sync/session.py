@@ -11,6 +11,7 @@ from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.postgres_url import database_of
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.sync.extension_types import as_metadata
 from canvas_sync_dagster.sync.extensions import Extensions
@@ -144,6 +145,11 @@ def database_url(settings: Settings, tenant: TenantSettings) -> str:
     if tenant.database_url is not None:
         return tenant.database_url.get_secret_value()
     return embedded_database_url(settings.home, EMBEDDED_DATABASE)
+
+
+def database_name(tenant: TenantSettings) -> str | None:
+    """Return the name of the tenant's database without connecting; None if only a service file names it."""
+    return EMBEDDED_DATABASE if tenant.database_url is None else database_of(tenant.database_url.get_secret_value())
 
 
 def _unset(name: str, tenant: TenantSettings, allowed: str) -> SettingError:

@@ -1,10 +1,12 @@
 """What courses hold, where it came from, and how far students are in it."""
 
 from canvas_sync_dagster.catalogue.columns import BIGINT, NUMERIC, TEXT, TIMESTAMP, column
+from canvas_sync_dagster.catalogue.domains import Domain
 from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed
 
 context_modules = Model(
     name="context_modules",
+    domain=Domain.CONTENT,
     parents=("terms", "courses"),
     comment="Modules of courses.",
     feed=ReportFeed("proserv_context_modules_csv", assumed_header=True),
@@ -77,6 +79,7 @@ context_modules = Model(
 
 context_module_items = Model(
     name="context_module_items",
+    domain=Domain.CONTENT,
     parents=("terms", "context_modules"),
     comment="Items of modules.",
     feed=ReportFeed("proserv_context_module_items_csv", assumed_header=True),
@@ -140,6 +143,7 @@ context_module_items = Model(
 
 content_migrations = Model(
     name="content_migrations",
+    domain=Domain.CONTENT,
     comment="Copies and imports of content into courses and accounts.",
     feed=ReportFeed("proserv_content_migrations_csv", assumed_header=True),
     columns=(
@@ -206,6 +210,7 @@ content_migrations = Model(
 
 course_progresses = Model(
     name="course_progresses",
+    domain=Domain.COURSES,
     parents=("terms", "courses", "users"),
     comment="Progress of a student in a course: how many module requirements are met.",
     feed=ReportFeed("proserv_course_completion_csv", assumed_header=True),

@@ -3,6 +3,7 @@
 from types import MappingProxyType
 
 from canvas_sync_dagster.catalogue.columns import BIGINT, TEXT, TIMESTAMP, column
+from canvas_sync_dagster.catalogue.domains import Domain
 from canvas_sync_dagster.catalogue.model import Enrichment, Events, Model, ProvisioningFeed, RestFeed, Suffices
 
 COURSE_STATES = MappingProxyType(
@@ -21,6 +22,7 @@ ROLES = MappingProxyType(
 
 courses = Model(
     name="courses",
+    domain=Domain.COURSES,
     parents=("terms", "accounts"),
     comment="Courses, synced term by term.",
     feed=ProvisioningFeed(
@@ -104,6 +106,7 @@ courses = Model(
 
 course_nicknames = Model(
     name="course_nicknames",
+    domain=Domain.COURSES,
     parents=("users",),
     comment="Nicknames that the token's user gave to courses. Canvas returns no other user's.",
     feed=RestFeed("/users/self/course_nicknames", per="self", inject="canvas_user_id"),
@@ -118,6 +121,7 @@ course_nicknames = Model(
 
 sections = Model(
     name="sections",
+    domain=Domain.COURSES,
     parents=("courses",),
     comment="Sections of courses, with their cross-listing.",
     feed=ProvisioningFeed(
@@ -192,6 +196,7 @@ sections = Model(
 
 enrollments = Model(
     name="enrollments",
+    domain=Domain.COURSES,
     parents=("courses", "sections", "users"),
     comment="Memberships of users in sections of courses, with their role.",
     feed=ProvisioningFeed(
@@ -283,6 +288,7 @@ enrollments = Model(
 
 group_categories = Model(
     name="group_categories",
+    domain=Domain.PEOPLE,
     comment="Sets of groups (group categories).",
     feed=ProvisioningFeed("group_categories"),
     single="/group_categories/{canvas_id}",
@@ -348,6 +354,7 @@ group_categories = Model(
 
 groups = Model(
     name="groups",
+    domain=Domain.PEOPLE,
     parents=("group_categories",),
     comment="Groups of users in accounts and courses.",
     feed=ProvisioningFeed("groups", ignored=("account_id", "course_id", "created_by_sis")),
@@ -413,6 +420,7 @@ groups = Model(
 
 group_memberships = Model(
     name="group_memberships",
+    domain=Domain.PEOPLE,
     parents=("groups", "users"),
     comment="Memberships of users in groups. The stock report has no id of a membership, so the pair is the key.",
     feed=ProvisioningFeed("group_membership", ignored=("created_by_sis",)),

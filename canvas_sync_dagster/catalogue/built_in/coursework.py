@@ -3,10 +3,12 @@
 from types import MappingProxyType
 
 from canvas_sync_dagster.catalogue.columns import BIGINT, BIGINT_ARRAY, BOOLEAN, NUMERIC, TEXT, TIMESTAMP, column
+from canvas_sync_dagster.catalogue.domains import Domain
 from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed, Suffices
 
 assignment_groups = Model(
     name="assignment_groups",
+    domain=Domain.COURSEWORK,
     parents=("terms", "courses"),
     comment="Groups of assignments and their weight in the course grade.",
     feed=ReportFeed("proserv_assignment_group_export_csv", assumed_header=True),
@@ -79,6 +81,7 @@ assignment_groups = Model(
 
 assignments = Model(
     name="assignments",
+    domain=Domain.COURSEWORK,
     parents=("terms", "courses"),
     comment="Assignments of courses.",
     feed=ReportFeed("proserv_assignment_export_csv", assumed_header=True),
@@ -204,6 +207,7 @@ assignments = Model(
 
 assignment_overrides = Model(
     name="assignment_overrides",
+    domain=Domain.COURSEWORK,
     parents=("terms", "assignments"),
     comment="Other dates of an assignment for a section, a group or some students.",
     feed=ReportFeed("proserv_assignment_overrides_csv", assumed_header=True),
@@ -310,6 +314,7 @@ assignment_overrides = Model(
 
 submissions = Model(
     name="submissions",
+    domain=Domain.COURSEWORK,
     parents=("terms", "assignments", "users"),
     comment="Submissions of students to assignments, with their score. Canvas has one for each assigned student, submitted or not.",
     feed=ReportFeed(
@@ -417,6 +422,7 @@ submissions = Model(
 
 scores = Model(
     name="scores",
+    domain=Domain.COURSEWORK,
     parents=("terms", "enrollments"),
     comment="Grades of an enrollment: for the course, for a grading period, or for an assignment group.",
     feed=ReportFeed("proserv_scores_csv", assumed_header=True),

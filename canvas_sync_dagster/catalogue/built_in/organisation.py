@@ -3,12 +3,14 @@
 from types import MappingProxyType
 
 from canvas_sync_dagster.catalogue.columns import BIGINT, BOOLEAN, JSON, NUMERIC, TEXT, TIMESTAMP, column
+from canvas_sync_dagster.catalogue.domains import Domain
 from canvas_sync_dagster.catalogue.model import Events, Model, ProvisioningFeed, RestFeed
 
 INACTIVE = MappingProxyType({"workflow_state": "inactive"})
 
 terms = Model(
     name="terms",
+    domain=Domain.ORGANISATION,
     page="/accounts/self/terms",
     comment="Enrollment terms of the root account.",
     feed=RestFeed("/accounts/{root_account_id}/terms", (("workflow_state[]", "all"),), envelope="enrollment_terms"),
@@ -31,6 +33,7 @@ terms = Model(
 
 accounts = Model(
     name="accounts",
+    domain=Domain.ORGANISATION,
     page="/accounts/{account_id}/sub_accounts",
     comment="Accounts, including the root account, which reports omit.",
     feed=RestFeed("/accounts/{account_id}/sub_accounts", (("recursive", "true"),), first="/accounts/{account_id}"),
@@ -70,6 +73,7 @@ accounts = Model(
 
 roles = Model(
     name="roles",
+    domain=Domain.ORGANISATION,
     page="/accounts/{account_id}/permissions",
     parents=("accounts",),
     comment="Roles of accounts. A role that Canvas no longer lists is inactive.",
@@ -110,6 +114,7 @@ roles = Model(
 
 admins = Model(
     name="admins",
+    domain=Domain.ORGANISATION,
     page="/accounts/{account_id}/settings#tab-users",
     parents=("accounts", "users"),
     comment="Administrators of accounts. An administrator whom Canvas no longer lists is inactive.",
@@ -152,6 +157,7 @@ admins = Model(
 
 grading_period_groups = Model(
     name="grading_period_groups",
+    domain=Domain.ORGANISATION,
     page="/accounts/self/grading_standards",
     comment="Sets of grading periods.",
     feed=ProvisioningFeed("grading_period_groups", stock=False),
@@ -181,6 +187,7 @@ grading_period_groups = Model(
 
 grading_periods = Model(
     name="grading_periods",
+    domain=Domain.ORGANISATION,
     page="/accounts/self/grading_standards",
     parents=("grading_period_groups",),
     comment="Grading periods.",

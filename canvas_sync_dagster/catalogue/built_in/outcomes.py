@@ -1,10 +1,12 @@
 """Rubrics and learning outcomes."""
 
 from canvas_sync_dagster.catalogue.columns import BIGINT, BOOLEAN, NUMERIC, TEXT, TIMESTAMP, column
+from canvas_sync_dagster.catalogue.domains import Domain
 from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed, RestFeed
 
 rubrics = Model(
     name="rubrics",
+    domain=Domain.OUTCOMES,
     page="/accounts/{account_id}/rubrics",
     comment="Rubrics of accounts and courses.",
     feed=ReportFeed("rubrics_csv", assumed_header=True),
@@ -88,6 +90,7 @@ rubrics = Model(
 
 rubric_associations = Model(
     name="rubric_associations",
+    domain=Domain.OUTCOMES,
     parents=("rubrics",),
     comment="Uses of rubrics: for an assignment, a course or an account.",
     feed=ReportFeed("rubric_associations_csv", assumed_header=True),
@@ -172,6 +175,7 @@ rubric_associations = Model(
 
 rubric_assessments = Model(
     name="rubric_assessments",
+    domain=Domain.OUTCOMES,
     parents=("rubric_associations", "users"),
     comment="Assessments made with a rubric.",
     feed=ReportFeed("rubric_assessments_csv", assumed_header=True),
@@ -246,6 +250,7 @@ rubric_assessments = Model(
 
 learning_outcomes = Model(
     name="learning_outcomes",
+    domain=Domain.OUTCOMES,
     page="/accounts/{account_id}/outcomes",
     parents=("accounts",),
     comment="Learning outcomes: all of accounts, and those of courses that live events named.",
@@ -309,6 +314,7 @@ learning_outcomes = Model(
 
 learning_outcome_results = Model(
     name="learning_outcome_results",
+    domain=Domain.OUTCOMES,
     parents=("courses", "learning_outcomes", "users"),
     comment="Results of students on learning outcomes, read course by course.",
     feed=RestFeed(

@@ -1,10 +1,12 @@
 """People and their logins."""
 
 from canvas_sync_dagster.catalogue.columns import BIGINT, TEXT, column
+from canvas_sync_dagster.catalogue.domains import Domain
 from canvas_sync_dagster.catalogue.model import Events, Model, ProvisioningFeed
 
 users = Model(
     name="users",
+    domain=Domain.PEOPLE,
     page="/accounts/{account_id}/users",
     comment="People with a login: one row per person, however many logins. SIS ids are on pseudonyms.",
     feed=ProvisioningFeed(
@@ -65,6 +67,7 @@ users = Model(
 
 pseudonyms = Model(
     name="pseudonyms",
+    domain=Domain.PEOPLE,
     page="/accounts/{account_id}/users",
     parents=("users",),
     comment="Logins; a user can have several.",
@@ -99,6 +102,7 @@ pseudonyms = Model(
 
 user_observers = Model(
     name="user_observers",
+    domain=Domain.PEOPLE,
     parents=("users",),
     comment="Pairs of observer and observed student. Canvas has no id for a pair, so the pair is the key.",
     feed=ProvisioningFeed("user_observers", ignored=("observer_id", "student_id", "created_by_sis")),
