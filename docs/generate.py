@@ -17,9 +17,11 @@ from pydantic.fields import FieldInfo
 
 from canvas_sync_dagster import (
     Canvas,
+    CanvasAsset,
     CanvasResource,
     CanvasSync,
     CanvasSyncComponent,
+    CanvasSyncTranslator,
     DownloadedReport,
     InsertionContext,
     LiveEvent,
@@ -38,6 +40,7 @@ from canvas_sync_dagster.dagster_yaml import NAME, instance_file
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.sync import fetching
 from canvas_sync_dagster.tenants import Genre, Policy, TenantSettings
+from canvas_sync_dagster.translation_settings import NamedAttributes, Translation
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -86,6 +89,8 @@ def reference_page() -> str:
         InsertionContext,
         Canvas,
         Term,
+        CanvasSyncTranslator,
+        CanvasAsset,
         CanvasResource,
         WarehouseResource,
         CanvasSyncComponent,
@@ -233,7 +238,7 @@ def settings_page() -> str:
     inherited = Policy.model_fields
     own = [name for name in TenantSettings.model_fields if name not in inherited]
     for name in (*own, *inherited):
-        variable = {"slug": f"`{PREFIX}TENANT`", "schema_name": "", "genres": "", "params": ""}.get(
+        variable = {"slug": f"`{PREFIX}TENANT`", "schema_name": "", "genres": "", "params": "", "translation": ""}.get(
             name, f"`{PREFIX}{name.upper()}`"
         )
         field = TenantSettings.model_fields[name]
@@ -258,11 +263,41 @@ def settings_page() -> str:
         "|---|---|",
         *(f"| `{name}` | {_allowed(field)} |" for name, field in Genre.model_fields.items()),
     ]
-    return "\n".join([*lines, *shared, *genres, ""])
+    return "\n".join([*lines, *shared, *genres, *_translation(), ""])
+
+
+def _translation() -> list[str]:
+    tables = [Translation.model_fields, {name: NamedAttributes.model_fields[name] for name in ("key", "description")}]
+    rows = [
+        [f"| `{name}` | {_allowed(field)} | {_example(field)} |" for name, field in each.items()] for each in tables
+    ]
+    head = ["| in the file | allowed | example |", "|---|---|---|"]
+    return [
+        "",
+        "## Translation",
+        "",
+        "Attributes of the assets in Dagster, in `translation: {…}` of a tenant. `tags` and `metadata` are added to the",
+        "default ones; the others replace them. [Asset keys, groups and owners](your-own.md#asset-keys-groups-and-owners)",
+        "explains them.",
+        "",
+        *head,
+        *rows[0],
+        "",
+        "An entry of `assets` may have all of these but `assets`, and takes precedence. It may also have:",
+        "",
+        *head,
+        *rows[1],
+    ]
+
+
+def _example(field: FieldInfo) -> str:
+    """Return the examples of a setting as YAML in one line."""
+    texts = (yaml.safe_dump(each, default_flow_style=True, width=10**6) for each in field.examples or ())
+    return " or ".join(f"`{text.removesuffix('...' + chr(10)).strip()}`" for text in texts)
 
 
 def _default(field: FieldInfo) -> str:
-    if field.default in (None, (), {}):
+    if field.default in (None, (), {}, Translation()):
         return ""
     return f"`{spelled(field.default)}`"
 

@@ -90,6 +90,7 @@ def test_the_guide_is_a_location_that_loads_and_syncs(location: LocationUnderTes
     made = location.run(term=118)
     assert (made["cool"]["columns"], made["course_scores"]["scores"]) == (2, 1)
     assert len(location.rows("select * from accounts_seen")) == 1
+    assert "identity/people" in {key.to_user_string() for key in location.instance.all_asset_keys()}
 
 
 def test_a_first_custom_report_takes_few_lines(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import canvas_sync_dagster
 if TYPE_CHECKING:
     from canvas_sync_dagster import (  # noqa: F401 (mypy finds them)
         Canvas,
+        CanvasAsset,
         CanvasSync,
+        CanvasSyncTranslator,
         DownloadedReport,
         InsertionContext,
         LiveEvent,
@@ -28,10 +30,12 @@ def test_what_is_listed_is_there_and_the_other_way_round() -> None:
     assert dir(canvas_sync_dagster) == canvas_sync_dagster.__all__
     assert canvas_sync_dagster.__all__ == [
         "Canvas",
+        "CanvasAsset",
         "CanvasResource",
         "CanvasSync",
         "CanvasSyncComponent",
         "CanvasSyncError",
+        "CanvasSyncTranslator",
         "DownloadedReport",
         "InsertionContext",
         "LiveEvent",

@@ -47,7 +47,12 @@ def live_events_job(assets: TenantAssets) -> dg.JobDefinition:
         ends = ", ".join(f"{count} {state}" for state, count in done.events.items())
         context.log.info("another drain is running" if done.busy else f"{ends or 'no events'}, {done.seconds:.1f} s")
 
-    @dg.job(name=f"{tenant.slug}__live_events", tags={TENANT_TAG: tenant.slug}, executor_def=dg.in_process_executor)
+    @dg.job(
+        name=f"{tenant.slug}__live_events",
+        description=f"Applies the live events that wait in the inbox of {tenant.slug}. The sensor launches it when a tick cannot.",
+        tags={TENANT_TAG: tenant.slug},
+        executor_def=dg.in_process_executor,
+    )
     def live_events() -> None:
         drain_inbox()
 
@@ -73,7 +78,12 @@ def reconcile_job(assets: TenantAssets) -> dg.JobDefinition:
                         f"{done.forbidden} hidden, {done.left} left{f' ({done.reason})' if done.reason else ''}"
                     )
 
-    @dg.job(name=f"{tenant.slug}__reconcile", tags={TENANT_TAG: tenant.slug}, executor_def=dg.in_process_executor)
+    @dg.job(
+        name=f"{tenant.slug}__reconcile",
+        description=f"Asks Canvas about each suspect of {tenant.slug}, and marks as deleted what Canvas no longer has.",
+        tags={TENANT_TAG: tenant.slug},
+        executor_def=dg.in_process_executor,
+    )
     def reconcile_suspects() -> None:
         ask_about_suspects()
 
@@ -105,7 +115,12 @@ def housekeeping_job(assets: TenantAssets) -> dg.JobDefinition:
         ]
         context.log.info(f"deleted: {', '.join(told)}")
 
-    @dg.job(name=f"{tenant.slug}__housekeeping", tags={TENANT_TAG: tenant.slug}, executor_def=dg.in_process_executor)
+    @dg.job(
+        name=f"{tenant.slug}__housekeeping",
+        description=f"Deletes old events, journal entries, rejects, downloads and runs of {tenant.slug}.",
+        tags={TENANT_TAG: tenant.slug},
+        executor_def=dg.in_process_executor,
+    )
     def housekeeping() -> None:
         drop_what_is_old()
 

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 
+from canvas_sync_dagster.catalogue.identity_cache import once_per_model
 from canvas_sync_dagster.catalogue.model import Model
 
 WITHOUT_EFFECT = {"comment", "domain", "page"}
 """Fields that change no row."""
 
 
+@once_per_model
 def code_version(model: Model) -> str:
     """Return a digest of a declaration with its mappings, the same in every process.
 

@@ -32,6 +32,13 @@ from canvas_sync_dagster.sync.scope import Term
 from canvas_sync_dagster.sync.terms import list_terms
 
 LOG = logging.getLogger(__name__)
+PARTS = {
+    "sync_root": "Begins a sync of {tenant}: the terms, and everything that belongs to no term. Launched as a whole, it "
+    "opens a batch, and the sensor launches a run of {tenant}__sync_term for each term in scope.",
+    "sync_term": "Syncs one term of {tenant}: choose its partition. As a backfill, it syncs several terms.",
+    "sync_end": "Runs the steps at the end of a sync of {tenant}, after all terms. The sensor launches it.",
+}
+"""Job of a part of a batch → its description."""
 
 
 def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
@@ -91,7 +98,10 @@ def _jobs(project: Project, assets: TenantAssets) -> list[Any]:
     tags = {TENANT_TAG: tenant.slug, GENRE_TAG: genre}
     syncs = [
         dg.define_asset_job(
-            f"{tenant.slug}__{name}", selection=dg.AssetSelection.assets(*assets.keys.all_of(names)), tags=tags
+            f"{tenant.slug}__{name}",
+            selection=dg.AssetSelection.assets(*assets.keys.all_of(names)),
+            description=PARTS[name].format(tenant=tenant.slug),
+            tags=tags,
         )
         for name, names in selected.items()
         if names

@@ -54,4 +54,6 @@ def _problems(project: Project, tenant: TenantSettings, taken: Mapping[Key, str]
 
 
 def _keys(project: Project, tenant: TenantSettings) -> dict[str, Key]:
-    return {name: tenant.translation.key_of(tenant.slug, name) for name in project.names_of(tenant)}
+    """Return the keys of a tenant; those that the settings name come last, because they are the ones to change."""
+    names = sorted(project.names_of(tenant), key=lambda name: name in tenant.translation.assets)
+    return {name: tenant.translation.key_of(tenant.slug, name) for name in names}

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from canvas_sync_dagster import CanvasSync
 from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.postgres_url import database_of
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.tenants import TenantSettings
@@ -89,7 +90,7 @@ def test_a_root_run_registers_terms_and_a_term_run_fills_the_tables(
             for event in result.get_asset_materialization_events()
         }
         metadata = {name: value.value for name, value in told["enrollments"].metadata.items()}
-    assert metadata["dagster/table_name"] == "canvas.enrollments"
+    assert metadata["dagster/table_name"] == f"{database_of(database_url)}.canvas.enrollments"
     assert metadata["rows_in_report"] == metadata["inserted"] == metadata["dagster/partition_row_count"] == 54
     assert metadata["mode"] == "full"
     assert metadata["mode_reason"] == "no earlier full sync of this scope"
