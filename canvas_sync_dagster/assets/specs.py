@@ -9,7 +9,6 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.partitions import term_partitions
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Column, Model, ProvisioningFeed, ReportFeed
-from canvas_sync_dagster.catalogue.identity_cache import once_per_model
 from canvas_sync_dagster.catalogue.versions import code_version
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.tenants import TenantSettings
@@ -85,7 +84,6 @@ def custom_spec(
     )
 
 
-@once_per_model
 def column_schema(model: Model) -> dg.TableSchema:
     """Return the columns of the table, including the system columns."""
     columns = [_described(column, is_key=column.name in model.key) for column in model.columns]
