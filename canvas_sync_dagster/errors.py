@@ -11,6 +11,7 @@ CanvasSyncError
 │   ├── SyncUnderWayError       another sync of the tenant and genre is running
 │   ├── DatabaseUnavailableError PostgreSQL cannot be reached, or the connection was lost
 │   ├── EventPostponedError     a live event cannot be applied now; it stays in the inbox
+│   ├── AlertNotDeliveredError  a webhook or a mail server did not accept an alert
 │   └── LocalDiskError          a file cannot be written on this machine
 ├── PermanentError              another attempt gives the same result
 │   ├── CanvasUnauthorizedError Canvas does not accept the token
@@ -126,6 +127,10 @@ class EventPostponedError(TransientError):
     def __init__(self, reason: Exception | None = None) -> None:
         self.reason = reason
         super().__init__("the event cannot be applied now; the next drain tries again")
+
+
+class AlertNotDeliveredError(TransientError):
+    """A webhook or a mail server did not accept an alert; it is sent again later. The message contains no URL."""
 
 
 class LocalDiskError(TransientError):

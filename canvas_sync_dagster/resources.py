@@ -16,13 +16,14 @@ from pydantic import Field
 
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.parameters import refuse_parameters
+from canvas_sync_dagster.durations import parse_duration
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError, TransientError
 from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.redaction import redact, summary, trace
 from canvas_sync_dagster.sync.options import SyncOptions, parse_legacy_support
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.tenant_resources import CanvasResource, WarehouseResource
-from canvas_sync_dagster.tenants import parse_duration, parse_updated_after
+from canvas_sync_dagster.tenants import parse_updated_after
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.project import Project

@@ -94,7 +94,7 @@ class Settings(SharedSettings):
         """Read content that replaces the file, such as a component's attributes; the environment takes precedence.
 
         Args:
-            content: `tenants`, `mappings` and `legacy_ids`, in the form of `canvas_sync.yaml`.
+            content: `tenants`, `alerts`, `mappings` and `legacy_ids`, in the form of `canvas_sync.yaml`.
             environ: Environment variables; `os.environ` by default.
             source: File that messages name. `.env` is read from the working directory.
 
@@ -132,7 +132,7 @@ class Settings(SharedSettings):
 
     @classmethod
     def _of(cls, content: Mapping[str, Any], variables: Mapping[str, str], directory: Path, file: Path) -> Settings:
-        tenants, broken = read_tenants(tenants_in(content, file), variables, file)
+        tenants, broken = read_tenants(tenants_in(content, file), variables, file, content.get("alerts"))
         return cls(
             **dict(read_shared_settings(variables, directory)),
             tenants=tenants,

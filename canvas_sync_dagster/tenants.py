@@ -12,8 +12,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from canvas_sync_dagster.alert_settings import ALLOWED as ALERTS_ALLOWED
+from canvas_sync_dagster.alert_settings import AlertSettings
 from canvas_sync_dagster.catalogue import BUILT_IN, Model, with_carriers
 from canvas_sync_dagster.catalogue.parameters import refuse_parameters
+from canvas_sync_dagster.durations import Duration
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.full_sync_policy import FullSyncEvery
 from canvas_sync_dagster.postgres_url import ALLOWED, problem_of
@@ -21,35 +24,8 @@ from canvas_sync_dagster.translation_settings import Translation
 
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
 SLUG_RULE = "a lowercase letter, then up to 30 lowercase letters, digits or underscores"
-UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 FINDINGS = ("header_contract", "volume", "rejects", "duplicate_keys", "suspects", "orphans")
 """Findings of a load that `blocking_checks` can name; `sync.findings` makes them."""
-UNIT_NAMES = "seconds, minutes, hours, days or weeks"
-
-
-def parse_duration(value: object) -> timedelta:
-    """Parse a duration such as `1 day`, `90 minutes` or `30 seconds`.
-
-    A number without a unit is refused, because it means days in the gem.
-
-    >>> parse_duration("1 hour")
-    datetime.timedelta(seconds=3600)
-
-    Raises:
-        ValueError: The value is not a positive duration with a unit.
-    """
-    if isinstance(value, timedelta):
-        return value
-    text = str(value).strip().lower()
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+?)s?", text)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        raise ValueError(f"a duration needs a unit ({UNIT_NAMES}); write `{text} days` for the gem's meaning")
-    if not match or match[2] not in UNITS or float(match[1]) <= 0:
-        raise ValueError(f"not a duration: expected a number and a unit ({UNIT_NAMES})")
-    try:
-        return timedelta(seconds=float(match[1]) * UNITS[match[2]])
-    except OverflowError:
-        raise ValueError("duration is too large") from None
 
 
 def parse_updated_after(value: object) -> datetime | bool:
@@ -76,7 +52,6 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -233,6 +208,10 @@ class TenantSettings(Policy):
     lost_after: Duration = Field(
         timedelta(minutes=2), description="time without a heartbeat after which a run is orphaned, such as 2 minutes"
     )
+    token_expires_at: datetime | None = Field(
+        None, description="an ISO-8601 date: when the token expires, for a Canvas that does not report it"
+    )
+    alerts: AlertSettings | None = Field(None, description=ALERTS_ALLOWED)
     unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are accepted")
     poll_seconds: float = Field(
         30.0, gt=0, le=3600, description="longest pause between two polls of a report, in seconds: above 0, up to 3600"
@@ -336,6 +315,11 @@ class TenantSettings(Policy):
         if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
             raise ValueError("a token contains only printable ASCII characters, without spaces")
         return value
+
+    @field_validator("token_expires_at")
+    @classmethod
+    def _token_expires_at(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
     @field_validator("account_id")
     @classmethod

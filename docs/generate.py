@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import click
 import yaml
 from picture import entity_picture
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from canvas_sync_dagster import (
@@ -30,6 +31,7 @@ from canvas_sync_dagster import (
     WarehouseResource,
     testing,
 )
+from canvas_sync_dagster.alert_settings import AlertSettings, EmailAlerts
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
@@ -238,9 +240,8 @@ def settings_page() -> str:
     inherited = Policy.model_fields
     own = [name for name in TenantSettings.model_fields if name not in inherited]
     for name in (*own, *inherited):
-        variable = {"slug": f"`{PREFIX}TENANT`", "schema_name": "", "genres": "", "params": "", "translation": ""}.get(
-            name, f"`{PREFIX}{name.upper()}`"
-        )
+        file_only = dict.fromkeys(("schema_name", "genres", "params", "translation", "alerts"), "")
+        variable = ({"slug": f"`{PREFIX}TENANT`"} | file_only).get(name, f"`{PREFIX}{name.upper()}`")
         field = TenantSettings.model_fields[name]
         lines.append(f"| {variable} | `{field.alias or name}` | {_default(field)} | {_allowed(field)} |")
     shared = [
@@ -263,7 +264,19 @@ def settings_page() -> str:
         "|---|---|",
         *(f"| `{name}` | {_allowed(field)} |" for name, field in Genre.model_fields.items()),
     ]
-    return "\n".join([*lines, *shared, *genres, *_translation(), ""])
+    alerts = [
+        "",
+        "## Alerts",
+        "",
+        "Settings of alerts, in `alerts: {name: …}` of a tenant, or beside `tenants:` for all of them; "
+        "[alerts](alerts.md) describes what is sent.",
+        "",
+        "| in the file | default | allowed |",
+        "|---|---|---|",
+        *_nested(AlertSettings, ""),
+        *_nested(EmailAlerts, "email."),
+    ]
+    return "\n".join([*lines, *shared, *genres, *_translation(), *alerts, ""])
 
 
 def _translation() -> list[str]:
@@ -296,8 +309,15 @@ def _example(field: FieldInfo) -> str:
     return " or ".join(f"`{text.removesuffix('...' + chr(10)).strip()}`" for text in texts)
 
 
+def _nested(settings: type[BaseModel], prefix: str) -> list[str]:
+    return [
+        f"| `{prefix}{field.alias or name}` | {_default(field)} | {_allowed(field)} |"
+        for name, field in settings.model_fields.items()
+    ]
+
+
 def _default(field: FieldInfo) -> str:
-    if field.default in (None, (), {}, Translation()):
+    if field.is_required() or field.default in (None, (), {}, Translation()):
         return ""
     return f"`{spelled(field.default)}`"
 

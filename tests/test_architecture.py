@@ -17,6 +17,8 @@ PACKAGE = Path(__file__).parent.parent / "canvas_sync_dagster"
 NAME = PACKAGE.name
 
 LEAVES = {
+    "alert_settings",
+    "durations",
     "clocks",
     "cron",
     "errors",
@@ -41,16 +43,36 @@ ALLOWED: dict[str, set[str]] = {
     "full_sync_policy": set(),
     "signatures": {"errors"},
     "translation_settings": {"cron"},
+    "durations": set(),
+    "alert_settings": {"durations"},
     "postgres_url": {"errors"},
     "catalogue": {"errors", "printable", "signatures"},
     "embedded": {"errors"},
-    "tenants": {"errors", "full_sync_policy", "catalogue", "postgres_url", "translation_settings"},
-    "configuration": {"errors", "printable", "catalogue", "tenants", "postgres_url", "translation_settings"},
+    "tenants": {
+        "alert_settings",
+        "durations",
+        "errors",
+        "full_sync_policy",
+        "catalogue",
+        "postgres_url",
+        "translation_settings",
+    },
+    "configuration": {
+        "alert_settings",
+        "durations",
+        "errors",
+        "printable",
+        "catalogue",
+        "tenants",
+        "postgres_url",
+        "translation_settings",
+    },
     "settings": {"errors", "catalogue", "tenants", "configuration", "translation_settings"},
     "canvas": {"clocks", "errors", "printable", "redaction", "catalogue"},
     "warehouse": {"clocks", "errors", "printable", "redaction", "catalogue", "postgres_url", "signatures"},
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
     "live_events": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
+    "alerts": {"canvas", "warehouse", "sync"} | LEAVES,
     "simulator": set(),
     "dagster_yaml": {"errors"},
     "instance_storage": {"errors", "embedded", "configuration", "postgres_url"},
@@ -58,9 +80,11 @@ ALLOWED: dict[str, set[str]] = {
     "tenant_resources": {"sync", "canvas", "warehouse"} | LEAVES,
     "resources": {"tenant_resources", "orchestration", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
     "assets": {"orchestration", "live_events", "resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
-    "sensors": {"orchestration", "assets", "resources", "sync", "live_events", "catalogue", "warehouse"} | LEAVES,
+    "sensors": {"alerts", "orchestration", "assets", "resources", "sync", "live_events", "catalogue", "warehouse"}
+    | LEAVES,
     "schedules": {"orchestration", "resources", "catalogue"} | LEAVES,
     "project": {
+        "alerts",
         "orchestration",
         "live_events",
         "assets",
@@ -127,8 +151,11 @@ ABOVE_WING = {
     "state": {"loading"},
 }
 """Wing of the warehouse → wings that it must not import. `loading` is above all others."""
-NOT_ONLY_TABLES = {"live_events/metrics.py": {"canvas_sync_live_events"}}
-"""Module → names of state tables that it uses for something else, such as a prefix of metrics."""
+NOT_ONLY_TABLES = {
+    "live_events/metrics.py": {"canvas_sync_live_events"},
+    "sensors/alerts.py": {"canvas_sync_alerts"},
+}
+"""Module → names of state tables that it uses for something else, such as a prefix of metrics or a sensor."""
 SIMULATOR = f"{NAME}.simulator"
 TESTS_OF_SIMULATED_DATA = {
     "truth.py",
@@ -159,6 +186,7 @@ PRIVATE_DAGSTER = {
 """Everything private of Dagster that the package imports, for type checks only; a comment above each import has the reason."""
 WITHOUT_DAGSTER = [
     "live_events.serve",
+    "alerts.rounds",
     "catalogue",
     "canvas",
     "warehouse",

@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canvas_sync_dagster import CanvasSync
+from canvas_sync_dagster.alert_settings import AlertKind
 from canvas_sync_dagster.catalogue import BUILT_IN, ColumnType, ProvisioningFeed
 from canvas_sync_dagster.commands.init import init
 from canvas_sync_dagster.configuration.environment import PREFIX
+from canvas_sync_dagster.durations import parse_duration
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.full_sync_policy import FullSyncEvery
 from canvas_sync_dagster.postgres_url import lacks_tls
 from canvas_sync_dagster.settings import Settings
-from canvas_sync_dagster.tenants import TenantSettings, parse_duration
+from canvas_sync_dagster.tenants import TenantSettings
 
 SECRET = "7~secret-of-ours"
 
@@ -347,3 +349,69 @@ def test_shared_settings_are_read_and_blank_ones_count_as_unset(tmp_path: Path) 
     assert settings.home == tmp_path / "data"
     blank = Settings.from_environment(dict.fromkeys(given, " "), directory=tmp_path)
     assert (blank.event_key, blank.health_port, blank.batch_rows) == (None, None, None)
+
+
+ALERTS = """
+alerts:
+  webhook_url: ${HOOK}
+  email: {to: a@x.test, from: b@x.test, host: mail.x.test, user: u, password: "${SMTP_PASSWORD}"}
+tenants:
+  one: {database_url: postgresql://h/d}
+  two: {database_url: postgresql://h/d, alerts: {kinds: [dead_letters], email: null, remind_after: 2 days}}
+  three: {database_url: postgresql://h/d, alerts: {kinds: []}}
+"""
+SECRETS = {"HOOK": f"https://hooks.test/{SECRET}", "SMTP_PASSWORD": SECRET}
+
+
+def alerting(directory: Path, content: str, **variables: str) -> Settings:
+    (directory / "canvas_sync.yaml").write_text(content)
+    return Settings.from_environment(variables, directory=directory)
+
+
+def test_alerts_of_the_location_hold_for_every_tenant_which_replaces_fields_of_them(tmp_path: Path) -> None:
+    settings = alerting(tmp_path, ALERTS, **SECRETS)
+    one, two, three = (tenant.alerts for tenant in settings.tenants)
+    assert one and two and three
+    assert [each.is_active for each in (one, two, three)] == [True, True, False]
+    assert one.email is not None and one.email.port == 587
+    assert (two.email, two.kinds, two.remind_after) == (None, (AlertKind.DEAD_LETTERS,), timedelta(days=2))
+    assert two.webhook_url == one.webhook_url
+    assert SECRET not in repr(settings) + settings.model_dump_json()
+    # The receiver needs no alerts, nor their secrets.
+    receiver = Settings.from_environment({}, directory=tmp_path, needs_tokens=False)
+    assert [tenant.alerts for tenant in receiver.tenants] == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("written", "place", "says"),
+    [
+        ("{kinds: [rain]}", "alerts.kinds", "a list of failed_sync"),
+        ("{webhook_url: hooks.test/7~secret-of-ours}", "alerts.webhook_url", "URL of a webhook"),
+        ("{ui_url: 'https://u:7~secret-of-ours@x.test'}", "alerts.ui_url", "without user and password"),
+        ("{remind_after: 7}", "alerts.remind_after", "a duration needs a unit"),
+        ("{slack: 7~secret-of-ours}", "alerts.slack", "unknown setting"),
+        ("7~secret-of-ours", "alerts", "a mapping with webhook_url or email"),
+        ("{email: {to: a@x.test, from: b@x.test}}", "alerts.email.host", "name of the SMTP server"),
+        ("{email: {to: 7~secret-of-ours, from: b@x.test, host: x}}", "alerts.email.to", "a list of addresses"),
+        (
+            "{email: {to: a@x, from: b@x, host: x, password: 7~secret-of-ours}}",
+            "alerts.email",
+            "both user and password",
+        ),
+        (
+            "{email: {to: a@x, from: b@x, host: x, user: u, password: 7~secret-of-ours, security: none}}",
+            "alerts.email",
+            "unencrypted",
+        ),
+    ],
+)
+@pytest.mark.parametrize("default", [True, False])
+def test_a_wrong_alert_names_the_setting_and_shows_no_secret(
+    tmp_path: Path, written: str, place: str, says: str, default: bool
+) -> None:
+    content = f"alerts: {written}" if default else f"tenants: {{one: {{alerts: {written}}}}}"
+    with pytest.raises(SettingError) as caught:
+        alerting(tmp_path, content)
+    assert caught.value.setting == f"canvas_sync.yaml: {'' if default else 'tenants.one.'}{place}"
+    assert says in str(caught.value)
+    assert SECRET not in str(caught.value)

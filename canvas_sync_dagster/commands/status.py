@@ -24,6 +24,7 @@ from canvas_sync_dagster.sync.sync_status import ScopeStatus, read_status, unmet
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.schema.existing import fitness
+from canvas_sync_dagster.warehouse.state.alert_states import AlertStates
 from canvas_sync_dagster.warehouse.state.inbox import depth
 from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
 from canvas_sync_dagster.warehouse.state.sync_batches import Batch, SyncBatches
@@ -76,6 +77,10 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
             "genres": [_genre(tenant.of_genre(name), latest) for name in tenant.genres],
             "events": _events(warehouse, _synced(found, location.models)),
             "rejects": sum(RejectedRows(warehouse).count_by_model().values()),
+            "undelivered_alerts": [
+                {"channel": channel, "count": count, "error": error}
+                for channel, (count, error) in AlertStates(warehouse).count_undelivered().items()
+            ],
         }
 
 
@@ -206,6 +211,11 @@ def _print(screen: Console, told: dict[str, Any]) -> None:
     screen.print(
         f"rejected rows: {told['rejects']:,}; live events waiting: {events['waiting']:,}, dead: {events['dead']:,}"
     )
+    for each in told["undelivered_alerts"]:
+        screen.print(
+            f"alerts not delivered by {each['channel']}: {each['count']:,}, and sent again later: {each['error']}",
+            markup=False,
+        )
     if events["silent"]:
         screen.print(
             f"no live event since {_when(events['latest'])}, which is longer than usual: is the receiver up, and the "

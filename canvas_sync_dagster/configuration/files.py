@@ -15,7 +15,7 @@ from canvas_sync_dagster.configuration.environment import PREFIX
 from canvas_sync_dagster.errors import SettingError
 
 FILE = "canvas_sync.yaml"
-KEYS = ("legacy_ids", "mappings", "tenants")
+KEYS = ("alerts", "legacy_ids", "mappings", "tenants")
 GEM_FILE = "canvas_sync_provisioning_mapping.yml"
 
 

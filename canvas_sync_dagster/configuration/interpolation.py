@@ -39,7 +39,8 @@ def interpolated(value: object, variables: Mapping[str, str], where: str) -> Any
 
 
 def without_unset_tokens(content: dict[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return the content of a file without the tokens of tenants whose variables are not set."""
+    """Return the content of a file without alerts, and without the tokens of tenants whose variables are not set."""
+    content = {name: value for name, value in content.items() if name != "alerts"}
     tenants = content.get("tenants")
     if not isinstance(tenants, dict):
         return content
@@ -47,6 +48,8 @@ def without_unset_tokens(content: dict[str, Any], variables: Mapping[str, str]) 
 
 
 def _without_unset_token(tenant: object, variables: Mapping[str, str]) -> object:
-    if not isinstance(tenant, dict) or set(VARIABLE.findall(str(tenant.get("token", "")))) <= variables.keys():
+    if not isinstance(tenant, dict):
         return tenant
-    return {name: value for name, value in tenant.items() if name != "token"}
+    unset = set(VARIABLE.findall(str(tenant.get("token", "")))) - variables.keys()
+    left_out = {"alerts", "token"} if unset else {"alerts"}
+    return {name: value for name, value in tenant.items() if name not in left_out}

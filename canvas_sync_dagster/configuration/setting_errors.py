@@ -9,12 +9,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from canvas_sync_dagster.alert_settings import AlertSettings, EmailAlerts
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.tenants import Genre, TenantSettings
 from canvas_sync_dagster.translation_settings import NamedAttributes, Translation
 
-SECRETS = {"token", "database_url", "genres"}
-"""Settings whose values are not shown; a genre is a mapping in which a user may have put a token."""
+SECRETS = {"token", "database_url", "genres", "alerts"}
+"""Settings whose values are not shown; genres and alerts are mappings in which a user may have put a secret."""
+NESTED: Mapping[str, type[BaseModel]] = {"alerts": AlertSettings, "email": EmailAlerts}
+"""Setting → declaration of the settings in it."""
 HARMLESS_URL = re.compile(r"[A-Za-z0-9.:/_-]*")
 """A base URL that may be shown: no user, no query, and no `~`, which every Canvas token contains."""
 
@@ -26,6 +29,8 @@ def problem_in(details: ErrorDetails) -> str:
 
 def written_place(details: ErrorDetails) -> tuple[str, ...]:
     """Return the keys that lead to a wrong value, without levels that the user did not write, such as list indexes."""
+    if details["loc"][0] == "alerts":
+        return tuple(each for each in details["loc"] if isinstance(each, str))
     location = tuple(map(str, details["loc"]))
     if location[0] == "translation":
         return location[: 4 if location[1:2] == ("assets",) else 2]
@@ -45,7 +50,7 @@ def tenant_error(setting: str, place: Sequence[str], given: Mapping[str, object]
     field, known = _field(place)
     if field is None:
         return SettingError(setting, "unknown setting", allowed=", ".join(known))
-    value = None if name in SECRETS else _value(given, place)
+    value = None if name in SECRETS or place[0] == "alerts" else _value(given, place)
     if place[0] == "translation" and isinstance(value, Mapping):
         value = None
     if name == "base_url" and not HARMLESS_URL.fullmatch(str(value)):
@@ -72,7 +77,9 @@ def _field(place: Sequence[str]) -> tuple[FieldInfo | None, Iterable[str]]:
         return TenantSettings.model_fields["genres"], ()
     if place[0] == "translation" and len(place) > 1:
         return _field_of_translation(place[1:])
-    declared = _by_written_name(Genre if len(place) > 2 else TenantSettings)
+    declared = _by_written_name(Genre if len(place) > 2 and place[0] == "genres" else TenantSettings)
+    for name in place[:-1] if place[0] == "alerts" else ():
+        declared = _by_written_name(NESTED[name])
     return declared.get(place[-1]), declared
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import Enum
 
 from canvas_sync_dagster.printable import duration
 
@@ -17,7 +18,9 @@ def spelled(value: object) -> str:
         case bool():
             return str(value).lower()
         case tuple():
-            return ", ".join(map(str, value))
+            return ", ".join(map(spelled, value))
+        case Enum():
+            return str(value.value)
         case timedelta():
             return duration(value)
         case float():

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from canvas_sync_dagster.alert_settings import AlertSettings, joined
 from canvas_sync_dagster.configuration.environment import PREFIX, value_of
 from canvas_sync_dagster.configuration.interpolation import interpolated
 from canvas_sync_dagster.configuration.setting_errors import problem_in, tenant_error, written_place
@@ -15,10 +16,10 @@ from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.postgres_url import place_of
 from canvas_sync_dagster.tenants import BrokenTenant, TenantSettings
 
-CONNECTION = {"base_url", "token", "account_id", "root_account_uuid", "shard", "database_url"}
+CONNECTION = {"base_url", "token", "account_id", "token_expires_at", "root_account_uuid", "shard", "database_url"}
 """Settings of one Canvas. With several tenants in the file, the environment sets them only for the tenant that
 `CANVAS_SYNC_TENANT` names, so that a token is never sent to another school's Canvas."""
-FILE_ONLY = {"slug", "schema_name", "genres", "params", "translation"}
+FILE_ONLY = {"slug", "schema_name", "genres", "params", "translation", "alerts"}
 """Settings without an environment variable of their own; that of the slug is `CANVAS_SYNC_TENANT`."""
 
 Place = tuple[str | None, str]
@@ -26,7 +27,7 @@ Place = tuple[str | None, str]
 
 
 def read_tenants(
-    given: Mapping[str, object], variables: Mapping[str, str], file: Path
+    given: Mapping[str, object], variables: Mapping[str, str], file: Path, alerts: object = None
 ) -> tuple[tuple[TenantSettings, ...], tuple[BrokenTenant, ...]]:
     """Validate each tenant.
 
@@ -34,6 +35,7 @@ def read_tenants(
         given: Slug → unvalidated settings in the file; empty if the environment configures the only tenant.
         variables: Environment variables.
         file: The file, for messages.
+        alerts: Unvalidated alerts of the location, which a tenant's own replace field by field; None if there are none.
 
     Returns:
         Valid tenants, and tenants with a wrong value.
@@ -41,6 +43,7 @@ def read_tenants(
     Raises:
         SettingError: No tenant is valid; the error is that of the first.
     """
+    default = _default_alerts(alerts, variables, file)
     named = variables.get(f"{PREFIX}TENANT") or (next(iter(given)) if len(given) == 1 else "canvas")
     alone = not given or set(given) == {named}
     tenants: list[TenantSettings] = []
@@ -48,7 +51,7 @@ def read_tenants(
     taken: dict[Place, str] = {}
     for slug, values in (given or {named: {}}).items():
         try:
-            tenant = _read_tenant(slug, values, variables, file, connection=alone or slug == named)
+            tenant = _read_tenant(slug, values, variables, file, default, connection=alone or slug == named)
             refuse_shared_schema(tenant, taken, f"{file.name}: tenants.{slug}")
             tenants.append(tenant)
         except SettingError as error:
@@ -102,13 +105,34 @@ def _server(tenant: TenantSettings) -> str | None:
 
 
 def _read_tenant(
-    slug: str, values: object, variables: Mapping[str, str], file: Path, *, connection: bool
+    slug: str, values: object, variables: Mapping[str, str], file: Path, alerts: object, *, connection: bool
 ) -> TenantSettings:
     where = f"{file.name}: tenants.{slug}"
     if not isinstance(values, dict):
         raise SettingError(where, "expected a mapping", allowed="base_url, token and other settings, with their values")
     overrides = _overrides(variables, connection=connection)
-    return _validated(slug, interpolated(values, variables, where), overrides, file)
+    own = interpolated(values, variables, where)
+    if alerts is not None:
+        own = {**own, "alerts": joined(alerts, own.get("alerts"))}
+    return _validated(slug, own, overrides, file)
+
+
+def _default_alerts(given: object, variables: Mapping[str, str], file: Path) -> object:
+    """Return the alerts of the location, with the values of variables.
+
+    Raises:
+        SettingError: A value is wrong.
+    """
+    if given is None:
+        return None
+    found = interpolated(given, variables, f"{file.name}: alerts")
+    try:
+        AlertSettings.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = written_place({**first, "loc": ("alerts", *first["loc"])})
+        raise tenant_error(f"{file.name}: {'.'.join(place)}", place, {}, problem_in(first)) from None
+    return found
 
 
 def _overrides(variables: Mapping[str, str], *, connection: bool) -> dict[str, str]:

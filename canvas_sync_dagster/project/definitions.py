@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 
+from canvas_sync_dagster.alert_settings import AlertSettings
+from canvas_sync_dagster.alerts.rounds import AlertTenant
 from canvas_sync_dagster.assets.custom_assets import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.jobs import housekeeping_job, live_events_job, reconcile_job
 from canvas_sync_dagster.assets.merging import merged
@@ -21,6 +23,7 @@ from canvas_sync_dagster.project.run_worker import tenants_of_process
 from canvas_sync_dagster.project.share import share_of
 from canvas_sync_dagster.resources import CodeLocation, location_resources
 from canvas_sync_dagster.schedules import nightly_schedules, sync_schedule
+from canvas_sync_dagster.sensors.alerts import alert_sensor
 from canvas_sync_dagster.sensors.batches import batch_sensor
 from canvas_sync_dagster.sensors.broken import broken_tenants_sensor
 from canvas_sync_dagster.sensors.failures import failure_sensor
@@ -30,6 +33,7 @@ from canvas_sync_dagster.sync.project import Project
 from canvas_sync_dagster.sync.report_request import rest_models
 from canvas_sync_dagster.sync.scope import Term
 from canvas_sync_dagster.sync.terms import list_terms
+from canvas_sync_dagster.tenants import TenantSettings
 
 LOG = logging.getLogger(__name__)
 PARTS = {
@@ -129,9 +133,25 @@ def _sensors(
         sensors.append(_batch_sensor(project, location, each, jobs[slug]))
         sensors.append(staleness_sensor(each.tenant, each.keys, batches[slug]))
         sensors.append(live_event_sensor(each.tenant, each.keys, functools.partial(location.session, slug)))
+    if alerting := [_alert_tenant(location, each) for each in tenants if _has_alerts(each.tenant)]:
+        sensors.append(alert_sensor(alerting))
     if project.settings.broken:
         sensors.append(broken_tenants_sensor(project.settings.broken))
     return sensors
+
+
+def _has_alerts(tenant: TenantSettings) -> bool:
+    return tenant.alerts is not None and tenant.alerts.is_active
+
+
+def _alert_tenant(location: CodeLocation, assets: TenantAssets) -> AlertTenant:
+    tenant = assets.tenant
+    settings = tenant.alerts or AlertSettings()
+
+    def path(model: str) -> str:
+        return "/assets/" + "/".join(assets.keys.of(model).path) if model in assets.keys.by_name else ""
+
+    return AlertTenant(tenant.slug, settings, lambda: location.batches(tenant.slug).terms, path)
 
 
 def _batch_sensor(

@@ -71,7 +71,7 @@ class SimulatedCanvas:
             self.university, self.faults, compile_seconds=compile_seconds, available=frozenset(reports)
         )
         self._events, self._signer = EventSource(self.university), LazySigner()
-        self._state = ServedState(self.queue, self.faults)
+        self._state = ServedState(self.queue, self.faults, token=token)
         self._application = CanvasApplication(self._state, token, bucket or Bucket(), self._signer)
 
     @contextlib.contextmanager
@@ -135,6 +135,16 @@ class SimulatedCanvas:
         >>> SimulatedCanvas().add_report("my_really_cool_report_csv", "course_id,score\\n2001,7\\n")
         """
         self.queue.add(name, content, title or name)
+
+    def set_token_expiry(self, expires_at: datetime | None, *, shown: bool = True) -> None:
+        """Set when the token expires, as Canvas shows it to the token's user. The token is accepted in any case.
+
+        Args:
+            expires_at: Time of the expiry, aware; None for a token that does not expire.
+            shown: False for a Canvas that is too old to show a token.
+        """
+        self._state.token_expires_at = expires_at.strftime("%Y-%m-%dT%H:%M:%SZ") if expires_at else None
+        self._state.shows_tokens = shown
 
     def override_term(self, term_id: int, **fields: object) -> None:
         """Override fields of a term in the REST API, such as a time after the year 9999 or text in place of a time."""

@@ -17,6 +17,7 @@ from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.rest_walk import Walk, walk
 from canvas_sync_dagster.sync.root_account import store_root_account
 from canvas_sync_dagster.sync.terms import is_deleted
+from canvas_sync_dagster.sync.token_expiry import store_token_expiry
 from canvas_sync_dagster.warehouse.absence import GATE, Absence, mark_missing
 from canvas_sync_dagster.warehouse.key_comparison import keys_of, no_keys
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_parts
@@ -45,6 +46,7 @@ def sync_list(flow: Flow, model: Model) -> SyncOutcome:
     if model.name == "terms":
         # Every sync begins with the terms.
         store_root_account(flow.session)
+        store_token_expiry(flow.session)
     return outcome
 
 

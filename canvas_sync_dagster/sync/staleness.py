@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 Marks = Mapping[tuple[str, str], datetime]
 """Model and scope → when it was last synced, on our own clock."""
@@ -79,9 +80,12 @@ def staleness_of(covered: CoveredTerms) -> TenantStaleness:
     Raises:
         CanvasSyncError: The database cannot be reached.
     """
-    now, limit = datetime.now(UTC), covered.tenant.stale_after
     with covered.warehouse("reading watermarks") as warehouse:
-        marks = Watermarks(warehouse).sync_times()
-        terms = covered.terms_in_scope(warehouse, now)
-    names = {term.id: term.name for term in terms}
+        return staleness_on(warehouse, covered, datetime.now(UTC))
+
+
+def staleness_on(warehouse: Warehouse, covered: CoveredTerms, now: datetime) -> TenantStaleness:
+    """Return the staleness of a tenant's models at `now`, in an open transaction."""
+    marks, limit = Watermarks(warehouse).sync_times(), covered.tenant.stale_after
+    names = {term.id: term.name for term in covered.terms_in_scope(warehouse, now)}
     return TenantStaleness(staleness(covered.models, marks, names, now, limit), names, limit)

@@ -97,6 +97,8 @@ def mark_missing(
     difference = compare_keys(table, source.scope, listed, among=among, seen=seen)
     expected, missing = difference.expected, difference.gone.height
     verdict = judge(expected, missing, gate) if gate else "mark"
+    drop = f"{missing:,} of {expected:,} rows are missing at once" if verdict == "hold" else None
+    Watermarks(table.warehouse).keep_held(table.model.name, source.scope, drop)
     if verdict == "mark":
         if source.scope:
             watermarks = Watermarks(table.warehouse)

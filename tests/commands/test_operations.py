@@ -74,7 +74,13 @@ def test_status_tells_how_each_model_was_synced_why_and_what_comes_next(
     assert courses["last"]["mode_reason"] == "no earlier full sync of this scope"
     assert courses["next"]["mode"] == "incremental"
     assert models["terms"]["scopes"][0]["next"]["mode_reason"] == "a list over REST is always read in full"
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into canvas.canvas_sync_alerts (channel, kind, subject, condition, attempts, error) "
+            "values ('webhook', 'stale_table', 'users', '{}', 1, 'the webhook at x answered 500')"
+        )
     shown = called(home, variables | {"CANVAS_SYNC_TERM_SCOPE": "116"}, "status").stdout
+    assert "alerts not delivered by webhook: 1, and sent again later: the webhook at x answered 500" in shown
     assert "out of scope" in shown
     assert "stale" in shown
 

@@ -59,6 +59,7 @@ class RestRoutes:
             ("GET", f"{ACCOUNT_PATH}/terms"): self._terms,
             ("GET", f"{ACCOUNT_PATH}/terms/{{term:int}}"): self._term,
             ("GET", "/api/v1/users/self"): self._me,
+            ("GET", "/api/v1/users/self/tokens/{hint}"): self._token,
             **{("GET", f"/api/v1{path}"): self._list(find, key) for path, (find, key) in LISTS.items()},
             **{("GET", f"/api/v1{path}"): self._object(find) for path, find in OBJECTS.items()},
         }
@@ -90,6 +91,25 @@ class RestRoutes:
 
     async def _me(self, request: Request, account: int) -> Response:
         return JSONResponse({"id": 1001, "name": "Sync User"})
+
+    async def _token(self, request: Request, account: int) -> Response:
+        """Answer as Canvas's TokensController: by the first five characters of the token."""
+        state = self._state
+        hint = state.token.rpartition("~")[2][:5]
+        if not state.shows_tokens or request.path_params["hint"] != hint:
+            return not_found()
+        return JSONResponse(
+            {
+                "id": 31,
+                "created_at": "2026-01-05T08:00:00Z",
+                "expires_at": state.token_expires_at,
+                "workflow_state": "active",
+                "purpose": "canvas_sync",
+                "user_id": 1001,
+                "visible_token": f"{hint}...",
+                "app_name": "User-Generated",
+            }
+        )
 
     def _list(self, find: Callable[..., Any], envelope: str | None) -> Handler:
         async def answer(request: Request, account: int) -> Response:

@@ -57,6 +57,9 @@ class ServedState:
         requests: The latest requests to Canvas.
         storage_saw_authorization: Whether a client sent its token to the file storage.
         odd_terms: Term id → fields that its JSON overrides.
+        token: The access token.
+        token_expires_at: When it expires, as Canvas writes it; None if it does not.
+        shows_tokens: Whether this Canvas is new enough to show a token to its user.
     """
 
     queue: ReportQueue
@@ -66,6 +69,9 @@ class ServedState:
     requests: deque[RecordedRequest] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
     storage_saw_authorization: bool = False
     odd_terms: dict[int, dict[str, object]] = field(default_factory=dict)
+    token: str = field(default="", repr=False)
+    token_expires_at: str | None = None
+    shows_tokens: bool = True
 
     @property
     def university(self) -> University:

@@ -170,6 +170,9 @@ def _watermarks(metadata: sa.MetaData) -> None:
         _number("report_id"),
         _text("parameters"),
         sa.Column("strays", sa.LargeBinary(), comment="Listed keys whose term is not known from the tables."),
+        sa.Column(
+            "held", sa.Text(), comment="Why the volume gate held the latest complete report; null if it did not."
+        ),
         _time("updated_at", now=True),
         comment="How fresh each model is in each scope; advances in the transaction of its data.",
     )
@@ -275,6 +278,26 @@ def _walks(metadata: sa.MetaData) -> None:
     )
 
 
+def _alerts(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "canvas_sync_alerts",
+        metadata,
+        sa.Column("channel", sa.Text(), primary_key=True),
+        sa.Column("kind", sa.Text(), primary_key=True),
+        sa.Column("subject", sa.Text(), primary_key=True),
+        _json("condition"),
+        _time("opened_at", now=True),
+        _time("notified_at"),
+        _number("notified_size", default="0"),
+        sa.Column("resolved", sa.Boolean(), nullable=False, server_default="false"),
+        _number("attempts", default="0"),
+        _time("next_attempt_at"),
+        _text("error"),
+        _time("updated_at", now=True),
+        comment="Open alerts: what was sent to each channel, and what is still to be delivered.",
+    )
+
+
 def _erased_objects(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_erased_objects",
@@ -307,6 +330,7 @@ STATE_TABLE_DECLARATIONS = (
     _inbox,
     _remembered,
     _walks,
+    _alerts,
     _erased_objects,
     _schema_migrations,
 )

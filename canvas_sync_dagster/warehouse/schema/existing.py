@@ -21,6 +21,10 @@ LEAST_SHARE = 0.5
 five of seven; a table of the same name that another application made has its key, or a name, by chance."""
 
 STATE_TABLES: Mapping[str, tuple[str, ...]] = {
+    "canvas_sync_alerts": (
+        "channel", "kind", "subject", "condition", "opened_at", "notified_at", "notified_size", "resolved", "attempts",
+        "next_attempt_at", "error", "updated_at",
+    ),
     "canvas_sync_job_logs": (
         "id", "job_class", "job_arguments", "job_id", "status", "exception", "backtrace", "metadata", "started_at",
         "completed_at", "created_at", "updated_at",
@@ -46,7 +50,8 @@ STATE_TABLES: Mapping[str, tuple[str, ...]] = {
         "metadata", "created_at", "updated_at",
     ),
     "canvas_sync_watermarks": (
-        "model", "scope", "observed_at", "full_observed_at", "full_started_at", "report_id", "strays", "parameters", "updated_at",
+        "model", "scope", "observed_at", "full_observed_at", "full_started_at", "report_id", "strays", "held",
+        "parameters", "updated_at",
     ),
 }  # fmt: skip
 """The sync's own tables and their columns. `ddl.py` declares them in full, for which SQLAlchemy is imported."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SchemaError
-from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.schema.existing import Fitness, fitness
 
 
@@ -28,9 +28,9 @@ def prepare_schema(url: str, schema: str, models: Sequence[Model], needed: Colle
         SchemaError: Names what is missing, or cannot be used.
     """
     with transaction(url, f"looking at schema {schema}") as connection:
-        exists = connection.execute("select 1 from pg_catalog.pg_namespace where nspname = %s", (schema,)).fetchone()
+        exists = schema_exists(connection, schema)
         found = fitness(connection, schema, _needed(models, needed))
-    if exists is None:
+    if not exists:
         # Only here, for alembic takes a third of a second to import.
         from canvas_sync_dagster.warehouse.schema.migrate import migrate  # noqa: PLC0415
 
@@ -44,6 +44,12 @@ def prepare_schema(url: str, schema: str, models: Sequence[Model], needed: Colle
             "changes nothing else."
         )
     return found
+
+
+def schema_exists(connection: Connection, schema: str) -> bool:
+    """Return whether the database has a schema."""
+    row = connection.execute("select 1 from pg_catalog.pg_namespace where nspname = %s", (schema,)).fetchone()
+    return row is not None
 
 
 def _needed(models: Sequence[Model], names: Collection[str] | None) -> list[Model]:

@@ -177,6 +177,15 @@ class JobLogs:
         rows = self.warehouse.connection.execute(query, (CANCELLED,)).fetchall()
         return {(str(model), str(scope)): LastSync(*rest) for model, scope, *rest in rows}
 
+    def errors_since(self, since: datetime, limit: int) -> list[str]:
+        """Return the first lines of the errors of jobs that began since a time, each once, without batches."""
+        query = sql.SQL(
+            "select min(id), split_part(exception, chr(10), 1) as error from {} where created_at::timestamptz >= %s "
+            "and status = 'error' and exception <> %s and job_class <> 'sync_batch' and {} group by error order by 1 limit %s"
+        ).format(self._table, sql.SQL(OUR_JOBS))
+        rows = self.warehouse.connection.execute(query, (since, CANCELLED, limit)).fetchall()
+        return [str(error) for _, error in rows]
+
     @property
     def _table(self) -> sql.Identifier:
         return self.warehouse.identifier(JOB_LOGS)

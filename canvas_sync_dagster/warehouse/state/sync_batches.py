@@ -87,6 +87,13 @@ class SyncBatches:
         latest = sql.SQL("where id in (select max(id) from {} where {} group by batch_genre) order by id desc")
         return self._read(latest.format(self._table, sql.SQL(OUR_BATCHES)))
 
+    def latest_closed(self) -> list[Batch]:
+        """Read the latest closed batch of each genre, the newest first."""
+        latest = sql.SQL(
+            "where id in (select max(id) from {} where {} and status <> 'processing' group by batch_genre) order by id desc"
+        )
+        return self._read(latest.format(self._table, sql.SQL(OUR_BATCHES)))
+
     def last_scope(self, genre: str) -> Sequence[str]:
         """Read which terms were in scope when a batch of a genre was last completed; none if there was no such batch."""
         query = sql.SQL(

@@ -184,6 +184,20 @@ class Watermarks:
         ).format(self._table)
         self.warehouse.connection.execute(query, (model, scope, content))
 
+    def keep_held(self, model: str, scope: str, held: str | None) -> None:
+        """Keep why the volume gate holds a model and scope, or None if it does not, in the caller's transaction."""
+        query = sql.SQL(
+            "insert into {} as w (model, scope, held) values (%s, %s, %s) on conflict (model, scope) "
+            "do update set held = excluded.held where w.held is distinct from excluded.held"
+        ).format(self._table)
+        self.warehouse.connection.execute(query, (model, scope, held))
+
+    def held(self) -> dict[tuple[str, str], str]:
+        """Return model and scope → why the volume gate holds them, since their latest complete report."""
+        query = sql.SQL("select model, scope, held from {} where held is not null order by model, scope")
+        rows = self.warehouse.connection.execute(query.format(self._table)).fetchall()
+        return {(str(model), str(scope)): str(held) for model, scope, held in rows}
+
     @property
     def _table(self) -> sql.Identifier:
         return self.warehouse.identifier(TABLE)
