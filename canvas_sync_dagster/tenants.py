@@ -205,6 +205,10 @@ class TenantSettings(Policy):
     stale_after: Duration = Field(
         timedelta(days=1), description="time without a sync after which a table is stale, such as 1 day"
     )
+    freshness_policies: bool | None = Field(
+        None,
+        description="true or false: whether the assets have freshness policies; by default, up to 20 tenants in a location",
+    )
     lost_after: Duration = Field(
         timedelta(minutes=2), description="time without a heartbeat after which a run is orphaned, such as 2 minutes"
     )

@@ -10,6 +10,7 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.asset_keys import AssetKeys
 from canvas_sync_dagster.assets.descriptions import AssetDescriptions
+from canvas_sync_dagster.assets.freshness import with_freshness
 from canvas_sync_dagster.assets.translation import CanvasSyncTranslator, translated
 from canvas_sync_dagster.assets.upstream import upstream_names
 from canvas_sync_dagster.catalogue import Model
@@ -65,7 +66,8 @@ def tenant_assets(project: Project, tenant: TenantSettings) -> TenantAssets:
         keys[name] = found[name].key
     specs = {name: found[name] for name in upstream}
     _refuse_equal_keys(tenant.slug, specs)
-    return TenantAssets(tenant, models, groups, AssetKeys(tenant.slug, keys), specs)
+    fresh = with_freshness(specs, tenant, len(project.settings.tenants))
+    return TenantAssets(tenant, models, groups, AssetKeys(tenant.slug, keys), fresh)
 
 
 def refuse_shared_keys(tenants: Iterable[TenantAssets]) -> None:
