@@ -163,7 +163,7 @@ def code_location(file: str | Path = "definitions.py", *, size: str = "small") -
     """Load a code location with all its tenants on a simulated Canvas and an empty database, as a context manager.
 
     Args:
-        file: Python file that contains a `CanvasSync`.
+        file: Python file that contains a `CanvasSync` or definitions, `defs.yaml`, or directory of a dg project.
         size: Size of the simulated Canvas.
 
     Yields:
@@ -203,6 +203,7 @@ def database_url() -> Iterator[str]:
 
 @pytest.fixture
 def location(request: pytest.FixtureRequest) -> Iterator[LocationUnderTest]:
-    """The code location in the `definitions.py` of pytest's root directory."""
-    with code_location(request.config.rootpath / "definitions.py") as found:
+    """The code location of pytest's root directory: its `definitions.py`, or else its dg project."""
+    root = request.config.rootpath
+    with code_location(root / "definitions.py" if (root / "definitions.py").is_file() else root) as found:
         yield found

@@ -1,10 +1,13 @@
-"""`canvas-sync init`: write a code location. If files exist, show the differences and ask."""
+"""`canvas-sync init`: write a project with a code location. If files exist, show the differences and ask."""
 
 from __future__ import annotations
 
 import difflib
+import importlib.util
+import keyword
 import re
 import shlex
+import sys
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +20,27 @@ from canvas_sync_dagster.commands.output import say
 from canvas_sync_dagster.dagster_yaml import NAME, instance_file
 
 TEMPLATES = Path(__file__).parent / "templates"
+FILES = {
+    "pyproject.toml": "pyproject.toml",
+    "src/{name}/__init__.py": "package.py",
+    "src/{name}/definitions.py": "definitions.py",
+    "src/{name}/defs/__init__.py": "defs.py",
+    "tests/test_definitions.py": "test_definitions.py",
+    "conftest.py": "conftest.py",
+    "canvas_sync.yaml": "canvas_sync.yaml",
+    "workspace.yaml": "workspace.yaml",
+    ".env.example": "env.example",
+    ".gitignore": "gitignore",
+}
+"""Path of each file in the project → its template. The shape is that of `create-dagster`."""
+NEXT = """\
+Next:
+  cd {directory}
+  cp .env.example .env    # and set CANVAS_SYNC_BASE_URL and CANVAS_SYNC_TOKEN in it
+  pip install -e . --group dev    # or, in an environment of uv: uv sync
+  pytest                  # or: uv run pytest; needs neither Canvas nor a database
+  canvas-sync doctor      # or: uv run canvas-sync doctor
+  dg dev                  # or: uv run dg dev; `dagster dev` does the same"""
 
 
 @click.command()
@@ -56,10 +80,7 @@ def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> 
             raise click.ClickException(
                 f"{target} cannot be written: {error.strerror}; choose another DIRECTORY"
             ) from None
-    say(
-        f"Next: cd {shlex.quote(str(directory))}, put CANVAS_SYNC_BASE_URL and CANVAS_SYNC_TOKEN into .env, then "
-        "`canvas-sync doctor -f definitions.py` and `dagster dev`. `pytest` needs neither."
-    )
+    say(NEXT.format(directory=shlex.quote(str(directory))))
     say(
         "Only currently active terms are synced (`term_scope: active` in canvas_sync.yaml). The gem syncs every term "
         "by default; for the same, set `term_scope: all`."
@@ -67,20 +88,29 @@ def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> 
 
 
 def _files(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the content of each file of a code location, by its path."""
-    files = {
-        source.name.removesuffix(".tmpl").replace("__", "/").replace("dot.", "."): Template(
-            source.read_text(encoding="utf-8")
-        ).substitute(values)
-        for source in sorted(TEMPLATES.glob("*.tmpl"))
+    """Return the content of each file of a project, by its path."""
+    return {path.format(**values): _filled(template, values) for path, template in FILES.items()} | {
+        NAME: instance_file()
     }
-    return files | {NAME: instance_file()}
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    return Template((TEMPLATES / f"{template}.tmpl").read_text(encoding="utf-8")).substitute(values)
 
 
 def _name(directory: Path) -> str:
-    """Return a name derived from a directory that every packaging tool accepts."""
+    """Return a name derived from a directory that Python can import, and every packaging tool accepts."""
     plain = unicodedata.normalize("NFKD", directory.resolve().name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_") or "canvas"
+    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_") or "canvas"
+    return f"canvas_{name}" if name[0].isdigit() or _is_taken(name, directory.resolve()) else name
+
+
+def _is_taken(name: str, directory: Path) -> bool:
+    """Return whether a package of another project has this name, or Python uses it."""
+    if keyword.iskeyword(name) or name in sys.stdlib_module_names or name in {"tests", "conftest"}:
+        return True
+    found = importlib.util.find_spec(name)
+    return found is not None and found.origin is not None and not Path(found.origin).is_relative_to(directory)
 
 
 def _checked(names: str, option: str, known: list[str]) -> list[str]:
