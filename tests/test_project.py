@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,6 +17,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from canvas_sync_dagster import CanvasSync
@@ -643,21 +645,25 @@ def test_init_writes_a_location_that_works(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, arguments).exit_code == 0
     files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     assert files == {
-        "definitions.py",
+        "src/school/__init__.py",
+        "src/school/definitions.py",
+        "src/school/defs/__init__.py",
         "canvas_sync.yaml",
         "dagster.yaml",
         "workspace.yaml",
         "pyproject.toml",
         "tests/test_definitions.py",
         "conftest.py",
+        ".env.example",
         ".gitignore",
     }
     again = CliRunner().invoke(main, arguments)
-    assert again.output.count("same ") == 8
-    (target / "definitions.py").write_text("mine = 1\n")
+    assert again.output.count("same ") == 11
+    own = target / "src" / "school" / "definitions.py"
+    own.write_text("mine = 1\n")
     differs = CliRunner().invoke(main, arguments, input="n\n")
     assert "-mine = 1" in differs.output
-    assert (target / "definitions.py").read_text() == "mine = 1\n"
+    assert own.read_text() == "mine = 1\n"
     CliRunner().invoke(main, [*arguments, "--force"])
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=target, capture_output=True, text=True, check=False, timeout=120)
@@ -669,18 +675,38 @@ def test_init_writes_a_location_that_works(tmp_path: Path) -> None:
         assert checked.returncode == 0, checked.stdout
 
 
-def test_a_directory_of_any_name_becomes_a_location_that_loads(tmp_path: Path) -> None:
+def test_a_directory_of_any_name_becomes_a_project_that_loads(tmp_path: Path) -> None:
     target = tmp_path / "Über-Uni 1.x"
     done = CliRunner().invoke(main, ["init", str(target), "--models", "all", "--live-events", "all"])
     assert done.exit_code == 0
-    assert 'name = "uber_uni_1_x"' in (target / "pyproject.toml").read_text()
     bare = {name: value for name, value in os.environ.items() if not name.startswith("CANVAS_SYNC_")}
+    # As `pip install -e .` does.
+    bare["PYTHONPATH"] = str(target / "src")
     for tool in (["ruff", "format", "--check", "."], ["dagster", "definitions", "validate"]):
         command = [sys.executable, "-m", *tool]
         checked = subprocess.run(
             command, cwd=target, env=bare, capture_output=True, text=True, check=False, timeout=120
         )
         assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("directory", "package"),
+    [("Über-Uni 1.x", "uber_uni_1_x"), ("2027", "canvas_2027"), ("dagster", "canvas_dagster"), ("json", "canvas_json")],
+)
+def test_all_files_of_init_name_one_package_that_can_be_imported(tmp_path: Path, directory: str, package: str) -> None:
+    target = tmp_path / directory
+    assert CliRunner().invoke(main, ["init", str(target)]).exit_code == 0
+    assert (target / "src" / package / "definitions.py").is_file()
+    content = tomllib.loads((target / "pyproject.toml").read_text())
+    dg_project = content["tool"]["dg"]["project"]
+    assert (content["project"]["name"], dg_project["root_module"]) == (package, package)
+    (loaded,) = yaml.safe_load((target / "workspace.yaml").read_text())["load_from"]
+    # `dagster` ignores workspace.yaml next to [tool.dg], so both must load the same.
+    assert loaded["python_module"] == {
+        "module_name": f"{dg_project['root_module']}.definitions",
+        "location_name": dg_project["code_location_name"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -708,8 +734,6 @@ def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
 def test_dbt_sources_are_yaml() -> None:
     done = CliRunner().invoke(main, ["dbt-sources"])
     assert done.exit_code == 0
-    import yaml
-
     source = yaml.safe_load(done.output)["sources"][0]
     assert {table["name"] for table in source["tables"]} >= {"users", "courses", "submissions"}
     assert json.dumps(source)
