@@ -1,6 +1,6 @@
 """Fixtures for tests of a code location: a simulated Canvas and a real PostgreSQL.
 
-`pytest_plugins = ["canvas_sync_dagster.testing"]` in the `conftest.py` next to `definitions.py` provides the fixtures
+`pytest_plugins = ["canvas_sync_dagster.testing"]` in `conftest.py` provides the fixtures
 `canvas`, `database_url` and `location`. Each test gets a new Canvas and an empty database, also under pytest-xdist. All
 tests share one PostgreSQL server, which the first test that needs it starts.
 """

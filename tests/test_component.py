@@ -8,9 +8,11 @@ from typing import Any
 import dagster as dg
 import jsonschema
 import pytest
+import yaml
 from dagster.components.testing import create_defs_folder_sandbox
 
 from canvas_sync_dagster import CanvasSyncComponent, TenantSettings
+from tests.test_docs import blocks
 
 # Dagster's own reading of YAML uses what pydantic has deprecated, and beta parts of its own.
 pytestmark = [
@@ -32,11 +34,11 @@ ATTRIBUTES: dict[str, Any] = {
 }
 
 
-def definitions(attributes: dict[str, Any]) -> dg.Definitions:
+def definitions(attributes: dict[str, Any], **more: Any) -> dg.Definitions:
     with create_defs_folder_sandbox() as sandbox:
         path = sandbox.scaffold_component(
             component_cls=CanvasSyncComponent,
-            defs_yaml_contents={"type": "canvas_sync_dagster.CanvasSyncComponent", "attributes": attributes},
+            defs_yaml_contents={"type": "canvas_sync_dagster.CanvasSyncComponent", "attributes": attributes, **more},
         )
         with sandbox.load_component_and_build_defs(defs_path=path) as (component, found):
             assert isinstance(component, CanvasSyncComponent)
@@ -92,6 +94,16 @@ def test_one_tenant_needs_no_nesting() -> None:
     assert {key.to_user_string() for key in found.resolve_all_asset_keys()} == {"school/terms", "school/users"}
     assert "defs.yaml: term_concurrency is 1000" in problem({"tenant": "school", "term_concurrency": 1000})
     assert "cannot be combined" in problem({"tenants": {"north": {}}, "token": "7~north"})
+
+
+def test_the_components_of_the_page_load_and_are_post_processed() -> None:
+    written = [yaml.safe_load(each) for each in blocks("docs/your-own.md", "yaml")]
+    components = [each for each in written if str(each.get("type", "")).endswith("CanvasSyncComponent")]
+    assert len(components) == 2
+    for each in components:
+        found = definitions(each["attributes"], **{name: each[name] for name in each.keys() & {"post_processing"}})
+        users = next(spec for spec in found.resolve_all_asset_specs() if spec.key.path[-1] == "users")
+        assert users.owners == (["team:registrar"] if "post_processing" in each else [])
 
 
 def test_a_variable_that_is_not_set_counts_as_missing() -> None:
