@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from canvas_sync_dagster.catalogue.model import SYSTEM_COLUMNS, Column, Model, ProvisioningFeed, ReportFeed
 
@@ -27,8 +28,17 @@ def data_dictionary(models: Iterable[Model]) -> str:
     return "\n".join(head + [line for model in chosen for line in _section(model)])
 
 
-def dbt_source(tenant: str, schema: str, models: Iterable[Model]) -> dict[str, object]:
-    """Return a tenant's tables as a dbt source."""
+def dbt_source(
+    tenant: str, schema: str, models: Iterable[Model], keys: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> dict[str, object]:
+    """Return a tenant's tables as a dbt source.
+
+    Args:
+        tenant: Slug of the tenant.
+        schema: Its schema.
+        models: Models of the tables.
+        keys: Model → parts of its asset key, where dagster-dbt would not find it by source and table.
+    """
     return {
         "name": tenant,
         "schema": schema,
@@ -38,6 +48,7 @@ def dbt_source(tenant: str, schema: str, models: Iterable[Model]) -> dict[str, o
                 "name": model.name,
                 **({"identifier": model.table} if model.table != model.name else {}),
                 "description": model.comment,
+                **({"meta": {"dagster": {"asset_key": list(keys[model.name])}}} if model.name in keys else {}),
                 "columns": [
                     {"name": c.name, "data_type": c.type.value, **({"description": c.comment} if c.comment else {}),
                      **({"tests": ["not_null", *(["unique"] if len(model.key) == 1 else [])]} if c.name in model.key else {})}
@@ -59,7 +70,7 @@ def _section(model: Model) -> list[str]:
     return [
         f"## {model.name}",
         "",
-        f"{model.comment}{_stored(model)} Key: {', '.join(f'`{name}`' for name in model.key)}. {_source(model)}, {scope}.",
+        f"{model.comment}{_stored(model)} Domain: {model.domain}. Key: {', '.join(f'`{name}`' for name in model.key)}. {_source(model)}, {scope}.",
         "",
         *_table(("column", "type", "in the report", "over REST", "meaning"), rows),
         "",

@@ -12,11 +12,14 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+import yaml
+from click.testing import CliRunner
 
 from canvas_sync_dagster import CanvasAsset, CanvasSync, CanvasSyncTranslator
 from canvas_sync_dagster.assets.tenant_assets import tenant_assets
 from canvas_sync_dagster.catalogue import BUILT_IN, Domain
 from canvas_sync_dagster.catalogue.versions import code_version
+from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.commands.tenant_sync import SyncRequest, sync_tenant
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events.event import read_event
@@ -379,6 +382,21 @@ def test_the_schema_documents_each_attribute() -> None:
             assert field.description, name
             assert field.examples, name
             declared.model_validate({name: field.examples[0]})
+
+
+def test_dbt_finds_the_translated_keys(tmp_path: Path) -> None:
+    (tmp_path / "translated.py").write_text(
+        "from canvas_sync_dagster import CanvasSync\n"
+        "translation = {'assets': {'users': {'key': 'identity/people'}}}\n"
+        "sync = CanvasSync(tenants=[{'slug': 'canvas', 'models': 'users,terms', 'translation': translation}])\n"
+    )
+    done = CliRunner().invoke(main, ["dbt-sources", "-f", str(tmp_path / "translated.py")])
+    assert done.exit_code == 0
+    (source,) = yaml.safe_load(done.output)["sources"]
+    assert {table["name"]: table.get("meta") for table in source["tables"]} == {
+        "terms": None,
+        "users": {"dagster": {"asset_key": ["identity", "people"]}},
+    }
 
 
 # A real run
