@@ -200,7 +200,9 @@ class TenantSettings(Policy):
         examples=[["volume", "header_contract"]],
     )
     translation: Translation = Field(
-        Translation(), description="key_prefix, group_name, owners and other attributes of the assets in Dagster"
+        Translation(),
+        description="key_prefix, group_name, owners and other attributes of the assets in Dagster",
+        examples=[{"owners": ["team:lms"], "assets": {"users": {"key": "identity/people"}}}],
     )
     stale_after: Duration = Field(
         timedelta(days=1), description="time without a sync after which a table is stale, such as 1 day"

@@ -67,6 +67,19 @@ def test_mappings_reach_the_tables() -> None:
     assert "title" in {column.name for column in schema.columns}
 
 
+def test_a_translation_is_for_one_tenant_or_below_that_of_each() -> None:
+    found = definitions({"tenant": "school", "models": "terms,users", "translation": {"key_prefix": "lms"}})
+    assert {key.to_user_string() for key in found.resolve_all_asset_keys()} == {"lms/terms", "lms/users"}
+    north = {"models": "terms,users", "translation": {"assets": {"users": {"key": "people"}}}}
+    shared = {"owners": ["team:lms"], "assets": {"terms": {"automation_condition": {"on_cron": "0 3 * * *"}}}}
+    found = definitions({"tenants": {"north": north}, "translation": shared})
+    specs = {spec.key.to_user_string(): spec for spec in found.resolve_all_asset_specs()}
+    assert specs.keys() == {"north/terms", "people"}
+    assert all(spec.owners == ["team:lms"] for spec in specs.values())
+    assert specs["north/terms"].automation_condition is not None
+    assert "defs.yaml: translation.owners" in problem({"translation": {"owners": ["me"]}})
+
+
 def test_a_wrong_value_is_named() -> None:
     assert "defs.yaml: tenants.north.term_concurrency" in problem({"tenants": {"north": {"term_concurrency": 1000}}})
     assert "bas_url" in problem({"tenants": {"north": {"bas_url": "https://north.example.edu"}}})
@@ -140,6 +153,10 @@ def test_the_schema_has_type_description_and_example_of_every_setting() -> None:
         ("stale_after", 1, False),
         ("genres", {"grades": {"schedule": "@daily"}}, True),
         ("genres", {"grades": {"schedul": "@daily"}}, False),
+        ("translation", {"owners": ["team:lms"], "assets": {"users": {"key": ["lms", "users"]}}}, True),
+        ("translation", {"automation_condition": {"on_cron": "0 3 * * *"}}, True),
+        ("translation", {"automation_condition": "always"}, False),
+        ("translation", {"colour": "red"}, False),
         ("unknown", 1, False),
     ],
 )

@@ -43,6 +43,7 @@ class CanvasSyncComponent(dg.Component, _WithSettings):
 
     Write the settings of one tenant directly, or those of several under `tenants`. Without any of them, the environment and
     `canvas_sync.yaml` define the tenants, as in the built-in location. Variables of the environment take precedence.
+    `translation` next to `tenants` applies to all of them; what a tenant has in its own takes precedence.
     """
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
@@ -61,11 +62,17 @@ class CanvasSyncComponent(dg.Component, _WithSettings):
             SettingError: A value is wrong.
         """
         given = self._given()
+        # Without settings of a single tenant, it applies to all tenants, also to those of the environment.
+        shared = given.pop("translation", {}) if "tenants" in given or given.keys() <= {"translation"} else {}
+        settings = self._settings(given, context)
+        return CanvasSync(settings.with_translation(shared, "defs.yaml: translation") if shared else settings)
+
+    def _settings(self, given: Mapping[str, Any], context: dg.ComponentLoadContext) -> Settings:
         if not given:
-            return CanvasSync.from_environment()
+            return Settings.from_environment()
         content = self._content(given)
         try:
-            return CanvasSync(Settings.from_content(content, source=context.path / "defs.yaml"))
+            return Settings.from_content(content, source=context.path / "defs.yaml")
         except SettingError as error:
             raise error if "tenants" in given else error.renamed(f"tenants.{self.tenant}.", "") from None
 

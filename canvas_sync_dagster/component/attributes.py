@@ -14,7 +14,16 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, SecretStr, TypeAdapter, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SecretStr,
+    TypeAdapter,
+    WithJsonSchema,
+    create_model,
+)
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -76,7 +85,7 @@ def _field(field: FieldInfo) -> Any:
 
 
 def _default(field: FieldInfo) -> bool | int | float | str | None:
-    if field.default in (None, (), {}) or field.is_required():
+    if field.default in (None, (), {}) or field.is_required() or isinstance(field.default, BaseModel):
         return None
     return field.default if isinstance(field.default, (bool, int, float, str)) else spelled(field.default)
 
@@ -97,7 +106,8 @@ def _written(field: FieldInfo) -> Any:
 def _shape(declared: Any) -> Any:
     origin, parts = get_origin(declared), get_args(declared)
     if origin is Annotated:
-        return _shape(parts[0])
+        written = next((each for each in parts if isinstance(each, WithJsonSchema)), None)
+        return Annotated[Any, written] if written else _shape(parts[0])
     if origin is Literal:
         return declared
     if origin in (Union, types.UnionType):
