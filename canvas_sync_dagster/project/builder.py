@@ -559,6 +559,24 @@ class CanvasSync:
         """
         return self.project().session(self.settings.tenant(tenant))
 
+    def term_partitions(self, tenant: str | None = None) -> dg.DynamicPartitionsDefinition:
+        """Return the terms of a tenant as partitions, for your own assets per term.
+
+        An asset with these partitions depends on the same term of its upstream tables.
+
+        Args:
+            tenant: Slug of the tenant; may be omitted if there is only one.
+
+        Raises:
+            SettingError: The tenant does not exist.
+        """
+        # Dagster's import takes over a second, which commands that need no definitions do not wait for.
+        from canvas_sync_dagster.assets.partitions import term_partitions  # noqa: PLC0415
+
+        # A tenant with a wrong setting is left out, and must not keep the others from loading.
+        left_out = {each.slug for each in self.settings.broken}
+        return term_partitions(tenant if tenant in left_out else self.settings.tenant(tenant).slug)
+
     def project(self) -> Project:
         """Return everything that is registered so far as one immutable value.
 
