@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Model, Suffices
@@ -29,8 +30,11 @@ from canvas_sync_dagster.live_events.event_plan import (
 )
 from canvas_sync_dagster.sync.object_requests import Answer, Verdict, path_columns
 from canvas_sync_dagster.sync.object_rows import event_row, local_id, no_number, shard_of
+from canvas_sync_dagster.sync.policy import OVERLAP
 from canvas_sync_dagster.warehouse.state.inbox import InboxEvent
 
+READ_LAG = timedelta(minutes=1)
+"""How much later than an event an object must have been read to contain its change: Canvas sends events within seconds."""
 HIDDEN_MODELS = frozenset({"users"})
 """Models whose objects may be hidden from every token: Canvas does not show a new user without a login."""
 
@@ -90,17 +94,35 @@ def decide(grouped: Grouped, facts: Facts, can_read: Callable[[Model, Values], b
         can_read: Whether Canvas shows the object of a row by itself.
         shard: Number of the tenant's shard in global ids, for events that do not contain it.
     """
-    apply, read = [], []
+    apply, read, known = [], [], list[InboxEvent]()
     for each in grouped.objects:
         table = facts.tables.get(each.model.name, TableFacts())
         row = table.rows.get(each.key)
+        if row is not None and is_known(each.latest.time, row):
+            known += each.events
+            continue
         question = _path_values(each, row, facts.courses, shard)
         is_later = table.watermark is None or each.latest.time > table.watermark
         if (is_later and _suffices(each, row)) or not can_read(each.model, question):
             apply.append(each)
         else:
             read.append(Read(each, question))
-    return Plan(apply, read, grouped.ignored, grouped.failed)
+    return Plan(apply, read, grouped.ignored, grouped.failed, known)
+
+
+def is_known(at: datetime, row: Values) -> bool:
+    """Return whether a row contains what an event reports, because it was observed later.
+
+    Args:
+        at: Time of the event.
+        row: Column → value, with the system columns that the table has.
+    """
+    observed_at = row.get("observed_at")
+    if observed_at is None:
+        return False
+    # A report is compiled from a replica that may lag; an object is read from the primary database.
+    lag = READ_LAG if "row_hash" in row and row["row_hash"] is None else OVERLAP
+    return bool(at < observed_at - lag)
 
 
 def _suffices(each: ObjectEvents, row: Values | None) -> bool:
@@ -149,7 +171,7 @@ def conclude(plan: Plan, answers: Sequence[Answer]) -> Outcome:
             ignored += read.object.events
         elif answer.verdict is not Verdict.POSTPONED:
             failed += [Failure(event, _problem(read.object.model, answer)) for event in read.object.events]
-    return Outcome(changes, ignored, failed)
+    return Outcome(changes, ignored, failed, plan.known)
 
 
 def _problem(model: Model, answer: Answer) -> str:

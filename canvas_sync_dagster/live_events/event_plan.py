@@ -109,12 +109,14 @@ class Plan:
         read: Objects that are to be read from Canvas.
         ignored: Events that are settled without a change.
         failed: Events that are tried again later.
+        known: Events of objects that were read from Canvas after all of them.
     """
 
     apply: Sequence[ObjectEvents]
     read: Sequence[Read]
     ignored: Sequence[InboxEvent] = ()
     failed: Sequence[Failure] = ()
+    known: Sequence[InboxEvent] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +145,23 @@ class Outcome:
         changes: Objects whose rows are written; their events are applied.
         ignored: Events that are settled without a change.
         failed: Events that are tried again later.
+        known: Events whose changes the tables already contain.
     """
 
     changes: Sequence[Change] = ()
     ignored: Sequence[InboxEvent] = ()
     failed: Sequence[Failure] = ()
+    known: Sequence[InboxEvent] = ()
 
     @property
     def applied(self) -> list[InboxEvent]:
-        """Return the events of all changes."""
-        return [event for change in self.changes for event in change.object.events]
+        """Return the events of all changes, and those whose changes the tables already contain."""
+        return [*self.known, *(event for change in self.changes for event in change.object.events)]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all events stay in the inbox as they are, or fail."""
+        return not (self.changes or self.ignored or self.known)
 
     def by_model(self) -> dict[str, list[Change]]:
         """Return model → changes of its objects."""

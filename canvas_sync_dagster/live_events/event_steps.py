@@ -56,7 +56,7 @@ class DefaultStep:
             raise self.postponed from error
         if outcome.failed:
             raise DataRejectedError(outcome.failed[0].problem)
-        if not outcome.changes and not outcome.ignored:
+        if outcome.is_empty:
             self.postponed = EventPostponedError()
             raise self.postponed
 

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from canvas_sync_dagster.catalogue import Model
-from canvas_sync_dagster.live_events.event_plan import Facts, ObjectEvents, TableFacts, key_of
+from canvas_sync_dagster.clocks import horizon
+from canvas_sync_dagster.live_events.event_plan import Facts, ObjectEvents, TableFacts, Values, key_of
 from canvas_sync_dagster.sync.object_requests import path_columns
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.loading.row_statements import read_rows
+from canvas_sync_dagster.warehouse.loading.target import system_columns
 from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -41,9 +43,18 @@ def existing_ids(session: Session, model: Model, ids: Iterable[int]) -> set[int]
 
 def _table_facts(warehouse: Warehouse, objects: Sequence[ObjectEvents]) -> TableFacts:
     model = objects[0].model
-    columns = sorted(path_columns(model)) + [column.name for column in model.event_columns()]
-    rows = read_rows(warehouse.table(model), columns, [each.values for each in objects])
-    return TableFacts({key_of(model, row): row for row in rows}, Watermarks(warehouse).newest(model.name))
+    table = warehouse.table(model)
+    observation = sorted(system_columns(table) & {"observed_at", "row_hash"})
+    columns = [*sorted(path_columns(model)), *(column.name for column in model.event_columns()), *observation]
+    rows = read_rows(table, columns, [each.values for each in objects])
+    believed = {key_of(model, row): _believed(row) for row in rows}
+    return TableFacts(believed, Watermarks(warehouse).newest(model.name))
+
+
+def _believed(row: Values) -> Values:
+    """Return a row without an observation in the future, which a wrong clock has written."""
+    observed_at = row.get("observed_at")
+    return {**row, "observed_at": None} if observed_at is not None and observed_at > horizon() else row
 
 
 def _courses(warehouse: Warehouse, objects: Sequence[ObjectEvents]) -> dict[object, object]:

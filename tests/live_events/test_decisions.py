@@ -134,6 +134,34 @@ def test_body_or_read(event: InboxEvent, facts: Facts, can_read: bool, expected:
     assert chosen(planned(event, facts, can_read=can_read)) == expected
 
 
+@pytest.mark.parametrize(
+    ("observed", "row_hash", "expected"),
+    [
+        (timedelta(minutes=2), None, "known"),
+        (timedelta(seconds=59), None, "read"),
+        (-timedelta(minutes=2), None, "read"),
+        # A row of a report may lag behind the time of the report.
+        (timedelta(minutes=59), b"x", "read"),
+        (timedelta(minutes=61), b"x", "known"),
+    ],
+)
+def test_an_event_that_is_older_than_the_observation_of_its_row_is_settled_without_a_request(
+    observed: timedelta, row_hash: bytes | None, expected: str
+) -> None:
+    courses = BY_NAME["courses"]
+    row = blank(courses, canvas_id=5, observed_at=AT + observed, row_hash=row_hash)
+    plan = planned(received(1, "course_updated", COURSE), facts_of(courses, row))
+    assert [bool(plan.known), bool(plan.read)] == [expected == "known", expected == "read"]
+    outcome = conclude(plan, [Answer({}, Verdict.POSTPONED)] * len(plan.read))
+    assert [event.id for event in outcome.applied] == ([1] if expected == "known" else [])
+    assert outcome.is_empty == (expected != "known")
+
+
+def test_an_existing_table_that_does_not_record_observations_is_asked_about() -> None:
+    courses = BY_NAME["courses"]
+    assert planned(received(1, "course_updated", COURSE), facts_of(courses, blank(courses, canvas_id=5))).read
+
+
 SUBMISSION = {"submission_id": "50", "assignment_id": "60", "user_id": "9"}
 
 

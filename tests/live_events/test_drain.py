@@ -114,6 +114,23 @@ def test_events_of_one_object_are_applied_in_the_order_of_time_with_one_question
     assert sum(each.path == "/api/v1/courses/2003" for each in list(canvas.requests)[asked:]) == 1
 
 
+def test_events_older_than_the_last_read_of_their_object_cost_no_request(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    sync_structure(session)
+    body = {"course_id": global_id(2003), "name": "x", "workflow_state": "available"}
+    canvas.advance(hours=2)
+    put_and_drain(session, [event("course_updated", body, canvas.now)], canvas)
+    late = [event("course_updated", body, canvas.now - timedelta(minutes=minutes)) for minutes in (2, 30, 100)]
+    asked = len(canvas.requests)
+    assert put_and_drain(session, late, canvas).events == {"applied": 3}
+    assert len(canvas.requests) == asked
+    with psycopg.connect(session.database_url) as connection:
+        connection.execute("update canvas.courses set observed_at = now() + interval '2 years'")
+    put_and_drain(session, [event("course_updated", body, canvas.now)], canvas)
+    assert len(canvas.requests) > asked, "a wrong clock settles nothing"
+
+
 def test_a_section_that_moves_takes_its_enrollments_along(canvas: SimulatedCanvas, session: Session) -> None:
     sync_structure(session)
     canvas.take_events()
