@@ -79,10 +79,14 @@ def _drift(each: ModelOutcome) -> dict[str, Any]:
     return {name: ", ".join(columns) for name, columns in found.items() if columns}
 
 
-def event_materializations(keys: AssetKeys, done: Drained) -> list[dg.AssetMaterialization]:
-    """Return what a drain wrote: one materialization per table, not per live event."""
+def event_materializations(keys: AssetKeys, done: Drained) -> list[dg.AssetObservation]:
+    """Return what a drain wrote: one observation per table, not per live event.
+
+    A materialization would count as a sync: freshness policies would pass while no sync runs, and automation conditions
+    would request assets downstream after every drain.
+    """
     return [
-        dg.AssetMaterialization(
+        dg.AssetObservation(
             keys.of(name),
             description="live events applied",
             metadata={

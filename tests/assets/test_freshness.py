@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,10 @@ import dagster as dg
 import pytest
 
 from canvas_sync_dagster import CanvasSync
+from canvas_sync_dagster.assets.asset_keys import AssetKeys
 from canvas_sync_dagster.assets.freshness import MOST_TENANTS, freshness_windows, longest_gap
+from canvas_sync_dagster.assets.metadata import event_materializations
+from canvas_sync_dagster.live_events.drain import Drained
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.tenants import TenantSettings
 
@@ -50,6 +54,19 @@ def test_one_missed_tick_warns_and_a_stale_table_fails(
 ) -> None:
     assert freshness_windows(gap, stale_after) == windows
     assert dg.FreshnessPolicy.time_window(*windows)
+
+
+def test_live_events_do_not_make_a_table_fresh() -> None:
+    users = dg.AssetKey(["canvas", "users"])
+    done = Drained(Counter(applied=2), Counter(users=3, courses=0))
+    with dg.DagsterInstance.ephemeral() as instance:
+        for event in event_materializations(AssetKeys("canvas", {"users": users}), done):
+            instance.report_runless_asset_event(event)
+        assert instance.get_latest_materialization_event(users) is None
+        (record,) = instance.fetch_observations(users, limit=5).records
+    observed = record.asset_observation
+    assert observed is not None
+    assert (observed.metadata["changes"].value, observed.metadata["events"].value) == (3, 2)
 
 
 def policies(number: int, **settings: object) -> set[object]:
