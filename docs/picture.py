@@ -6,13 +6,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue import Domain, Model
 
 WIDTH, GAP_X, GAP_Y, LINE, HEAD, MARGIN = 240, 110, 22, 17, 26, 24
 """Pixels: of a box, between boxes, of a line of text, of a box's head, around all."""
+COLOURS = {
+    Domain.PEOPLE: "#8a3ffc",
+    Domain.COURSES: "#0b5cad",
+    Domain.COURSEWORK: "#1a7f37",
+    Domain.OUTCOMES: "#9a6700",
+    Domain.CONTENT: "#bf3989",
+    Domain.ORGANISATION: "#57606a",
+}
+"""Of the head of a box, by the domain of its table; white text is readable on each."""
 STYLE = (
     "text{font:12px ui-monospace,Menlo,monospace;fill:#24292f}.name{font-weight:bold;fill:#fff}"
-    ".box{fill:#fff;stroke:#57606a}.head{fill:#0b5cad}.arrow{fill:none;stroke:#8c959f;stroke-width:1.2}"
+    ".box{fill:#fff;stroke:#57606a}.arrow{fill:none;stroke:#8c959f;stroke-width:1.2}"
 )
 
 
@@ -76,7 +85,8 @@ def _box(place: tuple[int, int], model: Model, pointing: list[tuple[str, str]]) 
     ]
     return (
         f'<rect class="box" x="{x}" y="{y}" width="{WIDTH}" height="{_height(model, pointing)}" rx="4"/>'
-        f'<rect class="head" x="{x}" y="{y}" width="{WIDTH}" height="{HEAD}" rx="4"/>'
+        f'<rect fill="{COLOURS[model.domain]}" x="{x}" y="{y}" width="{WIDTH}" height="{HEAD}" rx="4">'
+        f"<title>{model.domain}</title></rect>"
         f'<text class="name" x="{x + 10}" y="{y + 17}">{escape(model.name)}</text>{"".join(rows)}'
     )
 

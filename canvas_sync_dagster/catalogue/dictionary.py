@@ -20,7 +20,7 @@ def data_dictionary(models: Iterable[Model]) -> str:
         "",
         *_table(("column", "type", "meaning"), [(f"`{c.name}`", c.type.value, c.comment) for c in SYSTEM_COLUMNS]),
         "",
-        "References between the tables, by Canvas ids. There are no foreign keys, because reports arrive in any order:",
+        "References between the tables, by Canvas ids. There are no foreign keys, because reports arrive in any order. The colour of a table shows its domain: violet people, blue courses, green coursework, brown outcomes, pink content, grey organisation.",
         "",
         "![References between the tables](images/tables.svg)",
         "",
