@@ -210,14 +210,19 @@ class TenantSettings(Policy):
     freshness_policies: bool | None = Field(
         None,
         description="true or false: whether the assets have freshness policies; by default, up to 20 tenants in a location",
+        examples=[True],
     )
     lost_after: Duration = Field(
         timedelta(minutes=2), description="time without a heartbeat after which a run is orphaned, such as 2 minutes"
     )
     token_expires_at: datetime | None = Field(
-        None, description="an ISO-8601 date: when the token expires, for a Canvas that does not report it"
+        None,
+        description="an ISO-8601 date: when the token expires, for a Canvas that does not report it",
+        examples=["2027-06-30"],
     )
-    alerts: AlertSettings | None = Field(None, description=ALERTS_ALLOWED)
+    alerts: AlertSettings | None = Field(
+        None, description=ALERTS_ALLOWED, examples=[{"webhook_url": "{{ env.ALERTS_WEBHOOK_URL }}"}]
+    )
     unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are accepted")
     poll_seconds: float = Field(
         30.0, gt=0, le=3600, description="longest pause between two polls of a report, in seconds: above 0, up to 3600"

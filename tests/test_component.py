@@ -116,7 +116,7 @@ def test_the_components_of_the_page_load_and_are_post_processed() -> None:
     for each in components:
         found = definitions(each["attributes"], **{name: each[name] for name in each.keys() & {"post_processing"}})
         users = next(spec for spec in found.resolve_all_asset_specs() if spec.key.path[-1] == "users")
-        assert users.owners == (["team:registrar"] if "post_processing" in each else [])
+        assert users.owners == (["team:registrar"] if "post_processing" in each else ["team:lms"])
 
 
 def test_a_variable_that_is_not_set_counts_as_missing() -> None:
