@@ -10,7 +10,7 @@ import dagster as dg
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.orchestration.identifiers import SKIPPED
 from canvas_sync_dagster.printable import duration, quotable
-from canvas_sync_dagster.sync.findings import MEANINGS, Finding, finding_names, findings_of
+from canvas_sync_dagster.sync.findings import MEANINGS, Finding, finding_names, findings_of, with_other_terms
 from canvas_sync_dagster.sync.staleness import Staleness, TenantStaleness, staleness_of
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.sync.covered_terms import CoveredTerms
     from canvas_sync_dagster.sync.outcome import ModelOutcome
 
+Held = Mapping[tuple[str, str], str]
+"""Model and scope → why the volume gate holds them, since their latest complete report."""
 LOAD = "load"
 STALENESS = "staleness"
 DESCRIPTIONS = {
@@ -50,7 +52,7 @@ def check_specs(key: dg.AssetKey, model: Model, blocking: Collection[str] = ()) 
 
 
 def check_results(
-    key: dg.AssetKey, each: ModelOutcome, scope: str, wanted: Collection[dg.AssetCheckKey]
+    key: dg.AssetKey, each: ModelOutcome, scope: str, held: Held, wanted: Collection[dg.AssetCheckKey]
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield the results of the selected checks that a load decides: `load`, and the blocking ones.
 
@@ -58,11 +60,13 @@ def check_results(
         key: Key of the asset that was loaded.
         each: What the load did.
         scope: Canvas term id, or empty.
+        held: Model and scope → why the volume gate holds them.
         wanted: The selected checks.
     """
-    findings = findings_of(each)
+    findings = findings_of(each, held.get((each.model.name, scope), ""))
     if dg.AssetCheckKey(key, LOAD) in wanted:
-        yield _load_result(key, findings, scope)
+        others = [term for model, term in held if model == each.model.name and term != scope]
+        yield _load_result(key, with_other_terms(findings, others), scope)
     for finding in findings:
         if dg.AssetCheckKey(key, finding.name) in wanted:
             yield _blocking_result(key, finding)

@@ -18,6 +18,8 @@ from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.report_request import ReportGroup, requested
 from canvas_sync_dagster.sync.report_sync import sync_report
+from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 
 
 def report_asset(assets: TenantAssets, group: ReportGroup) -> dg.AssetsDefinition:
@@ -64,11 +66,17 @@ def report_asset(assets: TenantAssets, group: ReportGroup) -> dg.AssetsDefinitio
                 for name, why in outcome.skipped.items():
                     context.log_event(skipped_observation(keys.of(name), scope or None, why))
                     yield from skipped_checks(keys.of(name), why, wanted)
+                held = _held(session)
                 for each in outcome.models:
                     loaded.append(each.model.name)
                     yield materialization(assets, outcome, each, options.batch_id)
-                    yield from check_results(keys.of(each.model.name), each, scope, wanted)
+                    yield from check_results(keys.of(each.model.name), each, scope, held, wanted)
             covered = code_location.batches(tenant.slug).terms
             yield from staleness_results(covered, {name: keys.of(name) for name in loaded}, wanted)
 
     return report
+
+
+def _held(session: Session) -> dict[tuple[str, str], str]:
+    with session.warehouse("reading watermarks") as warehouse:
+        return Watermarks(warehouse).held()

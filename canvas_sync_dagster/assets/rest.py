@@ -47,7 +47,8 @@ def rest_asset(assets: TenantAssets, model: Model) -> dg.AssetsDefinition:
                 register_terms(context.instance, tenant.slug, partitions.keys)
                 made = made._replace(metadata={**(made.metadata or {}), "terms": term_table(covered, partitions)})
             yield made
-            yield from check_results(key, outcome.models[0], scope, wanted)
+            # A list is always complete: no earlier one can hold it.
+            yield from check_results(key, outcome.models[0], scope, {}, wanted)
             yield from staleness_results(covered, {model.name: key}, wanted)
 
     return rest_list

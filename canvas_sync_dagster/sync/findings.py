@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.printable import quotable
@@ -61,9 +61,33 @@ def finding_names(model: Model) -> tuple[str, ...]:
     return tuple(name for name in FINDINGS if name != "header_contract" or not isinstance(model.feed, RestFeed))
 
 
-def findings_of(outcome: ModelOutcome) -> tuple[Finding, ...]:
-    """Return the findings of one load, in the order of `tenants.FINDINGS`."""
-    return tuple(_FOUND[name](outcome) for name in finding_names(outcome.model))
+def findings_of(outcome: ModelOutcome, held: str = "") -> tuple[Finding, ...]:
+    """Return the findings of one load, in the order of `tenants.FINDINGS`.
+
+    Args:
+        outcome: What the load did.
+        held: Why the volume gate holds the scope since its latest complete report, which an incremental load does not
+            change; empty if it does not.
+    """
+    found = tuple(_FOUND[name](outcome) for name in finding_names(outcome.model))
+    return tuple(_held(each, held) if each.name == "volume" and held else each for each in found)
+
+
+def with_other_terms(findings: Sequence[Finding], terms: Sequence[str]) -> tuple[Finding, ...]:
+    """Return the findings of a load, with the other terms that the volume gate holds."""
+    return tuple(
+        replace(each, passed=False, figure=f"{each.figure}; held: {', '.join(terms)}")
+        if each.name == "volume" and terms
+        else each
+        for each in findings
+    )
+
+
+def _held(finding: Finding, why: str) -> Finding:
+    if not finding.passed:
+        return finding
+    figure = f"{finding.figure}; held since the latest full sync"
+    return replace(finding, passed=False, figure=figure, values={**finding.values, "held": why})
 
 
 def _header(outcome: ModelOutcome) -> Finding:

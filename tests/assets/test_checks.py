@@ -43,7 +43,7 @@ def loaded(session: Session, model: str) -> ModelOutcome:
 
 def load_check(session: Session) -> tuple[bool, dict[str, Any]]:
     """Syncs sections and returns whether their check passed, with its evidence."""
-    (result,) = check_results(SECTIONS, loaded(session, "sections"), "118", {LOAD})
+    (result,) = check_results(SECTIONS, loaded(session, "sections"), "118", {}, {LOAD})
     return result.passed, {name: value.value for name, value in result.metadata.items()}
 
 
@@ -111,7 +111,7 @@ def test_a_blocking_check_keeps_assets_downstream_from_running(
     def downstream() -> None:
         pass
 
-    def executed(term: str = "118", **settings: object) -> dg.ExecuteInProcessResult:
+    def executed(mode: str = "full", **settings: object) -> dg.ExecuteInProcessResult:
         models = "terms,courses,sections,enrollments"
         tenant = tenant_of(canvas, database_url, models=models, term_scope="1,118", **settings)
         job = dg.define_asset_job(
@@ -120,7 +120,7 @@ def test_a_blocking_check_keeps_assets_downstream_from_running(
         theirs = dg.Definitions(assets=[downstream], jobs=[job])
         definitions = CanvasSync(Settings(home=tmp_path, tenants=(tenant,))).definitions(theirs)
         return definitions.resolve_job_def("both").execute_in_process(
-            instance=instance, partition_key=term, raise_on_error=False, run_config=FULL_RUN
+            instance=instance, partition_key="118", raise_on_error=False, run_config=in_mode(mode)
         )
 
     with dg.DagsterInstance.ephemeral() as instance:
@@ -140,6 +140,10 @@ def test_a_blocking_check_keeps_assets_downstream_from_running(
         volume, load = evaluated(held)["volume"], evaluated(held)["load"]
         assert (volume.passed, volume.severity, volume.blocking) == (False, dg.AssetCheckSeverity.ERROR, True)
         assert (load.passed, load.severity) == (False, dg.AssetCheckSeverity.WARN)
+        # An incremental sync cannot show that the rows are there; the scope stays held.
+        still = executed("incremental", blocking_checks=["volume"])
+        assert not still.success
+        assert str(evaluated(still)["volume"].description).startswith("nothing to compare; held since")
         # Without the setting the same finding is a warning.
         warned = executed()
         assert warned.success
@@ -157,7 +161,8 @@ def read_terms(canvas: SimulatedCanvas, url: str, home: Path) -> None:
         sync_list(Flow.of(session, FULL), session.by_name["terms"])
 
 
-FULL_RUN = {"resources": {"sync_options": {"config": {"mode": "full"}}}}
+def in_mode(mode: str) -> dict[str, object]:
+    return {"resources": {"sync_options": {"config": {"mode": mode}}}}
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> set[dg.AssetKey]:

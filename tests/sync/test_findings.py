@@ -10,7 +10,7 @@ import pytest
 from canvas_sync_dagster.catalogue import BUILT_IN, HeaderMatch
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.settings import Settings
-from canvas_sync_dagster.sync.findings import MEANINGS, REMEDIES, finding_names, findings_of
+from canvas_sync_dagster.sync.findings import MEANINGS, REMEDIES, finding_names, findings_of, with_other_terms
 from canvas_sync_dagster.sync.outcome import ModelOutcome
 from canvas_sync_dagster.tenants import FINDINGS
 from canvas_sync_dagster.warehouse.absence import Absence
@@ -48,6 +48,15 @@ def test_a_clean_load_has_every_finding_and_none_failed() -> None:
 )
 def test_each_finding(changes: dict[str, object], expected: dict[str, str]) -> None:
     assert failed(replace(CLEAN, **changes)) == expected
+
+
+def test_a_held_scope_stays_held_and_other_terms_are_named() -> None:
+    (volume,) = (found for found in findings_of(CLEAN, "30 of 100 rows are missing") if not found.passed)
+    assert (volume.name, volume.figure) == ("volume", "nothing to compare; held since the latest full sync")
+    assert volume.values["held"] == "30 of 100 rows are missing"
+    assert with_other_terms(findings_of(CLEAN), []) == findings_of(CLEAN)
+    (volume,) = (found for found in with_other_terms(findings_of(CLEAN), ["116", "117"]) if not found.passed)
+    assert volume.figure == "nothing to compare; held: 116, 117"
 
 
 def test_a_list_over_rest_has_no_header() -> None:
