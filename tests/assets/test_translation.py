@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -429,13 +430,15 @@ def test_a_sync_and_live_events_report_to_the_translated_keys(
     canvas: SimulatedCanvas, database_url: str, tmp_path: Path
 ) -> None:
     translation = {"assets": {"users": {"key": "identity/people"}}}
-    tenant = tenant_of(canvas, database_url, models="terms,users,courses", term_scope="118", translation=translation)
+    genres = {"people": {"schedule": "@daily", "models": ["users"]}}
+    scope = {"models": "terms,users,courses", "term_scope": "118", "genres": genres}
+    tenant = tenant_of(canvas, database_url, translation=translation, **scope)
     sync = CanvasSync(Settings(home=tmp_path, tenants=(tenant,)))
     sync.translator(Changed(lambda spec: spec.replace_attributes(key=spec.key.with_prefix("lms"))))
     sync.insert(after="users", name="step")(lambda context: {"ran": True})
     progress = Collected()
     people, courses = dg.AssetKey(["lms", "identity", "people"]), dg.AssetKey(["lms", "canvas", "courses"])
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
 
         @contextmanager
         def opened() -> Iterator[dg.DagsterInstance]:
@@ -465,11 +468,16 @@ def test_a_sync_and_live_events_report_to_the_translated_keys(
             ensure_partitions(warehouse)
             store(warehouse, [read_event(each, canvas.now) for each in canvas.save_again("courses", 1)])
             warehouse.connection.execute("delete from canvas.courses")
-        drained = sync.definitions().resolve_job_def("canvas__live_events").execute_in_process(instance=instance)
+        definitions = sync.definitions()
+        drained = definitions.resolve_job_def("canvas__live_events").execute_in_process(instance=instance)
         events = [
-            each.event_specific_data.materialization for each in drained.all_events if each.is_step_materialization
+            event.asset_observation_data.asset_observation for event in drained.all_events if event.is_asset_observation
         ]
         assert [each.asset_key for each in events] == [courses]
+        time = datetime(2026, 9, 2, tzinfo=UTC)
+        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=time)
+        (request,) = definitions.resolve_schedule_def("canvas__sync__people").evaluate_tick(context).run_requests or ()
+        assert set(request.asset_selection) == {people, dg.AssetKey(["lms", "canvas", "step"])}
     with psycopg.connect(database_url) as connection:
         assert connection.execute("select count(*) from canvas.courses").fetchone() == (1,)
 
