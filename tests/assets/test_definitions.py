@@ -68,23 +68,30 @@ def test_only_the_models_that_are_asked_for_become_assets() -> None:
 def test_a_root_run_registers_terms_and_a_term_run_fills_the_tables(
     canvas: SimulatedCanvas, database_url: str, tmp_path: Path
 ) -> None:
-    definitions = located(canvas, database_url, tmp_path, term_scope="1,118")
+    definitions = located(canvas, database_url, tmp_path, term_scope="118")
     with dg.DagsterInstance.ephemeral() as instance:
         assert run(definitions, instance, "canvas__sync_root").success
-        # 116 and 117 are out of scope.
-        assert instance.get_dynamic_partitions("canvas_terms__canvas") == ["1", "118"]
+        # The others are out of scope.
+        assert instance.get_dynamic_partitions("canvas_terms__canvas") == ["118"]
         event = instance.get_latest_materialization_event(dg.AssetKey(["canvas", "terms"]))
         assert event is not None
         assert event.asset_materialization is not None
         records = event.asset_materialization.metadata["terms"].records
         assert [(each.data["partition"], each.data["name"], each.data["in scope"]) for each in records] == [
             ("118", "Fall 2026", "yes"),
-            ("1", "Default Term", "yes"),
             ("117", "Summer 2026", "no"),
             ("116", "Spring 2026", "no"),
+            ("1", "Default Term", "no"),
         ]
         result = run(definitions, instance, "canvas__sync_term", "118")
         assert result.success
+        graph = definitions.resolve_asset_graph()
+        per_term = [key for key in graph.materializable_asset_keys if graph.get(key).is_partitioned]
+        assert len(per_term) == len([model for model in BUILT_IN if model.term_scoped])
+        # No partition of any asset is missing, so the lineage is green.
+        assert {key: instance.get_materialized_partitions(key) for key in per_term} == {
+            key: {"118"} for key in per_term
+        }
         told = {
             event.materialization.asset_key.path[-1]: event.materialization
             for event in result.get_asset_materialization_events()
