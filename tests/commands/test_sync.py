@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import dagster as dg
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
@@ -77,6 +78,14 @@ def test_a_model_that_the_command_names_must_be_fed(database_url: str) -> None:
     with SimulatedCanvas(compile_seconds=0.01, reports=STOCK).serve() as canvas:
         done = called(canvas, database_url, "sync", "--models", "rubrics")
     assert (done.exit_code, done.stderr.strip()) == (1, "failed: rubrics")
+
+
+def test_a_term_that_is_named_for_one_sync_becomes_a_partition(canvas: SimulatedCanvas, migrated_url: str) -> None:
+    done = called(canvas, migrated_url, "sync", "--models", "terms,courses", "--term-scope", "117")
+    assert done.exit_code == 0, done.output
+    with dg.DagsterInstance.from_config(str(Path.cwd())) as instance:
+        assert instance.get_dynamic_partitions("canvas_terms__canvas") == ["116", "118", "117"]
+        assert instance.get_materialized_partitions(dg.AssetKey(["canvas", "courses"])) == {"117"}
 
 
 @pytest.mark.parametrize(
