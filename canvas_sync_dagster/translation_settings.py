@@ -85,7 +85,10 @@ def parse_condition(value: object) -> Condition:
     if isinstance(value, str) and value in {"eager", "on_missing", "none"}:
         return Condition.model_validate({"name": value})
     if isinstance(value, Mapping) and list(value) == ["on_cron"] and isinstance(value["on_cron"], str):
-        Cron.parse(value["on_cron"])
+        try:
+            Cron.parse(value["on_cron"])
+        except ValueError:
+            raise ValueError("not a cron expression with five fields") from None
         return Condition(name="on_cron", cron=value["on_cron"])
     raise ValueError("unknown automation condition")
 

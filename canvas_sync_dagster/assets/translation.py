@@ -72,7 +72,7 @@ def translated(translator: Translator, asset: CanvasAsset) -> dg.AssetSpec:
     except CanvasSyncError:
         raise
     except Exception as error:
-        problem = f"{_name(translator)} raised {type(error).__name__}: {error}"
+        problem = f"{_name(translator)} raised {type(error).__name__}: {str(error).rstrip('.')}"
         raise _error(asset, problem, "a function that returns a valid AssetSpec") from error
     if not isinstance(spec, dg.AssetSpec):
         problem = f"{_name(translator)} returned {type(spec).__name__}"

@@ -24,6 +24,11 @@ HARMLESS_URL = re.compile(r"[A-Za-z0-9.:/_-]*")
 
 def problem_in(details: ErrorDetails) -> str:
     """Return what pydantic objects to. Its own message repeats the input, which may be a secret; this one does not."""
+    if details["type"] in {"model_type", "mapping_type", "dict_type"}:
+        # pydantic's own message names our classes.
+        return "expected a mapping"
+    if details["type"] in {"tuple_type", "list_type"}:
+        return "expected a list"
     return str(details["msg"]).removeprefix("Value error, ")
 
 

@@ -312,18 +312,19 @@ def test_a_translation_for_all_tenants_is_below_that_of_each() -> None:
 
 
 WRONG = [
-    ("nothing", "translation", "Input should be"),
+    ("nothing", "translation", "expected a mapping"),
+    ({"assets": {"users": None}}, "translation.assets.users", "expected a mapping"),
     ({"group": "a"}, "translation.group", "unknown setting. Allowed: key_prefix, group_name"),
     ({"key": "a"}, "translation.key", "unknown setting"),
     ({"key_prefix": "a b"}, "translation.key_prefix is 'a b'", "not an asset key"),
     ({"group_name": "a//b"}, "translation.group_name is 'a//b'", "not the name of a group"),
     ({"owners": ["me"]}, "translation.owners", "'me' is neither an email address nor a team"),
-    ({"owners": "team:a"}, "translation.owners", "Input should be"),
+    ({"owners": "team:a"}, "translation.owners", "expected a list"),
     ({"tags": {"a/b/c": "d"}}, "translation.tags", "'a/b/c'"),
     ({"tags": {"a": 1}}, "translation.tags", "a valid string"),
     ({"kinds": [*"abcdefghijk"]}, "translation.kinds", "too many kinds"),
     ({"automation_condition": "always"}, "translation.automation_condition is 'always'", "eager, on_missing, none"),
-    ({"automation_condition": {"on_cron": "daily"}}, "translation.automation_condition", "not a cron expression"),
+    ({"automation_condition": {"on_cron": "x * * * *"}}, "translation.automation_condition", "not a cron expression"),
     ({"assets": {"users": {"colour": 1}}}, "translation.assets.users.colour", "unknown setting"),
     ({"assets": {"users": {"key": "a", "key_prefix": "b"}}}, "translation.assets.users", "exclude each other"),
     ({"assets": {"users": {"owners": ["me"]}}}, "translation.assets.users.owners", "neither"),
