@@ -6,8 +6,9 @@ from pydantic import Field
 from canvas_sync_dagster.assets.metadata import event_materializations
 from canvas_sync_dagster.assets.tenant_assets import TenantAssets
 from canvas_sync_dagster.live_events.drain import drain
+from canvas_sync_dagster.orchestration.event_pruning import prune_events_without_run
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
-from canvas_sync_dagster.orchestration.pruning import prune_runs
+from canvas_sync_dagster.orchestration.pruning import RUNS_KEPT, prune_runs
 from canvas_sync_dagster.resources import CodeLocation, as_dagster_failure
 from canvas_sync_dagster.sync.downloads import remove_abandoned
 from canvas_sync_dagster.sync.erase import sweep
@@ -107,9 +108,11 @@ def housekeeping_job(assets: TenantAssets) -> dg.JobDefinition:
             days = age_out(warehouse, EVENTS_KEPT, DEAD_EVENTS_KEPT)
         downloads = remove_abandoned(code_location.home)
         runs = prune_runs(context.instance, tenant.slug, assets.keys.by_key)
+        events = prune_events_without_run(context.instance, assets.keys.by_key, kept=RUNS_KEPT)
         told = [
             f"{days} days of events",
             f"{runs} runs",
+            f"{events} events without a run",
             f"{downloads} abandoned downloads",
             *(f"{rows} of {name}" for name, rows in dropped.items()),
         ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from canvas_sync_dagster.orchestration.event_pruning import prune_checks_of_runs
 from canvas_sync_dagster.orchestration.identifiers import PARTITION_TAG, TENANT_TAG
 
 RUNS_KEPT = timedelta(days=90)
@@ -23,7 +24,7 @@ Place = tuple[str, str | None, frozenset[dg.AssetKey]]
 def prune_runs(
     instance: dg.DagsterInstance,
     slug: str,
-    assets: Container[dg.AssetKey],
+    assets: Collection[dg.AssetKey],
     *,
     kept: timedelta = RUNS_KEPT,
     limit: int = RUNS_PER_CALL,
@@ -44,21 +45,22 @@ def prune_runs(
         The number of runs that were deleted.
     """
     latest: dict[Place, str | None] = {}
-    deleted = 0
+    deleted: list[str] = []
     for run in _old_runs(instance, slug, assets, datetime.now(UTC) - kept):
         place = _place(run)
         if place not in latest:
             latest[place] = _latest_success(instance, place)
         if run.is_finished and run.run_id != latest[place]:
             instance.delete_run(run.run_id)
-            deleted += 1
-            if deleted == limit:
+            deleted.append(run.run_id)
+            if len(deleted) == limit:
                 break
-    return deleted
+    prune_checks_of_runs(instance, assets, deleted)
+    return len(deleted)
 
 
 def _old_runs(
-    instance: dg.DagsterInstance, slug: str, assets: Container[dg.AssetKey], before: datetime
+    instance: dg.DagsterInstance, slug: str, assets: Collection[dg.AssetKey], before: datetime
 ) -> Iterator[dg.DagsterRun]:
     ours = dg.RunsFilter(tags={TENANT_TAG: slug}, created_before=before)
     for record in instance.get_run_records(ours, ascending=True):
