@@ -37,7 +37,7 @@ NEXT = """\
 Next:
   cd {directory}
   cp .env.example .env    # and set CANVAS_SYNC_BASE_URL and CANVAS_SYNC_TOKEN in it
-  pip install -e . --group dev    # or, in an environment of uv: uv sync
+  pip install -e . --group dev    # needs pip 25.1 or newer; or: uv sync
   pytest                  # or: uv run pytest; needs neither Canvas nor a database
   canvas-sync doctor      # or: uv run canvas-sync doctor
   dg dev                  # or: uv run dg dev; `dagster dev` does the same"""

@@ -26,7 +26,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
 ]
 
-SYNC = "from canvas_sync_dagster import CanvasSync\nsync = CanvasSync.from_environment()\n"
+SYNC = """\
+from canvas_sync_dagster import CanvasSync
+sync = CanvasSync.from_environment()
+defs = sync.definitions()
+"""
 DEFINITIONS = """\
 import dagster as dg
 from canvas_sync_dagster import CanvasSync
@@ -47,7 +51,17 @@ def defs():
     return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
 """
 COMPONENT = "type: canvas_sync_dagster.CanvasSyncComponent\n"
-COMMANDS = ("migrate", "sync", "status", "doctor", "dbt-sources", "reconcile", "replay rejects", "replay events")
+COMMANDS = (
+    "migrate",
+    "sync",
+    "status",
+    "doctor",
+    "dbt-sources",
+    "reconcile",
+    "replay rejects",
+    "replay events",
+    "workspace --output shares.yaml",
+)
 VARIABLES = {
     "CANVAS_SYNC_MODELS": "terms,users",
     "CANVAS_SYNC_TERM_SCOPE": "118",
@@ -167,6 +181,7 @@ def test_every_command_works_on_every_kind_of_location(
         assert each.exit_code == 0, f"{command}: {each.output} {each.exception!r}"
     assert "users" in done["status"].output
     assert "name: users" in done["dbt-sources"].output
+    assert "canvas_sync_1: canvas" in done["workspace --output shares.yaml"].output
     answers: list[int] = []
     stopped_once_ready(monkeypatch, answers)
     started = called(variables, "live-events", "--port", "0", *where)
