@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from canvas_sync_dagster.cli import _Lazy, main
+from canvas_sync_dagster.dagster_yaml import instance_file
 from canvas_sync_dagster.tenants import TenantSettings
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -61,6 +62,17 @@ def test_the_image_copies_what_is_there() -> None:
     sources = [line.split()[1:-1] for line in text("Dockerfile").splitlines() if line.startswith("COPY")]
     assert [name for names in sources for name in names if not (DEPLOY.parent / name).exists()] == []
     assert yaml.safe_load(text("workspace.yaml"))["load_from"][0]["grpc_server"]["host"] in services()
+
+
+def test_the_image_has_our_dagster_yaml_at_its_home_and_a_user_with_a_number() -> None:
+    dockerfile = text("Dockerfile")
+    (home,) = re.findall(r"DAGSTER_HOME=(\S+)", dockerfile)
+    assert f"COPY dagster.yaml {home}/dagster.yaml" in dockerfile
+    assert (DEPLOY.parent / "dagster.yaml").read_text(encoding="utf-8") == instance_file()
+    # Kubernetes cannot tell from a name that a user is not root, and refuses the pod.
+    (user,) = re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)
+    assert user.isdigit()
+    assert f"--uid {user}" in dockerfile
 
 
 def test_values_name_our_module_and_no_secret() -> None:
