@@ -98,7 +98,7 @@ def decide(grouped: Grouped, facts: Facts, can_read: Callable[[Model, Values], b
     for each in grouped.objects:
         table = facts.tables.get(each.model.name, TableFacts())
         row = table.rows.get(each.key)
-        if row is not None and is_known(each.latest.time, row):
+        if row is not None and is_known(each.latest.time, row, table.watermark):
             known += each.events
             continue
         question = _path_values(each, row, facts.courses, shard)
@@ -110,18 +110,20 @@ def decide(grouped: Grouped, facts: Facts, can_read: Callable[[Model, Values], b
     return Plan(apply, read, grouped.ignored, grouped.failed, known)
 
 
-def is_known(at: datetime, row: Values) -> bool:
+def is_known(at: datetime, row: Values, watermark: datetime | None) -> bool:
     """Return whether a row contains what an event reports, because it was observed later.
 
     Args:
         at: Time of the event.
         row: Column → value, with the system columns that the table has.
+        watermark: Up to when the latest sync of the model has observed Canvas; None without a sync.
     """
     observed_at = row.get("observed_at")
     if observed_at is None:
         return False
     # A report is compiled from a replica that may lag; an object is read from the primary database.
-    lag = READ_LAG if "row_hash" in row and row["row_hash"] is None else OVERLAP
+    was_read = row.get("row_hash", b"") is None or watermark is None or observed_at > watermark
+    lag = READ_LAG if was_read else OVERLAP
     return bool(at < observed_at - lag)
 
 

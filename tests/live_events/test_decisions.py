@@ -135,22 +135,24 @@ def test_body_or_read(event: InboxEvent, facts: Facts, can_read: bool, expected:
 
 
 @pytest.mark.parametrize(
-    ("observed", "row_hash", "expected"),
+    ("observed", "row_hash", "synced", "expected"),
     [
-        (timedelta(minutes=2), None, "known"),
-        (timedelta(seconds=59), None, "read"),
-        (-timedelta(minutes=2), None, "read"),
+        (timedelta(minutes=2), None, timedelta(hours=2), "known"),
+        (timedelta(seconds=59), None, timedelta(hours=2), "read"),
+        (-timedelta(minutes=2), None, timedelta(hours=2), "read"),
         # A row of a report may lag behind the time of the report.
-        (timedelta(minutes=59), b"x", "read"),
-        (timedelta(minutes=61), b"x", "known"),
+        (timedelta(minutes=59), b"x", timedelta(hours=2), "read"),
+        (timedelta(minutes=61), b"x", timedelta(hours=2), "known"),
+        # An observation after the last sync comes from a read that changed nothing.
+        (timedelta(minutes=2), b"x", timedelta(minutes=1), "known"),
     ],
 )
 def test_an_event_that_is_older_than_the_observation_of_its_row_is_settled_without_a_request(
-    observed: timedelta, row_hash: bytes | None, expected: str
+    observed: timedelta, row_hash: bytes | None, synced: timedelta, expected: str
 ) -> None:
     courses = BY_NAME["courses"]
     row = blank(courses, canvas_id=5, observed_at=AT + observed, row_hash=row_hash)
-    plan = planned(received(1, "course_updated", COURSE), facts_of(courses, row))
+    plan = planned(received(1, "course_updated", COURSE), facts_of(courses, row, AT + synced))
     assert [bool(plan.known), bool(plan.read)] == [expected == "known", expected == "read"]
     outcome = conclude(plan, [Answer({}, Verdict.POSTPONED)] * len(plan.read))
     assert [event.id for event in outcome.applied] == ([1] if expected == "known" else [])
