@@ -39,7 +39,8 @@ LOG = logging.getLogger(__name__)
 PARTS = {
     "sync_root": "Begins a sync of {tenant}: the terms, and everything that belongs to no term. Launched as a whole, it "
     "opens a batch, and the sensor launches a run of {tenant}__sync_term for each term in scope.",
-    "sync_term": "Syncs one term of {tenant}: choose its partition. As a backfill, it syncs several terms.",
+    "sync_term": "Syncs one term of {tenant}: choose its partition, the Canvas id of the term. The latest materialization of "
+    "the terms lists their names. As a backfill, it syncs several terms.",
     "sync_end": "Runs the steps at the end of a sync of {tenant}, after all terms. The sensor launches it.",
 }
 """Job of a part of a batch → its description."""
