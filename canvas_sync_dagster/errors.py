@@ -10,6 +10,7 @@ CanvasSyncError
 │   ├── CanvasThrottledError    Canvas rejects further requests of this token for now
 │   ├── SyncUnderWayError       another sync of the tenant and genre is running
 │   ├── DatabaseUnavailableError PostgreSQL cannot be reached, or the connection was lost
+│   ├── WalkInterruptedError    the staged rows of a walk were removed, or another run continues the walk
 │   ├── EventPostponedError     a live event cannot be applied now; it stays in the inbox
 │   ├── AlertNotDeliveredError  a webhook or a mail server did not accept an alert
 │   └── LocalDiskError          a file cannot be written on this machine

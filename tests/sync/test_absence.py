@@ -198,7 +198,7 @@ def test_an_account_that_canvas_does_not_find_says_nothing_of_its_admins_until_i
     canvas.university.set("accounts", pl.col("id") == 4, state="deleted")
     outcome = sync_list(Flow.of(session, FULL), MODELS["admins"])
     sync_list(Flow.of(session, FULL), MODELS["roles"])
-    assert "does not find 4" in outcome.decision.reason
+    assert "does not find accounts 4" in outcome.decision.reason
     assert [state(session, "admins", 4000), state(session, "roles", 104)] == ["active", "active"]
     sync_list(Flow.of(session, FULL), MODELS["accounts"])
     assert reconcile(session, MODELS["accounts"]).deleted == 1
