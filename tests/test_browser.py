@@ -1,4 +1,7 @@
-"""What a person clicks in Dagster's UI, in a real browser."""
+"""What a person clicks in Dagster's UI, in a real browser; the results are read from Postgres and from Dagster.
+
+All tests share one location, because starting it takes as long as several tests.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +9,105 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
 import httpx
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.simulator import SimulatedCanvas
-from tests.machines import ROOT, Machine, until
+from tests.machines import ROOT, Machine, Query, until
 
 CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PATIENCE = 120
 """Seconds; `dagster dev` takes 15 to start on a busy machine, the sync as long."""
+FAST = 0.01
+"""Seconds that Canvas compiles a report."""
+ROOT_JOB = "/locations/canvas_sync_dagster.definitions/jobs/canvas__sync_root"
+RECONCILE = "/locations/canvas_sync_dagster.definitions/jobs/canvas__reconcile/playground"
+TERMS = ("117", "118")
+expect.set_options(timeout=PATIENCE * 1000)
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
 
 
-@pytest.fixture
-def machine(tmp_path: Path, postgres_binaries: Path) -> Iterator[Machine]:
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A code location with its UI, its daemon and its Canvas."""
+
+    canvas: SimulatedCanvas
+    machine: Machine
+    instance: dg.DagsterInstance
+    url: str
+
+    def query(self, query: str, *values: object) -> Query:
+        return self.machine.query(query, *values)
+
+    def runs(self) -> list[dg.DagsterRun]:
+        """Returns all runs, the latest first."""
+        return list(self.instance.get_runs())
+
+
+@pytest.fixture(scope="module")
+def location(tmp_path_factory: pytest.TempPathFactory, postgres_binaries: Path) -> Iterator[Location]:
+    home = tmp_path_factory.mktemp("browser")
     with (
-        SimulatedCanvas(compile_seconds=0.01).serve() as canvas,
-        EmbeddedPostgres(tmp_path / "postgres", binaries=postgres_binaries) as server,
+        SimulatedCanvas(compile_seconds=FAST).serve() as canvas,
+        EmbeddedPostgres(home / "postgres", binaries=postgres_binaries) as server,
     ):
-        machine = Machine(tmp_path / "home", canvas, server, CANVAS_SYNC_TERM_SCOPE="118")
+        # The daemon frees no slot within the tests: what is free was freed by the run itself.
+        monitoring = {"free_slots_after_run_end_seconds": 3600}
+        given = {"CANVAS_SYNC_TERM_SCOPE": ",".join(TERMS), "CANVAS_SYNC_REPORTS_AHEAD": "0"}
+        machine = Machine(home / "home", canvas, server, monitoring=monitoring, **given)
         (machine.home / ".nux").mkdir()
         (machine.home / ".nux" / "nux.yaml").write_text("seen: 1\n")
         try:
-            yield machine
+            url = served(machine)
+            with machine.instance() as instance:
+                yield Location(canvas, machine, instance, url)
         finally:
             machine.end()
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": 1600, "height": 1000})
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, location: Location) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1600, "height": 1000}, base_url=location.url)
+    page.set_default_timeout(PATIENCE * 1000)
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def synced(browser: Browser, location: Location) -> Location:
+    """The location after a click on *Materialize all* of the root job."""
+    page = browser.new_page(base_url=location.url)
+    page.goto(ROOT_JOB)
+    button = page.get_by_role("button", name="Materialize all")
+    expect(button).to_be_enabled()
+    button.click()
+    query = "select status from canvas.canvas_sync_sync_batches"
+    until(lambda: location.query(query) not in ([], [("processing",)]), PATIENCE, "the batch is not completed")
+    page.close()
+    return location
 
 
 def served(machine: Machine) -> str:
@@ -60,12 +125,74 @@ def served(machine: Machine) -> str:
     return url
 
 
-def test_materialize_all_on_the_root_job_syncs_the_terms_too(machine: Machine, page: Page) -> None:
-    page.goto(f"{served(machine)}/locations/canvas_sync_dagster.definitions/jobs/canvas__sync_root")
-    button = page.get_by_role("button", name="Materialize all")
-    expect(button).to_be_enabled(timeout=PATIENCE * 1000)
-    button.click()
+def asset(model: str, view: str = "overview") -> str:
+    return f"/assets/canvas/{model}?view={view}"
+
+
+def choose_terms(page: Page, *terms: str) -> Locator:
+    """Opens the dialog that launches runs of the assets of a page, chooses terms in it, and returns it."""
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="All", exact=True).click()
+    dialog.get_by_role("button", name="Custom", exact=True).click()
+    for term in set(TERMS) - set(terms):
+        dialog.locator(f'[data-tooltip="{term}"]').get_by_role("img", name="close").click()
+    return dialog
+
+
+def test_materialize_all_on_the_root_job_syncs_the_terms_too(synced: Location) -> None:
     query = "select status, metadata->>'trigger' from canvas.canvas_sync_sync_batches"
-    until(lambda: machine.query(query) not in ([], [("processing", "launch")]), PATIENCE, "the batch is not completed")
-    assert machine.query(query) == [("completed", "launch")]
-    assert machine.query("select count(*) > 0 from canvas.courses") == [(True,)]
+    assert synced.query(query) == [("completed", "launch")]
+    assert synced.query("select count(*) > 0 from canvas.courses") == [(True,)]
+
+
+def test_the_page_of_an_asset_shows_summary_links_and_plots(synced: Location, page: Page) -> None:
+    page.goto(asset("courses", "events"))
+    expect(page.get_by_text("rows read from proservices_provisioning_csv, term")).to_be_visible()
+    links = page.get_by_role("link", name=f"{synced.canvas.base_url}/accounts/self")
+    expect(links).to_have_count(2)
+    page.goto(asset("courses"))
+    page.get_by_role("button", name="Plots").click()
+    for name in ("changes", "dagster/row_count", "rejected", "seconds", "suspects"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    expect(page.locator("canvas").first).to_be_visible()
+
+
+def test_the_page_of_the_checks_shows_their_evidence(synced: Location, page: Page) -> None:
+    page.goto(asset("courses", "checks"))
+    expect(page.get_by_text("staleness").first).to_be_visible()
+    page.get_by_text("load", exact=True).first.click()
+    for finding in ("header", "volume", "rejected", "duplicate"):
+        expect(page.get_by_text(finding).first).to_be_visible()
+
+
+def test_the_launchpad_explains_what_it_takes(synced: Location, page: Page) -> None:
+    page.goto(RECONCILE)
+    page.get_by_text("limit").first.click()
+    expect(page.get_by_text("Maximum suspects per model").first).to_be_visible()
+    page.goto(ROOT_JOB)
+    page.get_by_role("button", name="Materialize all").locator("xpath=following::button[1]").click()
+    page.get_by_text("Open launchpad").click()
+    page.get_by_text("accept_shrinkage").first.click()
+    expect(page.get_by_text("How much is read. full: all rows.").first).to_be_visible()
+
+
+def test_a_backfill_of_one_asset_syncs_it_in_two_terms(synced: Location, page: Page) -> None:
+    known = {run.run_id for run in synced.runs()}
+    page.goto(asset("courses"))
+    choose_terms(page, *TERMS).get_by_role("button", name="Launch backfill").click()
+    until(synced.instance.get_backfills, PATIENCE, "no backfill was launched")
+    (backfill,) = synced.instance.get_backfills()
+
+    def status() -> str:
+        found = synced.instance.get_backfill(backfill.backfill_id)
+        return found.status.value if found else ""
+
+    until(lambda: status().startswith("COMPLETED"), PATIENCE, "the backfill does not end")
+    assert status() == "COMPLETED_SUCCESS"
+    runs = [run.run_id for run in synced.runs() if run.run_id not in known]
+    query = (
+        "select job_arguments::jsonb->'models', job_arguments::jsonb->>'scope', status "
+        "from canvas.canvas_sync_job_logs where job_id = any(%s) order by 2"
+    )
+    assert synced.query(query, runs) == [(["courses"], term, "success") for term in TERMS]

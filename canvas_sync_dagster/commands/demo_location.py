@@ -94,8 +94,8 @@ class Demo:
         with open_session(settings, tenant, tenant.chosen(models)) as session:
             return drain(session).events
 
-    def serve_ui(self, port: int) -> int:
-        """Serve the Dagster UI on the same data until it is interrupted; return the exit code."""
+    def start_ui(self, port: int) -> subprocess.Popen[bytes]:
+        """Start the Dagster UI and the daemon on the same data; return their process."""
         tenant = self.settings.tenants[0]
         environment = {
             **os.environ,
@@ -108,8 +108,12 @@ class Demo:
         }
         # In the directory of the instance, so that `.env` and `canvas_sync.yaml` of the user are not read.
         command = [sys.executable, "-m", "dagster", "dev", "-m", "canvas_sync_dagster.definitions", "-p", str(port)]
+        return subprocess.Popen(command, env=environment, cwd=self.directory)
+
+    def serve_ui(self, port: int) -> int:
+        """Serve the Dagster UI on the same data until it is interrupted; return the exit code."""
         try:
-            return subprocess.run(command, env=environment, cwd=self.directory, check=False).returncode
+            return self.start_ui(port).wait()
         except KeyboardInterrupt:
             return 0
 
