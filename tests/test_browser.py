@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ FLAGS = [
 ]
 PATIENCE = 120
 """Seconds; `dagster dev` takes 15 to start on a busy machine, the sync as long."""
-FAST = 0.01
+FAST, ENDLESS = 0.01, 3600.0
 """Seconds that Canvas compiles a report."""
 ROOT_JOB = "/locations/canvas_sync_dagster.definitions/jobs/canvas__sync_root"
 RECONCILE = "/locations/canvas_sync_dagster.definitions/jobs/canvas__reconcile/playground"
@@ -57,6 +57,31 @@ class Location:
     def runs(self) -> list[dg.DagsterRun]:
         """Returns all runs, the latest first."""
         return list(self.instance.get_runs())
+
+    def next_run(self, known: int) -> dg.DagsterRun:
+        """Waits for the run that follows so many others."""
+        until(lambda: len(self.runs()) > known, PATIENCE, "no run was launched")
+        return self.runs()[0]
+
+    def ended(self, run: dg.DagsterRun) -> str:
+        """Waits for the end of a run, and returns its status."""
+        until(lambda: self.status(run) in {"SUCCESS", "FAILURE", "CANCELED"}, PATIENCE, "the run does not end")
+        return self.status(run)
+
+    def status(self, run: dg.DagsterRun) -> str:
+        found = self.instance.get_run_by_id(run.run_id)
+        assert found is not None
+        return found.status.value
+
+    def slots(self) -> int:
+        return self.instance.event_log_storage.get_concurrency_info("canvas_reports__canvas").active_slot_count
+
+    def materialization(self, model: str, run: dg.DagsterRun) -> Mapping[str, object]:
+        """Returns the metadata of the table that a run has loaded."""
+        records = self.instance.fetch_materializations(dg.AssetKey(["canvas", model]), limit=20).records
+        (made,) = [each.asset_materialization for each in records if each.run_id == run.run_id]
+        assert made is not None
+        return {name: value.value for name, value in made.metadata.items()}
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +221,29 @@ def test_a_backfill_of_one_asset_syncs_it_in_two_terms(synced: Location, page: P
         "from canvas.canvas_sync_job_logs where job_id = any(%s) order by 2"
     )
     assert synced.query(query, runs) == [(["courses"], term, "success") for term in TERMS]
+
+
+def test_a_run_that_is_terminated_frees_its_slot_and_the_next_one_adopts_its_report(
+    synced: Location, page: Page
+) -> None:
+    known, before = len(synced.runs()), len(synced.canvas.queue.reports)
+    synced.canvas.queue.compile_seconds = ENDLESS
+    page.goto(asset("courses"))
+    choose_terms(page, "118").get_by_role("button", name="Launch 1 run").click()
+    run = synced.next_run(known)
+    until(lambda: len(synced.canvas.queue.reports) > before, PATIENCE, "no report was requested")
+    assert synced.slots() == 1
+    page.goto(f"/runs/{run.run_id}")
+    page.get_by_role("button", name="Terminate").click()
+    page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
+    assert synced.ended(run) == "CANCELED"
+    until(lambda: synced.slots() == 0, PATIENCE, "the slot stays taken")
+    synced.canvas.queue.compile_seconds = FAST
+    page.get_by_role("button", name="Re-execute").first.click()
+    again = synced.next_run(known + 1)
+    assert synced.ended(again) == "SUCCESS"
+    query = "select status, exception from canvas.canvas_sync_job_logs where job_id = any(%s) order by id"
+    rows = synced.query(query, [run.run_id, again.run_id])
+    assert rows == [("error", "cancelled before it was done"), ("success", None)]
+    assert len(synced.canvas.queue.reports) == before + 1
+    assert synced.materialization("courses", again)["adopted"] is True
