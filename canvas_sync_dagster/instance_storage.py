@@ -7,6 +7,8 @@ configuration would be visible, with its password, in the command lines of Dagst
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,6 +35,10 @@ OVERFLOW = 50
 """Connections above the one that each of the three storages keeps, which are closed after use: Dagster's threads."""
 
 
+_ENGINES: ContextVar[list[sa.Engine] | None] = ContextVar("engines", default=None)
+"""Engines of the storage that is being made in this context."""
+
+
 class KeptConnections(CreateEnginePlugin):
     """SQLAlchemy plugin: engines keep a connection and test it before each use, so that a server may restart.
 
@@ -52,6 +58,12 @@ class KeptConnections(CreateEnginePlugin):
     def update_url(self, url: sa.URL) -> sa.URL:
         """Return the URL, which holds no parameters of this plugin."""
         return url
+
+    def engine_created(self, engine: sa.Engine) -> None:
+        """Note the engine, whose connections its storage closes."""
+        made = _ENGINES.get()
+        if made is not None:
+            made.append(engine)
 
 
 plugins.register(PLUGIN, __name__, KeptConnections.__name__)
@@ -92,4 +104,27 @@ class CanvasSyncStorage(DagsterPostgresStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
         url = sa.make_url(storage_url()).update_query_dict({"plugin": PLUGIN})
-        return cls(url.render_as_string(hide_password=False), inst_data=inst_data)
+        engines: list[sa.Engine] = []
+        token = _ENGINES.set(engines)
+        try:
+            made = cls(url.render_as_string(hide_password=False), inst_data=inst_data)
+        finally:
+            _ENGINES.reset(token)
+        made._close_with_run_storage(engines)
+        return made
+
+    def _close_with_run_storage(self, engines: Sequence[sa.Engine]) -> None:
+        """Have the kept connections closed when Dagster closes an instance: it disposes of the run storage then.
+
+        A code server opens an instance for each tick. Without this its three connections would stay open until the
+        garbage collector finds them: 30 to 74 of them with 1 to 10 tenants that were idle.
+        """
+        storage = self.run_storage
+        own = storage.dispose
+
+        def dispose() -> None:
+            own()
+            for engine in engines:
+                engine.dispose()
+
+        storage.dispose = dispose  # type: ignore[method-assign]

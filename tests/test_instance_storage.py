@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.instance_storage import DATABASE_URL
+from tests.machines import until
 
 INSTANCE = """\
 storage:
@@ -60,6 +62,22 @@ def test_the_webserver_tests_its_kept_connections_too(tmp_path: Path, monkeypatc
                     connection.execute("select pg_terminate_backend(%s, 5000)", (pid,))
             use(instance, "2")
             assert list(instance.get_dynamic_partitions("terms")) == ["1", "2"]
+
+
+def test_a_closed_instance_leaves_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dagster.yaml").write_text(INSTANCE)
+    with EmbeddedPostgres(tmp_path / "home") as server:
+        monkeypatch.setenv(DATABASE_URL, server.database("dagster"))
+        gc.disable()
+        try:
+            # A code server does so for each tick.
+            for term in ("1", "2"):
+                with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+                    use(instance, term)
+                    assert len(sessions(server)) == STORAGES
+            until(lambda: not sessions(server), 10, "a connection stays open")
+        finally:
+            gc.enable()
 
 
 def use(instance: dg.DagsterInstance, term: str) -> None:
