@@ -50,6 +50,8 @@ def sync_schedule(
         tags={TENANT_TAG: slug, GENRE_TAG: tenant.batch_genre},
     )
     def sync(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if not tenant.enabled:
+            return dg.SkipReason(tenant.reason_to_skip)
         key = f"{slug}:{tenant.batch_genre}:{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
         try:
             batch = begin_batch(context.instance, batches(tenant.batch_genre), key, {"trigger": "schedule"}, callbacks)
@@ -69,10 +71,15 @@ def nightly_schedules(tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
     Housekeeping is on by default: its absence would be noticed only when the disk is full.
     """
     configured = tenant.base_url is not None or tenant.database_url is not None
+
+    def launch(_: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return dg.RunRequest() if tenant.enabled else dg.SkipReason(tenant.reason_to_skip)
+
     return [
         dg.ScheduleDefinition(
             name=f"{tenant.slug}__{job}",
             job_name=f"{tenant.slug}__{job}",
+            execution_fn=launch,
             cron_schedule=cron,
             execution_timezone=tenant.timezone,
             description=description,

@@ -158,6 +158,7 @@ class TenantSettings(Policy):
     """Settings of one tenant: its Canvas, the place of its copy, and its policy."""
 
     slug: str = Field("canvas", description=SLUG_RULE)
+    enabled: bool = Field(True, description="true or false: false pauses the tenant's schedules and sensors")
     base_url: str | None = Field(
         None, description="a URL such as https://school.instructure.com", examples=["https://school.instructure.com"]
     )
@@ -227,6 +228,15 @@ class TenantSettings(Policy):
     poll_seconds: float = Field(
         30.0, gt=0, le=3600, description="longest pause between two polls of a report, in seconds: above 0, up to 3600"
     )
+
+    @property
+    def reason_to_skip(self) -> str | None:
+        """Why schedules and sensors skip this tenant; None if they do not."""
+        if not self.enabled:
+            return f"{self.slug} is paused by its setting enabled: false"
+        if self.base_url is None and self.database_url is None:
+            return f"{self.slug} is not configured: CANVAS_SYNC_BASE_URL is not set"
+        return None
 
     @property
     def schema_in_database(self) -> str:

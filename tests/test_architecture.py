@@ -154,6 +154,7 @@ ABOVE_WING = {
 NOT_ONLY_TABLES = {
     "live_events/metrics.py": {"canvas_sync_live_events"},
     "sensors/alerts.py": {"canvas_sync_alerts"},
+    "sensors/live_events.py": {"canvas_sync_live_events"},
 }
 """Module → names of state tables that it uses for something else, such as a prefix of metrics or a sensor."""
 SIMULATOR = f"{NAME}.simulator"
@@ -180,7 +181,6 @@ DAGSTER = {
     "testing",
 }
 PRIVATE_DAGSTER = {
-    "dagster._core.definitions.unresolved_asset_job_definition.UnresolvedAssetJobDefinition",
     "dagster._serdes.ConfigurableClassData",
 }
 """Everything private of Dagster that the package imports, for type checks only; a comment above each import has the reason."""

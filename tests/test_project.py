@@ -481,7 +481,7 @@ class TestBatches:
     def look(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Any:
         context = dg.build_sensor_context(instance=instance, definitions=definitions)
         with dg.partition_loading_context(dynamic_partitions_store=instance):
-            return definitions.resolve_sensor_def("canvas__batches").evaluate_tick(context)
+            return definitions.resolve_sensor_def("canvas_sync_batches").evaluate_tick(context)
 
     @staticmethod
     def execute(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, request: Any) -> bool:
@@ -508,7 +508,7 @@ class TestBatches:
         for each in terms:
             assert self.execute(definitions, instance, "canvas__sync_term", each)
         last = self.look(definitions, instance)
-        assert last.cursor == "canvas:default:2026-09-02T03:00: completed, 2 terms done"
+        assert last.cursor == "canvas: default:2026-09-02T03:00: completed, 2 terms done"
         assert rows(database_url, "select status, full_sync from canvas.canvas_sync_sync_batches") == [
             ("completed", True)
         ]
@@ -632,7 +632,7 @@ def test_events_are_drained_by_the_sensor(
         )
     definitions = sync.definitions()
     context = dg.build_sensor_context(instance=instance, definitions=definitions)
-    result = definitions.resolve_sensor_def("canvas__live_events").evaluate_tick(context)
+    result = definitions.resolve_sensor_def("canvas_sync_live_events").evaluate_tick(context)
     assert [event.asset_key.path[-1] for event in result.asset_events] in ([], ["courses"])
     assert seen == ["course_updated"] * 3
     assert rows(database_url, "select distinct state from canvas.canvas_sync_live_events") == [("applied",)]

@@ -23,7 +23,7 @@ class Ticking:
         requests = self.definitions.resolve_schedule_def(name).evaluate_tick(context).run_requests
         return requests[0] if requests else None
 
-    def sensor(self, name: str = "canvas__batches") -> list[dg.RunRequest]:
+    def sensor(self, name: str = "canvas_sync_batches") -> list[dg.RunRequest]:
         context = dg.build_sensor_context(instance=self.instance, definitions=self.definitions)
         with dg.partition_loading_context(dynamic_partitions_store=self.instance):
             return list(self.definitions.resolve_sensor_def(name).evaluate_tick(context).run_requests or [])

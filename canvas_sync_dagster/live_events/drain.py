@@ -99,12 +99,6 @@ def _claimed(session: Session) -> list[InboxEvent]:
         return events
 
 
-def backlog(session: Session) -> tuple[int, int | None]:
-    """Count the events that are due, up to 100,000, and return the id of the oldest; 0 and None without an inbox."""
-    with session.warehouse("looking into the inbox") as warehouse:
-        return inbox.backlog(warehouse)
-
-
 def _locked(connection: Connection, schema: str) -> bool:
     # A lock of the transaction, which stays open: behind a transaction pooler a lock of the session would outlive us.
     row = connection.execute(

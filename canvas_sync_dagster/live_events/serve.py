@@ -87,7 +87,7 @@ def _inbox(
         root_account_uuid=tenant.root_account_uuid,
         learn=functions.learn,
         unsigned=tenant.unsigned_events,
-        drain=functions.drain if drains else None,
+        drain=functions.drain if drains and tenant.enabled else None,
     )
 
 

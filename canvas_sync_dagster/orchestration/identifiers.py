@@ -29,6 +29,11 @@ def sync_schedule_name(tenant: str, genre: str | None = None) -> str:
     return f"{tenant}__sync" if genre is None else f"{tenant}__sync__{genre}"
 
 
+def live_events_job(tenant: str) -> str:
+    """Return the name of the job that drains an inbox, given the tenant's slug."""
+    return f"{tenant}__live_events"
+
+
 def root_job(tenant: str) -> str:
     """Return the name of the job that syncs what belongs to no term, given the tenant's slug."""
     return f"{tenant}__sync_root"

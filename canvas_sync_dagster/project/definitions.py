@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from canvas_sync_dagster.alert_settings import AlertSettings
-from canvas_sync_dagster.alerts.rounds import AlertTenant
 from canvas_sync_dagster.assets.custom_assets import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.jobs import housekeeping_job, live_events_job, reconcile_job
 from canvas_sync_dagster.assets.merging import merged
@@ -20,20 +17,12 @@ from canvas_sync_dagster.assets.tenant_assets import TenantAssets, refuse_shared
 from canvas_sync_dagster.orchestration.identifiers import GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.project.outline import outlined_jobs
 from canvas_sync_dagster.project.run_worker import tenants_of_process
+from canvas_sync_dagster.project.sensors import sensors_of
 from canvas_sync_dagster.project.share import share_of
 from canvas_sync_dagster.resources import CodeLocation, location_resources
 from canvas_sync_dagster.schedules import nightly_schedules, sync_schedule
-from canvas_sync_dagster.sensors.alerts import alert_sensor
-from canvas_sync_dagster.sensors.batches import batch_sensor
-from canvas_sync_dagster.sensors.broken import broken_tenants_sensor
-from canvas_sync_dagster.sensors.failures import failure_sensor
-from canvas_sync_dagster.sensors.live_events import live_event_sensor
-from canvas_sync_dagster.sensors.staleness import staleness_sensor
 from canvas_sync_dagster.sync.project import Project
 from canvas_sync_dagster.sync.report_request import rest_models
-from canvas_sync_dagster.sync.scope import Term
-from canvas_sync_dagster.sync.terms import list_terms
-from canvas_sync_dagster.tenants import TenantSettings
 
 LOG = logging.getLogger(__name__)
 PARTS = {
@@ -75,7 +64,7 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
         ],
         jobs=[job for each in jobs.values() for job in each],
         schedules=[schedule for each in whole for schedule in _schedules(project, location, each)],
-        sensors=_sensors(project, location, tenants, jobs),
+        sensors=sensors_of(project, location, whole, jobs),
         resources=resources,
         # Reports are waiting, not computing, and a process per op costs five CPU seconds.
         executor=None if any(each.executor for each in more) else dg.in_process_executor,
@@ -122,61 +111,3 @@ def _schedules(project: Project, location: CodeLocation, assets: TenantAssets) -
     }
     genres = [sync_schedule(tenant, batches, on_sync, genre=genre, assets=keys) for genre, keys in root_assets.items()]
     return [sync_schedule(tenant, batches, on_sync), *genres, *nightly_schedules(tenant)]
-
-
-def _sensors(
-    project: Project, location: CodeLocation, tenants: Sequence[TenantAssets], jobs: Mapping[str, Sequence[Any]]
-) -> list[dg.SensorDefinition]:
-    slugs = [each.tenant.slug for each in tenants]
-    batches = {slug: functools.partial(location.batches, slug) for slug in slugs}
-    sensors: list[dg.SensorDefinition] = [failure_sensor(batches, project.extensions.on_failure)]
-    for slug, each in zip(slugs, tenants, strict=True):
-        sensors.append(_batch_sensor(project, location, each, jobs[slug]))
-        sensors.append(staleness_sensor(each.tenant, each.keys, batches[slug]))
-        sensors.append(live_event_sensor(each.tenant, each.keys, functools.partial(location.session, slug)))
-    if alerting := [_alert_tenant(location, each) for each in tenants if _has_alerts(each.tenant)]:
-        sensors.append(alert_sensor(alerting))
-    if project.settings.broken:
-        sensors.append(broken_tenants_sensor(project.settings.broken))
-    return sensors
-
-
-def _has_alerts(tenant: TenantSettings) -> bool:
-    return tenant.alerts is not None and tenant.alerts.is_active
-
-
-def _alert_tenant(location: CodeLocation, assets: TenantAssets) -> AlertTenant:
-    tenant = assets.tenant
-    settings = tenant.alerts or AlertSettings()
-
-    def path(model: str) -> str:
-        return "/assets/" + "/".join(assets.keys.of(model).path) if model in assets.keys.by_name else ""
-
-    return AlertTenant(tenant.slug, settings, lambda: location.batches(tenant.slug).terms, path)
-
-
-def _batch_sensor(
-    project: Project, location: CodeLocation, assets: TenantAssets, jobs: Sequence[Any]
-) -> dg.SensorDefinition:
-    tenant = assets.tenant
-    launched = [job for job in jobs if job.name.endswith(("__sync_root", "__sync_term", "__sync_end"))]
-    start = project.chain.at("start")
-    return batch_sensor(
-        tenant,
-        functools.partial(location.batches, tenant.slug),
-        project.extensions.on_sync,
-        per_term=project.is_per_term(tenant),
-        term_assets={
-            genre: assets.keys.all_of(project.assets_of(tenant, genre, per_term=True)) for genre in tenant.genres
-        },
-        list_terms=functools.partial(_listed_terms, location, tenant.slug),
-        first=start,
-        first_assets=assets.keys.all_of(["terms", *start] if project.is_per_term(tenant) else start),
-        has_end=bool(project.chain.at("end")),
-        jobs=launched,
-    )
-
-
-def _listed_terms(location: CodeLocation, slug: str) -> Sequence[Term]:
-    with location.session(slug) as session:
-        return list_terms(session)

@@ -1,71 +1,192 @@
-"""Sensor that drains a tenant's inbox: a small backlog within the tick, a large or slow one in a run."""
+"""The sensor `canvas_sync_live_events`: drains the inboxes of all tenants, a small backlog at once, a large one in a run."""
 
 from __future__ import annotations
 
+import functools
+import random
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from canvas_sync_dagster.assets.asset_keys import AssetKeys
 from canvas_sync_dagster.assets.metadata import event_materializations
-from canvas_sync_dagster.errors import CanvasSyncError
-from canvas_sync_dagster.live_events.drain import backlog, drain
-from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
-from canvas_sync_dagster.tenants import TenantSettings
+from canvas_sync_dagster.live_events.drain import Drained, drain
+from canvas_sync_dagster.live_events.inbox_state import InboxState, looked, needs_look, seen
+from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG, live_events_job
+from canvas_sync_dagster.sensors.tenant_tasks import TaskLimits, TenantTasks
+from canvas_sync_dagster.sensors.tick_report import TickReport
+from canvas_sync_dagster.sensors.watched_tenants import TenantDatabase, WatchedTenants
+from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
+from canvas_sync_dagster.warehouse.state.inbox import Backlog, backlog
+from canvas_sync_dagster.warehouse.state.many_schemas import inbox_positions
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.session import Session
 
-BUDGET = 15.0
-"""Seconds of a tick for draining; Dagster allows a tick sixty."""
-BACKLOG = 20_000
-"""Number of events above which a run drains the inbox: a tick could not, and the run is worth its five seconds of CPU."""
+BUDGET = 5.0
+"""Seconds for which one tenant's inbox is drained before it is another one's turn; what is left becomes a run."""
+BACKLOG = 5_000
+"""Number of events above which a run drains the inbox: `BUDGET` would not suffice, and the run is worth its five seconds
+of CPU."""
 
 INTERVAL = 4
 """Seconds. The daemon evaluates every five; with five here, too, every second evaluation would be milliseconds too early."""
 
-Open = Callable[[], AbstractContextManager["Session"]]
+Open = Callable[[str], AbstractContextManager["Session"]]
 
 
-def live_event_sensor(tenant: TenantSettings, keys: AssetKeys, session: Open) -> dg.SensorDefinition:
-    """Return the sensor that drains a tenant's inbox.
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What was done for one tenant.
+
+    Attributes:
+        backlog: What its inbox contained.
+        drained: What was applied; None if nothing was due, or if a run is to drain the inbox.
+    """
+
+    backlog: Backlog
+    drained: Drained | None = None
+
+    @property
+    def needs_run(self) -> bool:
+        """Whether events are left that a run has to drain."""
+        return self.backlog.due > 0 and (self.drained is None or self.drained.left)
+
+
+class InboxSensor:
+    """Looks into the inboxes of all tenants, and drains those in which events are due.
 
     Args:
-        tenant: Settings of the tenant.
-        keys: Keys of its assets.
-        session: Function that opens its session; called within a tick.
+        tenants: The tenants.
+        keys: Slug → keys of the tenant's assets.
+        session: Opens the session of a tenant, given its slug.
+        limits: Limits of the tasks.
+        connections: Connections for the looks.
     """
-    slug = tenant.slug
 
-    @dg.sensor(
-        name=f"{slug}__live_events",
-        job_name=f"{slug}__live_events",
+    def __init__(
+        self,
+        tenants: WatchedTenants,
+        keys: Mapping[str, AssetKeys],
+        session: Open,
+        limits: TaskLimits | None = None,
+        connections: KeptConnections | None = None,
+    ) -> None:
+        self._tenants, self._keys, self._session = tenants, keys, session
+        self._connections = connections or KeptConnections()
+        self._tasks: TenantTasks[Turn | None] = TenantTasks("canvas_sync_live_events", limits)
+        self._schemas, self._urls = tenants.schemas, tenants.urls
+        # Each key is used by one task at a time.
+        self._states: dict[str, InboxState] = {}
+        self._drained_at: dict[str, float] = {}
+        self._problems: dict[str, str] = {}
+
+    def tick(self) -> TickReport:
+        """Look at all databases, wait for the drains, and report what has ended."""
+        for each in self._tenants.databases:
+            self._tasks.submit(each.key, functools.partial(self._look, each), priority=-1.0)
+        report = TickReport("no events are waiting", self._tenants.skipped)
+        for key, result in self._tasks.wait().items():
+            if result.problem is not None:
+                self._problems[key] = result.problem
+                continue
+            self._problems.pop(key, None)
+            if result.value is not None:
+                self._report(report, key, result.value)
+        report.problems |= self._problems
+        return report
+
+    def _look(self, database: TenantDatabase) -> None:
+        """Submit a drain for each tenant whose inbox may contain an event that is due."""
+        with self._connections.transaction(database.url(), "looking into the inboxes") as connection:
+            positions = inbox_positions(connection, list(database.slugs))
+        for schema, position in positions.items():
+            slug, now = database.slugs[schema], time.monotonic()
+            self._states[slug] = state = seen(self._states.get(slug), position, now)
+            if needs_look(state, now):
+                self._tasks.submit(slug, functools.partial(self._drain, slug, state), self._drained_at.get(slug, 0.0))
+
+    def _drain(self, slug: str, state: InboxState) -> Turn:
+        with transaction(self._urls[slug](), "looking into the inbox") as connection:
+            waiting = backlog(Warehouse(connection, self._schemas[slug]))
+        # Looked at again if it is not empty, or if its number has changed since.
+        if self._states.get(slug) is state:
+            self._states[slug] = looked(state, waiting, time.monotonic(), random.random())
+        if not 0 < waiting.due <= BACKLOG:
+            return Turn(waiting)
+        with self._session(slug) as opened:
+            done = drain(opened, budget=BUDGET)
+        self._drained_at[slug] = time.monotonic()
+        return Turn(waiting, done)
+
+    def _report(self, report: TickReport, slug: str, turn: Turn) -> None:
+        if turn.backlog.due:
+            report.done[slug] = described(turn)
+        if turn.drained is not None:
+            report.events += event_materializations(self._keys[slug], turn.drained)
+        if turn.needs_run:
+            report.requests.append(run_request(slug, turn.backlog.first, time.time()))
+
+
+def described(turn: Turn) -> str:
+    """Return what was done for a tenant, in a few words."""
+    if turn.drained is None:
+        return f"{turn.backlog.due} events are waiting; a run drains them"
+    if turn.drained.busy:
+        return "another drain is at work"
+    ended = ", ".join(f"{count} {state}" for state, count in sorted(turn.drained.events.items()))
+    return f"{ended or 'nothing applied'}{'; a run drains the rest' if turn.drained.left else ''}"
+
+
+def run_request(slug: str, first: int | None, now: float) -> dg.RunRequest:
+    """Return the request for a run that drains an inbox.
+
+    Args:
+        slug: Slug of the tenant.
+        first: Id of the oldest event that is due.
+        now: Current time, in seconds. The key changes every five minutes, so that a failed run does not block later ones.
+    """
+    return dg.RunRequest(
+        run_key=f"{slug}:{first}:{int(now) // 300}", job_name=live_events_job(slug), tags={TENANT_TAG: slug}
+    )
+
+
+class _LiveEventSensor(dg.SensorDefinition):
+    """A sensor whose jobs get resources without a warning.
+
+    Dagster copies a sensor to do so, with all parameters; one of them, `owners`, is in beta, and warns even if it is not
+    used.
+    """
+
+    def with_updated_jobs(self, new_jobs: Sequence[Any]) -> dg.SensorDefinition:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            return super().with_updated_jobs(new_jobs)
+
+
+def live_event_sensor(inboxes: InboxSensor, jobs: Sequence[Any]) -> dg.SensorDefinition:
+    """Return the sensor that drains the inboxes of all tenants.
+
+    Args:
+        inboxes: What it evaluates.
+        jobs: The jobs `<tenant>__live_events` of the tenants.
+    """
+
+    def live_events(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        return inboxes.tick().result(context.cursor)
+
+    return _LiveEventSensor(
+        name="canvas_sync_live_events",
+        evaluation_fn=live_events,
+        jobs=jobs,
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Applies the live events of {slug}: a few within the tick, many in a run.",
+        description="Applies the live events of all tenants: a few at once, many in a run of <tenant>__live_events.",
     )
-    def live_events(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        if tenant.base_url is None and tenant.database_url is None:
-            return dg.SkipReason(f"{slug} is not configured: CANVAS_SYNC_BASE_URL is not set")
-        try:
-            with session() as opened:
-                waiting, first = backlog(opened)
-                if not waiting:
-                    return dg.SkipReason("no events are waiting")
-                # The key changes every five minutes, so that a failed run does not block later ones.
-                key = f"{slug}:{first}:{int(time.time()) // 300}"
-                run = dg.RunRequest(run_key=key, tags={TENANT_TAG: slug})
-                if waiting > BACKLOG:
-                    return dg.SensorResult(run_requests=[run])
-                done = drain(opened, budget=BUDGET)
-                # Events that take longer than a tick, because of many or slow requests to Canvas, need a run, too.
-                return dg.SensorResult(
-                    asset_events=event_materializations(keys, done), run_requests=[run] if done.left else None
-                )
-        except CanvasSyncError as error:
-            return dg.SkipReason(f"{error} Events remain in the inbox.")
-
-    return live_events

@@ -124,7 +124,9 @@ def _configure(connection: psycopg.Connection[Any]) -> None:
     psycopg.Cursor(connection).execute(settings(connection.info.server_version).encode())
 
 
-def connect(url: str, *, autocommit: bool = False, setting: str = SETTING) -> Connection:
+def connect(
+    url: str, *, autocommit: bool = False, setting: str = SETTING, seconds: int = CONNECT_SECONDS
+) -> Connection:
     """Opens a connection whose transactions have the settings that loads were measured with.
 
     It works through a pooler, in session and in transaction mode: nothing of it outlives a transaction.
@@ -133,6 +135,7 @@ def connect(url: str, *, autocommit: bool = False, setting: str = SETTING) -> Co
         url: Of the database.
         autocommit: Whether each statement is its own transaction, without our settings.
         setting: Where the address comes from, for messages.
+        seconds: How long a server may take to answer.
 
     Raises:
         DatabaseUnavailableError: The server does not answer, or not now.
@@ -145,7 +148,7 @@ def connect(url: str, *, autocommit: bool = False, setting: str = SETTING) -> Co
         connection = _Connection.connect(
             url,
             autocommit=autocommit,
-            connect_timeout=CONNECT_SECONDS,
+            connect_timeout=seconds,
             application_name="canvas_sync",
             client_encoding=ENCODING,
             keepalives_idle=30,

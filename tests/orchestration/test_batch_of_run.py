@@ -181,7 +181,7 @@ def test_what_a_person_asks_of_the_root_run_is_asked_of_the_term_runs_too(
     instance.report_run_canceled(run)
     context = dg.build_sensor_context(instance=instance, definitions=definitions)
     with dg.partition_loading_context(dynamic_partitions_store=instance):
-        requests = definitions.resolve_sensor_def("canvas__batches").evaluate_tick(context).run_requests
+        requests = definitions.resolve_sensor_def("canvas_sync_batches").evaluate_tick(context).run_requests
     assert requests is not None
     assert [each.partition_key for each in requests] == ["116", "118"]
     asked = requests[0].run_config["resources"]["sync_options"]["config"]

@@ -44,9 +44,9 @@ def test_the_sensor_reports_checks_that_the_catalog_knows(session: Session) -> N
     tenant = session.tenant.model_copy(update={"stale_after": DAY})
     sync = CanvasSync(Settings(home=session.home, tenants=(tenant,)))
     definitions = sync.definitions()
-    (sensor,) = (each for each in definitions.sensors or [] if each.name == "canvas__staleness")
+    (sensor,) = (each for each in definitions.sensors or [] if each.name == "canvas_sync_staleness")
     with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
-        assert isinstance(sensor(context), dg.SkipReason)
+        assert sensor(context).skip_reason
         group = next(each for each in report_groups(session.models) if each.name == "provisioning")
         sync_report(Flow.of(session, FULL), group, {"users", "pseudonyms"})
         with psycopg.connect(session.database_url) as connection:

@@ -141,19 +141,33 @@ def claim(warehouse: Warehouse, limit: int) -> list[InboxEvent]:
     ]
 
 
-def backlog(warehouse: Warehouse) -> tuple[int, int | None]:
-    """Count the events that are due, up to 100,000.
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Events that wait in an inbox.
 
-    Returns:
-        The number of events, and the id of the oldest; 0 and None without an inbox.
+    Attributes:
+        due: Number of events that are due, up to 100,000.
+        first: Id of the oldest of them; None if none is due.
+        next_in: Seconds until the next failed event is due again; None if there is none.
     """
+
+    due: int = 0
+    first: int | None = None
+    next_in: float | None = None
+
+
+def backlog(warehouse: Warehouse) -> Backlog:
+    """Count the events that are due; none without an inbox."""
     if not warehouse.has(TABLE):
-        return 0, None
-    query = sql.SQL("select count(*), min(id) from (select id from {} {} limit 100000) e").format(
-        warehouse.identifier(TABLE), DUE
-    )
+        return Backlog()
+    query = sql.SQL(
+        "select count(*) filter (where due), min(id) filter (where due), "
+        "extract(epoch from min(next_attempt_at) filter (where not due) - now())::float8 from "
+        "(select id, next_attempt_at, next_attempt_at <= now() as due from {} where state in ('pending', 'failed') "
+        "order by id limit 100000) e"
+    ).format(warehouse.identifier(TABLE))
     row = warehouse.connection.execute(query).fetchone()
-    return (int(row[0]), row[1]) if row else (0, None)
+    return Backlog(*row) if row else Backlog()
 
 
 def settle(warehouse: Warehouse, states: Mapping[str, Iterable[InboxEvent]]) -> None:
@@ -217,7 +231,18 @@ def replay(warehouse: Warehouse, *, ids: Sequence[int] = (), name: str | None = 
         "update {} set state = 'pending', attempts = 0, next_attempt_at = now() where state in ('dead', 'failed') "
         "and (%s::bigint[] = '{{}}' or id = any(%s::bigint[])) and (%s::text is null or event_name = %s)"
     ).format(warehouse.identifier(TABLE))
-    return warehouse.connection.execute(query, (list(ids), list(ids), name, name)).rowcount
+    replayed = warehouse.connection.execute(query, (list(ids), list(ids), name, name)).rowcount
+    _move_position(warehouse)
+    return replayed
+
+
+def _move_position(warehouse: Warehouse) -> None:
+    """Take an id from the sequence: the sensor looks into an inbox whose newest id has changed (`many_schemas`)."""
+    query = (
+        "select case when has_sequence_privilege(name, 'USAGE') then nextval(name) end "
+        "from (select pg_get_serial_sequence(%s, 'id')::regclass) as s (name)"
+    )
+    warehouse.connection.execute(query, (warehouse.identifier(TABLE).as_string(warehouse.connection),))
 
 
 @dataclass(frozen=True, slots=True)
