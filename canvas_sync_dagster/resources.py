@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from canvas_sync_dagster.tenant_resources import CanvasResource, WarehouseResour
 from canvas_sync_dagster.tenants import parse_updated_after
 
 if TYPE_CHECKING:
+    from canvas_sync_dagster.settings import Settings
     from canvas_sync_dagster.sync.project import Project
     from canvas_sync_dagster.sync.scope import TermScope
     from canvas_sync_dagster.sync.session import Session
@@ -190,6 +191,12 @@ class CodeLocation:
     def on_sync(self) -> Sequence[tuple[str, Callable[..., object]]]:
         """Functions of the user that are called at the end of a batch."""
         return self.project.extensions.on_sync
+
+    def settings(self, slugs: Collection[str]) -> Settings:
+        """Return the settings with these tenants, on the Canvas and the database of the resources."""
+        settings = self._connected().settings
+        tenants = tuple(each for each in settings.tenants if each.slug in slugs)
+        return settings.model_copy(update={"tenants": tenants})
 
     def session(self, tenant: str) -> AbstractContextManager[Session]:
         """Connect to a tenant's Canvas and database; use it in a `with` statement, which closes them."""

@@ -19,7 +19,7 @@ from canvas_sync_dagster.sensors.broken import broken_tenants_sensor
 from canvas_sync_dagster.sensors.failures import failure_sensor
 from canvas_sync_dagster.sensors.live_events import InboxSensor, live_event_sensor
 from canvas_sync_dagster.sensors.staleness import StalenessSensor, staleness_sensor
-from canvas_sync_dagster.sensors.watched_tenants import watched_tenants
+from canvas_sync_dagster.sensors.watched_tenants import WatchedTenants
 from canvas_sync_dagster.sync.project import Project
 from canvas_sync_dagster.sync.scope import Term
 from canvas_sync_dagster.sync.terms import list_terms
@@ -39,8 +39,8 @@ def sensors_of(
         jobs: Slug → jobs of the tenant.
     """
     slugs = [each.tenant.slug for each in tenants]
-    settings = project.settings.model_copy(update={"tenants": tuple(each.tenant for each in tenants)})
-    watched, keys = watched_tenants(settings), {each.tenant.slug: each.keys for each in tenants}
+    watched = WatchedTenants(lambda: location.settings(slugs))
+    keys = {each.tenant.slug: each.keys for each in tenants}
     batches = {slug: functools.partial(location.batches, slug) for slug in slugs}
     # Both sensors look at the same databases, and keep the same connections.
     connections = KeptConnections()

@@ -82,7 +82,6 @@ class InboxSensor:
         self._tenants, self._keys, self._session = tenants, keys, session
         self._connections = connections or KeptConnections()
         self._tasks: TenantTasks[Turn | None] = TenantTasks("canvas_sync_live_events", limits)
-        self._schemas, self._urls = tenants.schemas, tenants.urls
         # Each key is used by one task at a time.
         self._states: dict[str, InboxState] = {}
         self._drained_at: dict[str, float] = {}
@@ -114,8 +113,8 @@ class InboxSensor:
                 self._tasks.submit(slug, functools.partial(self._drain, slug, state), self._drained_at.get(slug, 0.0))
 
     def _drain(self, slug: str, state: InboxState) -> Turn:
-        with transaction(self._urls[slug](), "looking into the inbox") as connection:
-            waiting = backlog(Warehouse(connection, self._schemas[slug]))
+        with transaction(self._tenants.urls[slug](), "looking into the inbox") as connection:
+            waiting = backlog(Warehouse(connection, self._tenants.schemas[slug]))
         # Looked at again if it is not empty, or if its number has changed since.
         if self._states.get(slug) is state:
             self._states[slug] = looked(state, waiting, time.monotonic(), random.random())

@@ -59,14 +59,13 @@ class StalenessSensor:
         limits: TaskLimits | None = None,
     ) -> None:
         self._tenants, self._keys, self._batches = tenants, keys, batches
-        self._slugs = [slug for each in tenants.databases for slug in each.slugs.values()]
         limits = limits or TaskLimits(wait_seconds=30.0, slow_seconds=10.0)
         self._tasks: TenantTasks[TenantStaleness] = TenantTasks("canvas_sync_staleness", limits)
         self._evaluated_at: dict[str, float] = {}
 
     def tick(self) -> TickReport:
         """Evaluate the tenants that are due."""
-        for slug in due(self._slugs, self._evaluated_at, time.monotonic()):
+        for slug in due(list(self._tenants.urls), self._evaluated_at, time.monotonic()):
             if self._tasks.submit(slug, functools.partial(self._evaluate, slug)):
                 self._evaluated_at[slug] = time.monotonic()
         report = TickReport(

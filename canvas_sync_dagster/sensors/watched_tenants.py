@@ -26,43 +26,45 @@ class TenantDatabase:
     slugs: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
 class WatchedTenants:
     """The tenants of a code location, as its sensors see them.
 
-    Attributes:
-        databases: Databases of the tenants that are looked at.
-        skipped: Slug of a tenant that is not looked at → reason.
+    Args:
+        settings: Returns the settings; called in the first tick, because a resource of the user may change them.
     """
 
-    databases: Sequence[TenantDatabase]
-    skipped: Mapping[str, str]
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._settings = functools.cache(settings)
 
-    @property
-    def urls(self) -> dict[str, Callable[[], str]]:
+    @functools.cached_property
+    def skipped(self) -> Mapping[str, str]:
+        """Slug of a tenant that is not looked at → reason."""
+        tenants = self._settings().tenants
+        return {tenant.slug: reason for tenant in tenants if (reason := tenant.reason_to_skip)}
+
+    @functools.cached_property
+    def databases(self) -> Sequence[TenantDatabase]:
+        """Databases of the tenants that are looked at, one for each URL, which includes the role."""
+        groups: dict[str, list[TenantSettings]] = {}
+        for tenant in self._settings().tenants:
+            if tenant.slug not in self.skipped:
+                url = tenant.database_url.get_secret_value() if tenant.database_url else ""
+                groups.setdefault(url, []).append(tenant)
+        return [
+            TenantDatabase(
+                f"database of {group[0].slug}",
+                functools.partial(database_url, self._settings(), group[0]),
+                {tenant.schema_in_database: tenant.slug for tenant in group},
+            )
+            for group in groups.values()
+        ]
+
+    @functools.cached_property
+    def urls(self) -> Mapping[str, Callable[[], str]]:
         """Slug → function that returns the URL of the tenant's database."""
         return {slug: each.url for each in self.databases for slug in each.slugs.values()}
 
-    @property
-    def schemas(self) -> dict[str, str]:
+    @functools.cached_property
+    def schemas(self) -> Mapping[str, str]:
         """Slug → schema of the tenant."""
         return {slug: schema for each in self.databases for schema, slug in each.slugs.items()}
-
-
-def watched_tenants(settings: Settings) -> WatchedTenants:
-    """Group the enabled tenants by the URL of their database, including the role."""
-    groups: dict[str, list[TenantSettings]] = {}
-    skipped = {tenant.slug: reason for tenant in settings.tenants if (reason := tenant.reason_to_skip)}
-    for tenant in settings.tenants:
-        if tenant.slug not in skipped:
-            url = tenant.database_url.get_secret_value() if tenant.database_url else ""
-            groups.setdefault(url, []).append(tenant)
-    databases = [
-        TenantDatabase(
-            f"database of {group[0].slug}",
-            functools.partial(database_url, settings, group[0]),
-            {tenant.schema_in_database: tenant.slug for tenant in group},
-        )
-        for group in groups.values()
-    ]
-    return WatchedTenants(databases, skipped)

@@ -476,8 +476,9 @@ def test_a_sync_and_live_events_report_to_the_translated_keys(
         ]
         assert [each.asset_key for each in events] == [courses]
         time = datetime(2026, 9, 2, tzinfo=UTC)
-        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=time)
-        (request,) = definitions.resolve_schedule_def("canvas__sync__people").evaluate_tick(context).run_requests or ()
+        schedule = definitions.resolve_schedule_def("canvas__sync__people")
+        with dg.build_schedule_context(instance=instance, scheduled_execution_time=time) as context:
+            (request,) = schedule.evaluate_tick(context).run_requests or ()
         assert set(request.asset_selection) == {people, dg.AssetKey(["lms", "canvas", "step"])}
     with psycopg.connect(database_url) as connection:
         assert connection.execute("select count(*) from canvas.courses").fetchone() == (1,)

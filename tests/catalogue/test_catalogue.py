@@ -77,7 +77,7 @@ def test_a_missing_key_is_reported_with_the_expected_and_the_actual_header() -> 
         "catalogue.headers",
         "full_sync_policy",
         "sync.report_request",
-        "tenants",
+        "durations",
         "canvas.reports",
         "postgres_url",
         "printable",

@@ -23,7 +23,7 @@ from canvas_sync_dagster.sensors import live_events
 from canvas_sync_dagster.sensors.batches import BatchSensor, TenantSync
 from canvas_sync_dagster.sensors.live_events import InboxSensor
 from canvas_sync_dagster.sensors.tenant_tasks import TaskLimits
-from canvas_sync_dagster.sensors.watched_tenants import watched_tenants
+from canvas_sync_dagster.sensors.watched_tenants import WatchedTenants
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas, event, global_id
 from canvas_sync_dagster.tenants import TenantSettings
@@ -64,7 +64,7 @@ def inboxes_of(location: CodeLocation, limits: TaskLimits = PATIENT) -> InboxSen
     settings = location.project.settings
     keys = {tenant.slug: tenant_assets(location.project, tenant).keys for tenant in settings.tenants}
     connections = KeptConnections(connect_seconds=CONNECT_SECONDS)
-    return InboxSensor(watched_tenants(settings), keys, location.session, limits, connections)
+    return InboxSensor(WatchedTenants(lambda: settings), keys, location.session, limits, connections)
 
 
 def put(canvas: SimulatedCanvas, url: str, schema: str, number: int = 1) -> None:
@@ -138,7 +138,9 @@ def test_a_database_that_hangs_or_refuses_delays_nobody(
     for each in trouble:
         syncs[each.slug] = TenantSync(each, lambda genre, slug=each.slug: location.batches(slug, genre))
     connections = KeptConnections(connect_seconds=CONNECT_SECONDS)
-    batches = BatchSensor(watched_tenants(location.project.settings), syncs, limits=PATIENT, connections=connections)
+    batches = BatchSensor(
+        WatchedTenants(lambda: location.project.settings), syncs, limits=PATIENT, connections=connections
+    )
     assert location.batches("two").open("two:default:now", {"trigger": "schedule"})
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         report = batches.tick(dg.build_sensor_context(instance=instance))

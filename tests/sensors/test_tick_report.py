@@ -6,7 +6,7 @@ import dagster as dg
 
 from canvas_sync_dagster.sensors.staleness import due
 from canvas_sync_dagster.sensors.tick_report import MOST_CHARACTERS, MOST_TENANTS, TickReport
-from canvas_sync_dagster.sensors.watched_tenants import watched_tenants
+from canvas_sync_dagster.sensors.watched_tenants import WatchedTenants
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.tenants import TenantSettings
 
@@ -42,7 +42,7 @@ def test_tenants_are_grouped_by_database_and_role_and_paused_ones_are_named() ->
         tenant("d", database_url=one, enabled=False),
         TenantSettings(slug="e"),
     )
-    watched = watched_tenants(Settings(tenants=tenants))
+    watched = WatchedTenants(lambda: Settings(tenants=tenants))
     assert [dict(each.slugs) for each in watched.databases] == [{"a": "a", "bee": "b"}, {"c": "c"}]
     assert watched.skipped["d"] == "d is paused by its setting enabled: false"
     assert "not configured" in watched.skipped["e"]

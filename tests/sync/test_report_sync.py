@@ -178,6 +178,7 @@ OUTCOMES: dict[str, type[CanvasSyncError] | None] = {
     "dropped_connection": SURVIVED,
     "token_expired": CanvasUnauthorizedError,
     "no_permission": CanvasForbiddenError,
+    "server_error": SURVIVED,
     "lost_answer": SURVIVED,
     "unknown_report": CanvasNotFoundError,
     "stuck_in_created": ReportFailedError,
