@@ -33,7 +33,8 @@ def embedded_database_url(home: Path, name: str) -> str:
 
 
 @atexit.register
-def _leave() -> None:
-    for (process, _), handle in list(_handles.items()):
+def leave_embedded_servers() -> None:
+    """Stop the servers that this process has started, unless other processes use them."""
+    for process, home in list(_handles):
         if process == os.getpid():  # A forked child does not stop the server of its parent.
-            handle.close()
+            _handles.pop((process, home)).close()
