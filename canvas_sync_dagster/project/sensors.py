@@ -61,7 +61,7 @@ def sensors_of(
 
 
 def _has_alerts(tenant: TenantSettings) -> bool:
-    return tenant.alerts is not None and tenant.alerts.is_active
+    return tenant.enabled and tenant.alerts is not None and tenant.alerts.is_active
 
 
 def _alert_tenant(location: CodeLocation, assets: TenantAssets) -> AlertTenant:

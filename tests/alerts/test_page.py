@@ -49,6 +49,8 @@ def test_the_sensor_exists_if_a_tenant_has_alerts(pages: list[Settings]) -> None
 
     assert "canvas_sync_alerts" in sensors(pages[1])
     assert "canvas_sync_alerts" not in sensors(pages[2])
+    paused = [tenant.model_copy(update={"enabled": False}) for tenant in pages[1].tenants]
+    assert "canvas_sync_alerts" not in sensors(pages[1].model_copy(update={"tenants": tuple(paused)}))
 
 
 def test_the_page_pages_pagerduty(monkeypatch: pytest.MonkeyPatch) -> None:
