@@ -106,6 +106,7 @@ def test_dg_launch_syncs(dg: Callable[..., str], variables: dict[str, str]) -> N
         assert connection.execute("select count(*) > 20 from school.users").fetchone() == (True,)
 
 
+@pytest.mark.browser
 @pytest.mark.usefixtures("scaffolded")
 def test_dg_dev_serves_the_project(root: Path, variables: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:

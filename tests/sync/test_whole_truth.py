@@ -46,7 +46,7 @@ def test_a_first_sync_makes_every_column_of_every_table_true(canvas: SimulatedCa
     assert_whole_truth(canvas, session)
 
 
-@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 51))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 51))])
 def test_whatever_happens_a_full_sync_makes_every_table_equal_canvas(
     database_url: str, tmp_path: Path, seed: int
 ) -> None:
