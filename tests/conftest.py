@@ -12,9 +12,15 @@ pytest_plugins = ["tests.fix_postgres", "tests.fix_canvas"]
 
 @pytest.fixture(autouse=True)
 def _no_instance_is_left_behind() -> Iterator[None]:
-    """Fail a test after which Dagster still refers to an instance: definitions of later tests would look for it."""
+    """Fail a test after which Dagster refers to another instance: definitions of later tests would look for it."""
+    before = _current_storage()
     yield
-    if "dagster" in sys.modules:
-        from dagster._core.storage.defs_state.base import DefsStateStorage
+    assert _current_storage() is before
 
-        assert DefsStateStorage.get() is None
+
+def _current_storage() -> object:
+    if "dagster" not in sys.modules:
+        return None
+    from dagster._core.storage.defs_state.base import DefsStateStorage
+
+    return DefsStateStorage.get()

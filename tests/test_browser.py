@@ -156,6 +156,8 @@ def asset(model: str, view: str = "overview") -> str:
 
 def choose_terms(page: Page, *terms: str) -> Locator:
     """Opens the dialog that launches runs of the assets of a page, chooses terms in it, and returns it."""
+    # While the page still loads the state of the partitions, the dialog lists no terms.
+    page.wait_for_load_state("networkidle")
     page.get_by_role("button", name="Materialize").first.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="All", exact=True).click()
@@ -163,6 +165,20 @@ def choose_terms(page: Page, *terms: str) -> Locator:
     for term in set(TERMS) - set(terms):
         dialog.locator(f'[data-tooltip="{term}"]').get_by_role("img", name="close").click()
     return dialog
+
+
+def test_the_partitions_of_an_asset_are_missing_before_the_first_sync(location: Location, page: Page) -> None:
+    def registered() -> bool:
+        return set(location.instance.get_dynamic_partitions("canvas_terms__canvas")) == set(TERMS)
+
+    until(registered, PATIENCE, "the terms did not become partitions")
+    page.goto(asset("courses", "partitions"))
+    expect(page.get_by_text("Missing (2)")).to_be_visible()
+
+
+def test_the_partitions_of_an_asset_are_materialized_after_the_first_sync(synced: Location, page: Page) -> None:
+    page.goto(asset("courses", "partitions"))
+    expect(page.get_by_text("Materialized (2)")).to_be_visible()
 
 
 def test_materialize_all_on_the_root_job_syncs_the_terms_too(synced: Location) -> None:
