@@ -54,7 +54,7 @@ def synced(
     return full
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(zone=zones, delays=st.lists(st.floats(0, 20), min_size=1, max_size=5), late=st.floats(0, 500))
 def test_a_saturday_night_whose_second_term_is_asked_on_sunday_is_full_every_week(
     zone: ZoneInfo, delays: list[float], late: float
@@ -67,7 +67,7 @@ def test_a_saturday_night_whose_second_term_is_asked_on_sunday_is_full_every_wee
     assert all((later - earlier).days == 7 for earlier, later in pairwise(days))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     zone=zones,
     days=st.integers(1, 9),
@@ -85,7 +85,7 @@ def test_n_days_never_come_a_tick_late_or_early(
 
 
 @given(zone=zones, late=st.floats(0, 500))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_frequent_schedule_keeps_n_days_to_the_tick(zone: ZoneInfo, late: float) -> None:
     one, _ = synced("3 days", "0 * * * *", zone, [1.0], weeks=12, late=late)
     clocks = [(each.astimezone(zone).replace(tzinfo=None)) for each in one]

@@ -97,7 +97,6 @@ class BatchSensor:
         limits = limits or TaskLimits(wait_seconds=30.0, slow_seconds=10.0)
         self._tasks: TenantTasks[Driven | None] = TenantTasks("canvas_sync_batches", limits)
         self._due_at: dict[str, float] = {}
-        self._problems: dict[str, str] = {}
 
     def tick(self, context: dg.SensorEvaluationContext) -> TickReport:
         """Look at all databases, drive the batches, and report what has ended."""
@@ -106,16 +105,12 @@ class BatchSensor:
             look = functools.partial(self._look, context, each, running)
             self._tasks.submit(each.key, look, priority=-1.0)
         report = TickReport("no sync is under way", self._tenants.skipped)
-        for key, result in self._tasks.wait().items():
-            if result.problem is not None:
-                self._problems[key] = result.problem
-                continue
-            self._problems.pop(key, None)
-            if result.value is not None:
-                if result.value.lines:
-                    report.done[key] = ", ".join(result.value.lines)
-                report.requests += result.value.requests
-        report.problems |= self._problems
+        for slug, driven in self._tasks.values().items():
+            if driven is not None:
+                if driven.lines:
+                    report.done[slug] = ", ".join(driven.lines)
+                report.requests += driven.requests
+        report.problems |= self._tasks.problems
         return report
 
     def _look(self, context: dg.SensorEvaluationContext, database: TenantDatabase, running: set[str]) -> None:

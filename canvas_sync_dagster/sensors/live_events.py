@@ -85,21 +85,16 @@ class InboxSensor:
         # Each key is used by one task at a time.
         self._states: dict[str, InboxState] = {}
         self._drained_at: dict[str, float] = {}
-        self._problems: dict[str, str] = {}
 
     def tick(self) -> TickReport:
         """Look at all databases, wait for the drains, and report what has ended."""
         for each in self._tenants.databases:
             self._tasks.submit(each.key, functools.partial(self._look, each), priority=-1.0)
         report = TickReport("no events are waiting", self._tenants.skipped)
-        for key, result in self._tasks.wait().items():
-            if result.problem is not None:
-                self._problems[key] = result.problem
-                continue
-            self._problems.pop(key, None)
-            if result.value is not None:
-                self._report(report, key, result.value)
-        report.problems |= self._problems
+        for slug, turn in self._tasks.values().items():
+            if turn is not None:
+                self._report(report, slug, turn)
+        report.problems |= self._tasks.problems
         return report
 
     def _look(self, database: TenantDatabase) -> None:

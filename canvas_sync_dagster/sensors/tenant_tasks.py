@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.redaction import summary
@@ -58,6 +58,9 @@ class TaskResult(Generic[T]):
 class TenantTasks(Generic[T]):
     """The tasks of one sensor: at most one for each key at a time.
 
+    Attributes:
+        problems: Key → problem of its last task, as `values` has read it; only of keys whose last task failed.
+
     Args:
         name: Name of the sensor, for the threads.
         limits: Limits of the tasks.
@@ -71,6 +74,7 @@ class TenantTasks(Generic[T]):
         self._waiting: list[tuple[float, int, str, Callable[[], T]]] = []
         self._running: dict[str, float] = {}
         self._results: dict[str, TaskResult[T]] = {}
+        self.problems: dict[str, str] = {}
         self._not_awaited: set[str] = set()
         self._retry_at: dict[str, float] = {}
         self._threads = 0
@@ -103,6 +107,17 @@ class TenantTasks(Generic[T]):
             self._changed.wait_for(lambda: not self.unfinished() - self._not_awaited, self.limits.wait_seconds)
             results, self._results = self._results, {}
             return results
+
+    def values(self) -> dict[str, T]:
+        """Wait as `wait` does, and return what the successful tasks returned; note the problems of the others."""
+        returned: dict[str, T] = {}
+        for key, result in self.wait().items():
+            if result.problem is not None:
+                self.problems[key] = result.problem
+                continue
+            self.problems.pop(key, None)
+            returned[key] = cast("T", result.value)
+        return returned
 
     def unfinished(self) -> set[str]:
         """Return the keys of the tasks that wait or are executed."""

@@ -175,7 +175,7 @@ def test_keys_at_the_ends_of_the_range_are_compared_without_overflow(connection:
     assert (counts.inserted, counts.duplicates) == (2, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(['"', "\n", ",", "a", "\r", "\r\n", "é", '""', '",', ',"']), max_size=60).map("".join))
 def test_no_line_of_any_text_is_lost(text: str) -> None:
     content = text.encode()
@@ -195,7 +195,7 @@ def test_no_line_of_any_text_is_lost(text: str) -> None:
 values = st.lists(st.sampled_from(["", "a", '"', ",", "\n", "é", " ", "'"]), max_size=5).map("".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(values, values, values), min_size=1, max_size=8),
     st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),

@@ -37,7 +37,7 @@ def records(found: list[KeyedBlock]) -> list[bytes]:
 numbers = st.integers(-5, 40) | st.sampled_from([2**63 - 1, -(2**63), "x", ""])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.tuples(numbers, st.sampled_from(["a", "b", "c"])), max_size=40),
     size=st.sampled_from([1, 30, 1000]),

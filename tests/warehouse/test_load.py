@@ -77,7 +77,7 @@ records = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     reports=st.lists(st.lists(records, max_size=25), min_size=1, max_size=4),
     batch=st.sampled_from([None, 1, 3, 7]),
