@@ -1,5 +1,7 @@
 # Developer tasks. `make` without a target prints this list, which is taken from the comments below.
 .DEFAULT_GOAL := help
+# Without addresses of an index, so that each machine uses its own.
+LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 .PHONY: help format lint types test soak docs lock bench check
 
 help:    ## Print this list
@@ -25,9 +27,10 @@ soak:    ## Run the long kill and endurance tests
 docs:    ## Regenerate the generated pages
 	./run python docs/generate.py
 
-lock:    ## Update the pinned requirements
-	PATH="$$PATH:.tools/bin" uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header --upgrade -o requirements.lock
+lock:    ## Pin what pyproject.toml has changed, for checkout, image and receiver; UPGRADE=--upgrade updates all
+	PATH="$$PATH:.tools/bin" $(LOCK) --all-extras --group dev -o requirements.lock $(UPGRADE) pyproject.toml
+	PATH="$$PATH:.tools/bin" $(LOCK) --extra receiver --group image -c requirements.lock -o requirements-runtime.lock pyproject.toml
+	PATH="$$PATH:.tools/bin" $(LOCK) --group receiver -c requirements-runtime.lock -o requirements-receiver.lock
 
 bench:   ## Measure loads against a hand-written COPY and merge
 	./run python benchmarks/load.py

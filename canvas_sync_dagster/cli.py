@@ -9,6 +9,7 @@ import click
 
 from canvas_sync_dagster.commands.output import console, say
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
+from canvas_sync_dagster.extras import remedy
 from canvas_sync_dagster.redaction import trace
 
 COMMANDS = (
@@ -41,6 +42,10 @@ class _Group(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            needed_by = f"canvas-sync {context.invoked_subcommand}"
+            if isinstance(error, ModuleNotFoundError) and (sentence := remedy(error.name, needed_by)):
+                console(stderr=True, soft_wrap=True).print(f"error: {sentence}", style="red", markup=False)
+                context.exit(2)
             # Python's own stack trace would quote rows.
             say(trace(error), err=True)
             context.exit(1)

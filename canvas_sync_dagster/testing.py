@@ -21,21 +21,20 @@ from psycopg import sql
 
 from canvas_sync_dagster.commands.location import find
 from canvas_sync_dagster.embedded import embedded_database_url
+from canvas_sync_dagster.extras import remedy
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import read_event
-from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.warehouse.state.inbox import store
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 
 try:
     import pytest
+
+    from canvas_sync_dagster.simulator import SimulatedCanvas
 except ModuleNotFoundError as error:
-    if error.name != "pytest":
-        raise
-    raise ImportError(
-        "canvas_sync_dagster.testing needs pytest, which is not installed. Install the extra: "
-        "pip install 'canvas-sync-dagster[testing]'"
-    ) from None
+    if sentence := remedy(error.name, __name__):
+        raise ImportError(sentence) from None
+    raise
 
 if TYPE_CHECKING:
     import dagster as dg

