@@ -63,6 +63,19 @@ def required_arguments(function: object) -> int:
     return sum(each.kind in POSITIONAL and each.default is inspect.Parameter.empty for each in parameters)
 
 
+def accepts_arguments(function: object, number: int) -> bool:
+    """Return whether a function accepts so many positional arguments; one without a known signature accepts one.
+
+    >>> accepts_arguments(lambda value, record: value, 2), accepts_arguments(str.upper, 2), accepts_arguments(int, 2)
+    (True, False, False)
+    """
+    try:
+        return _binds(inspect.signature(function), number, {})  # type: ignore[arg-type]
+    except ValueError:
+        # Some functions written in C have no signature.
+        return number == 1
+
+
 def name_of(function: object) -> str:
     """Return the name of a function for messages, without the function that contains it."""
     return str(getattr(function, "__qualname__", type(function).__name__)).rpartition(".<locals>.")[2]

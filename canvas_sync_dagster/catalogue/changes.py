@@ -10,8 +10,8 @@ from canvas_sync_dagster.catalogue.headers import normalize
 from canvas_sync_dagster.catalogue.model import SYSTEM_COLUMNS, Column, ColumnType, Model, ProvisioningFeed
 from canvas_sync_dagster.catalogue.parameters import refuse_parameters
 
-Transform = Callable[[str, Mapping[str, str]], object]
-"""Returns what a column stores; called with the value and the record, header → text."""
+Transform = Callable[[str], object] | Callable[[str, Mapping[str, str]], object]
+"""Returns what a column stores; called with the value, or with the value and the record, header → text."""
 Alteration = Callable[[dict[str, Any]], "dict[str, Any] | None"]
 """Returns a changed row, column → value, or None to leave it out."""
 

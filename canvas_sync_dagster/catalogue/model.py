@@ -45,7 +45,8 @@ class Column:
         comment: Meaning: unit, values, and what it points to. It becomes the comment in PostgreSQL and the description
             in Dagster, dbt and the data dictionary.
         indexed: Whether the table gets a secondary index on the column.
-        transform: Function of the value (text) and the whole record (header → text) that returns the stored value.
+        transform: Function of the value (text), or of it and the whole record (header → text), that returns the stored
+            value.
         optional: Whether some kinds of the report omit the header, so that its absence is no schema drift.
         keeps_empty_text: Whether a quoted empty string stays one instead of becoming null.
         user: Whether it holds the Canvas id of a user, or an array of them.
@@ -62,7 +63,7 @@ class Column:
     indexed: bool = False
     keeps_empty_text: bool = False
     optional: bool = False
-    transform: Callable[[str, Mapping[str, str]], object] | None = None
+    transform: Callable[[str], object] | Callable[[str, Mapping[str, str]], object] | None = None
     user: bool = False
     identifies: bool = False
 

@@ -69,8 +69,9 @@ class MappingOverride:
             report: Header in the report, or several as header → column.
             database: Column in the table; defaults to the header. `canvas-sync migrate` adds a new one.
             type: Type as the gem or PostgreSQL names it; defaults to the type of the column, or `text` for a new one.
-            transform: Called with the value, empty text where there is none, and the whole record, header → text. It
-                returns what is stored: a value of the column's type, or None; a list or dict as JSON.
+            transform: Called with the value, empty text where there is none, and, if it takes two arguments, the whole
+                record, header → text. A function of the value alone is called once per distinct value of a block of
+                rows. It returns what is stored: a value of the column's type, or None; a list or dict as JSON.
 
         Raises:
             SettingError: The type does not exist, a name is no text, the sync itself sets the column, or the function
@@ -87,7 +88,7 @@ class MappingOverride:
         column = column_name(header if database is None else database, f"{self.where}: {header}")
         kind = None if type is None else column_type(type, f"{self.where}: {header}")
         if transform is not None:
-            check_arguments(transform, f"{self.where}: transform of {header}", "value", "record")
+            check_arguments(transform, f"{self.where}: transform of {header}", "value", "record", optional=1)
         return self.add(Link(header, column, kind, transform))
 
     def unlink_column(self, *names: str) -> Self:

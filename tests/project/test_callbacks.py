@@ -62,7 +62,7 @@ async def asynchronous(event: Any) -> None: ...
         (lambda sync: sync.client(lambda tenant: "token"), "client", "tenant, account_id"),
         (lambda sync: sync.term_scope(lambda: True), "term_scope", "term"),
         (lambda sync: sync.term_scope("active"), "term_scope is 'active'", "term"),
-        (lambda sync: sync.mapping("users").link_column("a", transform=lambda v: v), "transform of a", "value, record"),
+        (lambda sync: sync.mapping("users").link_column("a", transform=lambda: 1), "transform of a", "value[, record]"),
         (lambda sync: sync.mapping("users").alter_rows(lambda: None), "alter_rows", "row"),
     ],
 )

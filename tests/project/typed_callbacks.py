@@ -132,6 +132,7 @@ sync.api("users", fields={"name": lambda: 1})  # refused
 sync.api("users", mark_deleted=lambda: {"workflow_state": "gone"})  # refused
 sync.api("users", apply=lambda user: None)  # refused
 users.link_column("tags", "tags", transform=lambda value, row: value.split("|"))
-users.link_column("tags", transform=lambda value: value)  # refused
+users.link_column("tags", transform=lambda value: value.split("|"))
+users.link_column("tags", transform=lambda: 1)  # refused
 users.alter_rows(lambda row: None if row["login_id"] == "test" else row)
 users.alter_rows(lambda: None)  # refused

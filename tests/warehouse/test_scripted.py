@@ -9,8 +9,9 @@ from typing import Any
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
-from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.warehouse.connection import Connection, connect
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_csv
+from canvas_sync_dagster.warehouse.loading.row_by_row import GROUP, load_row_by_row
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -107,3 +108,84 @@ def test_a_function_that_changes_the_key_is_told_so(database_url: str) -> None:
         row = connection.execute("select reason from canvas.canvas_sync_rejected_rows").fetchone()
     assert row is not None
     assert "it changed the key (canvas_id)" in row[0]
+
+
+def test_a_transform_of_the_value_alone_is_called_once_per_distinct_value(database_url: str) -> None:
+    called: list[str] = []
+
+    def tags(value: str) -> object:
+        called.append(value)
+        if value == "x|y":
+            raise ValueError("no such tag")
+        return [value]
+
+    mapping = MappingOverride("users").link_column("tags", transform=tags)
+    mapping.link_column("login_id", "login_id", transform=str.upper)
+    model = mapping.applied(USERS)
+    migrate(database_url, "canvas", [model])
+    content = CSV + b"5,eve,e,z\n6,flo,f,\n"
+    counts = load(database_url, model, content)
+    assert (counts.inserted, counts.rejected) == (5, 1)
+    assert sorted(called) == ["", "boom", "x|y", "z"]
+    with connect(database_url) as connection:
+        found = connection.execute("select canvas_id, login_id, tags from canvas.users order by 1").fetchall()
+    assert found == [(2, "TEST", '[""]'), (3, "C", '["z"]'), (4, "D", '["boom"]'), (5, "E", '["z"]'), (6, "F", '[""]')]
+
+
+def test_rows_do_not_share_a_result_that_an_alteration_changes_in_place(database_url: str) -> None:
+    def alter(row: dict[str, Any]) -> dict[str, Any]:
+        row["tags"].append(row["canvas_id"])
+        return row
+
+    mapping = MappingOverride("users").link_column("tags", transform=lambda value: [value])
+    mapping.alter_rows(alter)
+    model = mapping.applied(USERS)
+    migrate(database_url, "canvas", [model])
+    load(database_url, model, b"canvas_user_id,full_name,login_id,tags\n1,ann,a,t\n2,bob,b,t\n")
+    with connect(database_url) as connection:
+        assert connection.execute("select tags from canvas.users order by canvas_id").fetchall() == [
+            ('["t", 1]',),
+            ('["t", 2]',),
+        ]
+
+
+def test_a_result_that_no_column_takes_rejects_its_row_alone(database_url: str) -> None:
+    mapping = MappingOverride("users").link_column("tags", transform=lambda value: {value: object()} if value else None)
+    model = mapping.applied(USERS)
+    migrate(database_url, "canvas", [model])
+    counts = load(database_url, model, b"canvas_user_id,full_name,login_id,tags\n1,ann,a,t\n2,bob,b,\n")
+    assert (counts.inserted, counts.rejected) == (1, 1)
+
+
+def test_the_record_that_a_transform_gets_is_a_mapping_of_every_header(database_url: str) -> None:
+    seen: list[dict[str, str]] = []
+    mapping = MappingOverride("users").link_column("tags", transform=lambda value, record: seen.append({**record}))
+    model = mapping.applied(USERS)
+    migrate(database_url, "canvas", [model])
+    assert load(database_url, model).inserted == 4
+    assert seen[1] == {"canvas_user_id": "2", "full_name": "bob", "login_id": "test", "tags": ""}
+
+
+def test_rows_of_a_group_in_which_one_fails_are_undone_and_repeated_one_by_one(database_url: str) -> None:
+    migrate(database_url, "canvas", [USERS])
+    calls: list[int] = []
+
+    def process(row: dict[str, str], connection: Connection) -> None:
+        number = int(row.pop("canvas_user_id"))
+        calls.append(number)
+        connection.execute("insert into canvas.seen values (%s)", [number])
+        if number == GROUP + 5:
+            connection.execute("select 1 / 0")
+
+    rows = 3 * GROUP
+    content = b"canvas_user_id,full_name\n" + b"".join(b"%d,x\n" % number for number in range(1, rows + 1))
+    with connect(database_url) as connection:
+        connection.execute("create table canvas.seen (number bigint)")
+        table = Warehouse(connection, "canvas").table(USERS)
+        counts = load_row_by_row(table, lambda: io.BytesIO(content), Source("", T0, "r"), process)
+    assert (counts.updated, counts.rejected) == (rows - 1, 1)
+    with connect(database_url) as connection:
+        written = connection.execute("select count(*), count(distinct number) from canvas.seen").fetchone()
+        lines = connection.execute("select line from canvas.canvas_sync_rejected_rows").fetchall()
+    assert (written, lines) == ((rows - 1, rows - 1), [(GROUP + 6,)])
+    assert len(calls) == rows + 5, "only the rows before the failure, and it, were repeated"
