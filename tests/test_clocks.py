@@ -17,7 +17,7 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.clocks import SLACK, believable, report_began
 from canvas_sync_dagster.commands.checks.database import clocks
 from canvas_sync_dagster.commands.checks.finding import Level
-from canvas_sync_dagster.commands.progress import shown_progress
+from canvas_sync_dagster.commands.progress import log_of, shown_progress
 from canvas_sync_dagster.commands.status import _models
 from canvas_sync_dagster.simulator import EPOCH, SimulatedCanvas
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
@@ -161,7 +161,7 @@ def test_tables_that_were_frozen_before_thaw(session: Session, named: Callable[[
 
 
 def test_a_sync_prints_how_many_rows_were_superseded(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown_progress("text") as progress:
+    with shown_progress(log_of("logfmt", stderr=False), "canvas") as progress:
         progress.table_done("courses", "118", {"rows_in_report": 3, "superseded": 2})
     assert "superseded=2" in capsys.readouterr().out
 

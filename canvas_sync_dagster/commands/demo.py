@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 
 import click
-from rich import box
-from rich.table import Table
+from rich.console import RenderableType
 
-from canvas_sync_dagster.commands.demo_location import Line, prepared_demo
-from canvas_sync_dagster.commands.output import console
+from canvas_sync_dagster.commands.demo_location import prepared_demo
+from canvas_sync_dagster.commands.output import say, show, width_of_output
+from canvas_sync_dagster.commands.progress import shown_bar
+from canvas_sync_dagster.commands.rendering import paragraph
+from canvas_sync_dagster.commands.sync_report import SyncReport, loads_table, verdict
 from canvas_sync_dagster.settings import Settings
+
+NEXT = "Next: `canvas-sync demo` again shows what a second sync writes; `--ui` shows it in Dagster."
 
 
 @click.command()
@@ -24,41 +29,44 @@ from canvas_sync_dagster.settings import Settings
 )
 @click.option("--ui", is_flag=True, help="Then serve the Dagster UI on the same data.")
 @click.option("--port", default=3000, show_default=True, help="Port of the UI.")
-def demo(size: str, ui: bool, port: int) -> None:
-    """Sync a simulated Canvas into an embedded PostgreSQL, through Dagster."""
-    screen = console()
+@click.option("--by-term", is_flag=True, help="Show a row for each model and term.")
+def demo(size: str, ui: bool, port: int, by_term: bool) -> None:
+    """Sync a simulated Canvas into an embedded PostgreSQL, through Dagster.
+
+    \b
+    Examples:
+      canvas-sync demo
+      canvas-sync demo --size medium --ui
+
+    It needs neither Canvas nor PostgreSQL, and keeps its data in .canvas_sync of the working directory. Run it again: rows
+    are written only for what has changed at the simulated university since.
+    """
     start = time.perf_counter()
     home = Settings.from_environment().home
     with prepared_demo(home, size) as ready:
-        screen.print(f"PostgreSQL runs in {home / 'postgres'}, a simulated Canvas at {ready.canvas.base_url}.")
-        lines: list[Line] = []
-        with screen.status("syncing …") as status:
-
-            def show(line: Line) -> None:
-                lines.append(line)
-                status.update(f"syncing … {line.model} {line.term}")
-
-            ready.sync(show)
-        screen.print(_landed(lines))
-        ends = ", ".join(f"{count} {state}" for state, count in ready.live_events().items())
-        screen.print(f"Live events, signed, over HTTP, through the inbox: {ends or 'none'}.")
-        wrote = any(line.counts["inserted"] + line.counts["updated"] for line in lines)
-        screen.print(
-            f"{'Done' if wrote else 'Nothing had changed, and nothing was written'}; {time.perf_counter() - start:.1f} s in all."
-        )
+        say(f"PostgreSQL runs in {home / 'postgres'}, a simulated Canvas at {ready.canvas.base_url}.")
+        with shown_bar(lines=False) as progress:
+            report = ready.sync(progress)
+            ends = ready.live_events()
+        show(_outcome(report, ends, time.perf_counter() - start, width_of_output(), by_term=by_term))
         if ui:
-            screen.print(f"The Dagster UI comes up at http://127.0.0.1:{port}; Ctrl-C ends it.")
+            say(f"The Dagster UI comes up at http://127.0.0.1:{port}; Ctrl-C ends it.")
             sys.exit(ready.serve_ui(port))
-    screen.print("Next: `canvas-sync demo` again shows what a second sync writes; `--ui` shows it in Dagster.")
+    show([paragraph(NEXT, width_of_output())])
 
 
-def _landed(lines: list[Line]) -> Table:
-    table = Table(title="What landed", title_justify="left", box=box.SIMPLE_HEAD)
-    names = ("rows_in_report", "inserted", "updated", "unchanged", "superseded", "rejected", "duplicates")
-    table.add_column("model", no_wrap=True)
-    table.add_column("term", no_wrap=True)
-    for name in ("rows in report", *names[1:], "seconds"):
-        table.add_column(name, justify="right")
-    for line in lines:
-        table.add_row(line.model, line.term, *(f"{line.counts[name]:,}" for name in names), f"{line.seconds:.2f}")
-    return table
+def _outcome(
+    report: SyncReport, events: Mapping[str, int], seconds: float, width: int | None, *, by_term: bool
+) -> list[RenderableType]:
+    """Return what the demo did: verdict, live events, table."""
+    wrote = report.total("inserted") + report.total("updated")
+    done = "Done" if wrote else "Nothing had changed, and nothing was written"
+    ends = ", ".join(f"{count:,} {state}" for state, count in events.items())
+    return [
+        paragraph(f"{done}; {seconds:.1f} s in all.", width, style="bold green"),
+        paragraph(f"{verdict(report)}.", width),
+        paragraph(f"Live events, signed, over HTTP, through the inbox: {ends or 'none'}.", width),
+        "",
+        loads_table(report.loads, width, by_term=by_term),
+        "",
+    ]

@@ -7,16 +7,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 from pydantic import SecretStr
 
+from canvas_sync_dagster.commands.sync_report import SyncReport
 from canvas_sync_dagster.commands.tenant_sync import SyncRequest, sync_tenant
 from canvas_sync_dagster.dagster_yaml import NAME, instance_file
 from canvas_sync_dagster.embedded import embedded_database_url
@@ -26,6 +26,7 @@ from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.receiver import PATH
 from canvas_sync_dagster.live_events.serve import receiver
 from canvas_sync_dagster.live_events.uvicorn_server import served
+from canvas_sync_dagster.orchestration.run_listener import Progress
 from canvas_sync_dagster.project.builder import CanvasSync
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas, deliver
@@ -36,16 +37,6 @@ from canvas_sync_dagster.warehouse.schema.migrate import migrate
 SLUG = "canvas"
 COMPILE_SECONDS = 0.03
 """Seconds that a report takes in the demo, which waits for sixty of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A table that was loaded from one report."""
-
-    model: str
-    term: str
-    counts: dict[str, int]
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +55,26 @@ class Demo:
     directory: Path
     database_url: str
 
-    def sync(self, show: Callable[[Line], object]) -> None:
+    def sync(self, progress: Progress) -> SyncReport:
         """Sync all terms in full, as `canvas-sync sync` does, so that a second sync shows what has changed since.
 
         Args:
-            show: Called for each table that was loaded.
+            progress: Receives what happens.
 
         Raises:
             DemoFailedError: A run failed.
         """
-        project, progress = CanvasSync(self.settings).project(), _Progress(show)
-        result = sync_tenant(
+        project = CanvasSync(self.settings).project()
+        report = sync_tenant(
             project,
             project.settings.tenants[0],
             SyncRequest({"mode": "full"}, term_scope=("all",)),
             open_instance=lambda: dg.DagsterInstance.from_config(str(self.directory)),
             progress=lambda: nullcontext(progress),
         )
-        if result.failed:
-            raise DemoFailedError(f"{', '.join(result.failed)} failed: {'; '.join(progress.messages)}")
+        if report.failed:
+            raise DemoFailedError(f"{', '.join(report.failed)} failed: {'; '.join(report.messages)}")
+        return report
 
     def live_events(self) -> Counter[str]:
         """Send signed live events to a receiver, and drain its inbox; return state → number of events."""
@@ -116,29 +108,6 @@ class Demo:
             return self.start_ui(port).wait()
         except KeyboardInterrupt:
             return 0
-
-
-class _Progress:
-    """Passes on each table that was loaded, and collects why runs failed."""
-
-    def __init__(self, show: Callable[[Line], object]) -> None:
-        self._show = show
-        self.messages: list[str] = []
-
-    def expect(self, tables: int) -> None: ...
-
-    def begin(self, title: str, number: int) -> None: ...
-
-    def log(self, line: str) -> None: ...
-
-    def table_done(self, model: str, term: str | None, metadata: Mapping[str, Any]) -> None:
-        counts = {name: value for name, value in metadata.items() if isinstance(value, int)}
-        self._show(Line(model, term or "", counts, float(metadata["seconds"])))
-
-    def skipped(self, reasons: Mapping[str, str]) -> None: ...
-
-    def failed(self, title: str, models: Sequence[str], message: str) -> None:
-        self.messages.append(f"{title}: {message}")
 
 
 @contextmanager

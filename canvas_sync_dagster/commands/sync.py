@@ -11,8 +11,9 @@ import click
 from canvas_sync_dagster.catalogue import with_carriers
 from canvas_sync_dagster.commands.instance import dagster_instance
 from canvas_sync_dagster.commands.location import Location, located
-from canvas_sync_dagster.commands.output import console
-from canvas_sync_dagster.commands.progress import shown_progress
+from canvas_sync_dagster.commands.output import console, json_option, show, width_of_output, write_json
+from canvas_sync_dagster.commands.progress import FORMATS, Log, log_of, shown_progress
+from canvas_sync_dagster.commands.sync_report import SyncReport, summary
 from canvas_sync_dagster.commands.tenant_sync import SyncRequest, sync_tenant
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, SettingError
 from canvas_sync_dagster.sync.options import parse_legacy_support
@@ -38,7 +39,15 @@ from canvas_sync_dagster.tenants import TenantSettings, parse_updated_after
     help="Models whose rows are passed to your row_by_row functions: all, none, or a comma list.",
 )
 @click.option("--accept-shrinkage", is_flag=True, help="Accept a large drop in row count.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="text: bars at a terminal, and logfmt elsewhere.",
+)
+@click.option("--by-term", is_flag=True, help="Show a row for each model and term in the closing table.")
+@json_option
 @located
 def sync(
     location: Location,
@@ -53,8 +62,21 @@ def sync(
     legacy_support: str,
     accept_shrinkage: bool,
     log_format: str,
+    by_term: bool,
+    as_json: bool,
 ) -> None:
-    """Sync now, on the Dagster instance."""
+    """Sync now, on the Dagster instance.
+
+    \b
+    Examples:
+      canvas-sync sync
+      canvas-sync sync --models users,courses --term-scope all
+      canvas-sync sync --full --json > report.json
+
+    At a terminal, bars show the progress, and a table what was loaded. Elsewhere, standard output is a log in logfmt; its
+    last line, event=finished, has the sums. --json prints one document at the end, and the log to standard error. Exit code
+    1: something failed, and is named.
+    """
     location.extensions.row_functions(parse_legacy_support(legacy_support))
     options = _options(updated_after, full=full, reload=reload, legacy_support=legacy_support)
     wanted = frozenset(with_carriers(name.strip() for name in models.split(","))) if models else None
@@ -63,16 +85,17 @@ def sync(
     request = SyncRequest({**options, "accept_shrinkage": accept_shrinkage}, wanted, scope)
     tenants = location.tenants(tenant)
     errors: dict[str, CanvasSyncError] = {} if tenant else {each.slug: each.error for each in location.settings.broken}
-    failed: list[str] = []
+    reports: list[SyncReport] = []
     alone = len(tenants) == 1 and not errors
+    log = log_of(log_format, stderr=as_json)
     for each in tenants:
         try:
-            result = sync_tenant(
+            report = sync_tenant(
                 location.project,
                 _of_genre(each, genre),
                 request,
                 open_instance=functools.partial(dagster_instance, location.settings.home),
-                progress=functools.partial(shown_progress, log_format),
+                progress=functools.partial(shown_progress, log, each.slug),
             )
         except CanvasSyncError as error:
             if alone:
@@ -80,9 +103,15 @@ def sync(
             # An error of one tenant must not keep the others from their sync.
             errors[each.slug] = error
         else:
-            _print_blocked(result.blocked)
-            failed += result.failed
-    raise click.exceptions.Exit(_finish(errors, failed))
+            reports.append(report)
+            if log is not None:
+                log.finished(report)
+            elif not as_json:
+                show(summary(report, width_of_output(), by_term=by_term))
+    if as_json:
+        write_json([*(report.document() for report in reports), *map(_unsynced, errors, errors.values())])
+    _print_errors(errors, log)
+    raise click.exceptions.Exit(_exit_code(errors, reports))
 
 
 def _options(updated_after: str | None, *, full: bool, reload: bool, legacy_support: str) -> dict[str, Any]:
@@ -96,20 +125,22 @@ def _options(updated_after: str | None, *, full: bool, reload: bool, legacy_supp
     return {**options, "updated_after": updated_after}
 
 
-def _print_blocked(blocked: Sequence[str]) -> None:
-    if blocked:
-        text = f"not started, because something before them failed: {', '.join(blocked)}"
-        console(stderr=True).print(text, soft_wrap=True)
+def _unsynced(slug: str, error: CanvasSyncError) -> dict[str, Any]:
+    return {"tenant": slug, "status": "failed", "messages": [str(error)]}
 
 
-def _finish(errors: Mapping[str, CanvasSyncError], failed: Sequence[str]) -> int:
-    """Print what failed, equal errors of several tenants once; return the exit code."""
-    screen = console(stderr=True)
+def _print_errors(errors: Mapping[str, CanvasSyncError], log: Log | None) -> None:
+    """Print why tenants were not synced; equal errors of several tenants once."""
     for message in dict.fromkeys(map(str, errors.values())):
-        slugs = [slug for slug, error in errors.items() if str(error) == message]
-        screen.print(f"failed: {', '.join(slugs)}: {message}", style="red", soft_wrap=True)
-    if failed:
-        screen.print(f"failed: {', '.join(failed)}", style="red", soft_wrap=True)
+        slugs = ", ".join(slug for slug, error in errors.items() if str(error) == message)
+        if log is not None:
+            log.write("error", "failed", slugs, message=message)
+        else:
+            console(stderr=True).print(f"failed: {slugs}: {message}", style="red", soft_wrap=True)
+
+
+def _exit_code(errors: Mapping[str, CanvasSyncError], reports: Sequence[SyncReport]) -> int:
+    if any(report.failed for report in reports):
         return 1
     if not errors:
         return 0

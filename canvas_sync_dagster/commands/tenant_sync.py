@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from canvas_sync_dagster.assets.tenant_assets import tenant_assets
+from canvas_sync_dagster.commands.sync_report import Recorder, SyncReport
 from canvas_sync_dagster.errors import SettingError, SyncUnderWayError
 from canvas_sync_dagster.orchestration.batch_service import LOCKED_AT, BatchService
 from canvas_sync_dagster.orchestration.driver import Driver
@@ -44,19 +46,6 @@ class SyncRequest:
     term_scope: TermScope | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SyncResult:
-    """How a sync ended.
-
-    Attributes:
-        failed: What failed, as people call it; empty if the sync was completed.
-        blocked: What was not started because something before it failed.
-    """
-
-    failed: tuple[str, ...]
-    blocked: tuple[str, ...]
-
-
 def sync_tenant(
     project: Project,
     tenant: TenantSettings,
@@ -64,7 +53,7 @@ def sync_tenant(
     *,
     open_instance: Callable[[], AbstractContextManager[dg.DagsterInstance]],
     progress: Callable[[], AbstractContextManager[Progress]],
-) -> SyncResult:
+) -> SyncReport:
     """Sync a tenant, as one batch, in this process.
 
     Args:
@@ -74,11 +63,15 @@ def sync_tenant(
         open_instance: Opens the Dagster instance that stores the runs.
         progress: Opens what receives the progress; called once the batch is open.
 
+    Returns:
+        What the sync did, and what failed.
+
     Raises:
         SettingError: A setting is invalid, or the genre has none of the models.
         SyncUnderWayError: Another sync of the tenant and genre is under way.
         CanvasSyncError: Canvas refuses the token, or the database cannot be reached.
     """
+    start = time.monotonic()
     jobs = definitions_of(project).resolve_job_def
     assets = _assets(project, tenant, request.models)
     # Two syncs that begin within one second must not share a batch.
@@ -92,13 +85,13 @@ def sync_tenant(
         batch = begin_batch(instance, service, key, {"trigger": "command", **_locked(lock)}, on_sync)
         if batch is None:
             raise SyncUnderWayError(tenant.slug, tenant.batch_genre)
-        shown = stack.enter_context(progress())
+        shown = Recorder(stack.enter_context(progress()))
         stack.enter_context(beating(lambda: service.note(batch, _locked(lock)), tenant.lost_after))
         named = request.models or frozenset()
         launcher = InProcess(instance, service, jobs, assets, request.options, shown, named, on_failure)
         shown.expect(len(assets.root))
         Driver(instance, service, batch, assets.parts, launcher, Executor.HERE, on_sync).run()
-    return SyncResult(tuple(launcher.failed), tuple(launcher.blocked))
+    return shown.report(tenant.slug, time.monotonic() - start, tuple(launcher.failed), tuple(launcher.blocked))
 
 
 def _assets(project: Project, tenant: TenantSettings, models: frozenset[str] | None) -> BatchAssets:

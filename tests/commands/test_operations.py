@@ -15,6 +15,7 @@ import pytest
 
 from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED
+from tests.commands.logs import logfmt
 
 INSTANCE = "telemetry: {enabled: false}\n"
 
@@ -64,7 +65,7 @@ def test_status_tells_how_each_model_was_synced_why_and_what_comes_next(
     variables = environment(home, canvas, database_url)
     done = called(home, variables, "sync")
     assert done.returncode == 0, done.stderr
-    assert "mode_reason=no earlier full sync of this scope" in done.stdout
+    assert 'mode_reason="no earlier full sync of this scope"' in done.stdout
     assert "complete, 100 %" in done.stdout
     (told,) = json.loads(called(home, variables, "status", "--json").stdout)
     assert (told["batch"]["status"], told["batch"]["reason"]) == ("completed", "1 terms done")
@@ -202,7 +203,8 @@ def test_on_failure_is_called_once_for_a_run_of_the_command(
     )
     done = called(home, environment(home, canvas, database_url), "sync", "-f", "own.py")
     assert done.returncode == 1
-    assert "failed: broken" in done.stderr
+    finished = logfmt(done.stdout)[-1]
+    assert (finished["event"], finished["status"], finished["failed"]) == ("finished", "failed", "broken")
     assert (home / "told").read_text() == (
         "canvas rubrics_csv error canvas__sync_root\nTrue no canvas__broken canvas\n"
         "failed the root run failed\nfailed canvas canvas\n"

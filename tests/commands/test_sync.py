@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from tests.commands.logs import logfmt
 
 STOCK = frozenset({"provisioning_csv"})
 
@@ -53,15 +55,38 @@ def test_what_is_skipped_is_named_once_and_is_neither_failed_nor_ok(database_url
         done = called(canvas, database_url, "sync", "-f", "own.py")
         shown = called(canvas, database_url, "status", "-f", "own.py")
     assert done.exit_code == 1
-    assert done.stderr.strip().splitlines() == [
-        "not started, because something before them failed: later of term 116, later of term 118",
-        "failed: broken of term 116, broken of term 118",
+    log = logfmt(done.stdout)
+    assert done.stderr == ""
+    missing = "the token may not run it on this account"
+    assert [
+        {name: each[name] for name in ("event", "tenant", "model", "title", "models", "message") if name in each}
+        for each in log
+        if each["event"] in {"skipped", "failed"}
+    ] == [
+        {
+            "event": "skipped",
+            "tenant": "canvas",
+            "model": "rubrics",
+            "message": f"this Canvas has no report rubrics_csv, or {missing}",
+        },
+        {
+            "event": "failed",
+            "tenant": "canvas",
+            "title": "canvas term 116",
+            "models": "broken",
+            "message": "RuntimeError: no",
+        },
+        {
+            "event": "skipped",
+            "tenant": "canvas",
+            "model": "submissions",
+            "message": f"this Canvas has no report proserv_student_submissions_csv, or {missing}",
+        },
     ]
-    assert [line for line in done.stdout.splitlines() if line.startswith(("skipped", "failed"))] == [
-        "skipped models=rubrics (this Canvas has no report rubrics_csv, or the token may not run it on this account)",
-        "failed title=canvas term 116 models=broken message=RuntimeError: no",
-        "skipped models=submissions (this Canvas has no report proserv_student_submissions_csv, or the token may not run it on this account)",
-    ]
+    ended = log[-1]
+    assert (ended["level"], ended["event"], ended["status"]) == ("error", "finished", "failed")
+    assert ended["failed"] == "broken of term 116,broken of term 118"
+    assert ended["blocked"] == "later of term 116,later of term 118"
     assert "did not yield" not in done.stdout
     query = "select job_class, status, metadata->'skipped' from canvas.canvas_sync_job_logs where metadata->'skipped' != '{}'"
     assert {(name, status, *reasons) for name, status, reasons in rows(database_url, query)} == {
@@ -77,7 +102,24 @@ def test_what_is_skipped_is_named_once_and_is_neither_failed_nor_ok(database_url
 def test_a_model_that_the_command_names_must_be_fed(database_url: str) -> None:
     with SimulatedCanvas(compile_seconds=0.01, reports=STOCK).serve() as canvas:
         done = called(canvas, database_url, "sync", "--models", "rubrics")
-    assert (done.exit_code, done.stderr.strip()) == (1, "failed: rubrics")
+    assert (done.exit_code, done.stderr, logfmt(done.stdout)[-1]["failed"]) == (1, "", "rubrics")
+
+
+def test_json_is_one_document_and_the_log_is_json_on_standard_error(canvas: SimulatedCanvas, migrated_url: str) -> None:
+    arguments = ("sync", "--models", "terms,courses", "--json", "--log-format", "json")
+    done = called(canvas, migrated_url, *arguments)
+    assert done.exit_code == 0, done.output
+    (told,) = json.loads(done.stdout)
+    assert (told["tenant"], told["status"], told["failed"]) == ("canvas", "completed", [])
+    assert [(each["model"], each["term"]) for each in told["tables"]] == [
+        ("terms", None),
+        ("courses", "116"),
+        ("courses", "118"),
+    ]
+    assert told["inserted"] == sum(each["inserted"] for each in told["tables"]) > 0
+    log = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [each["event"] for each in log if each["event"] != "progress"][:3] == ["expect", "begin", "landed"]
+    assert log[-1]["rows_in_report"] == told["rows_in_report"]
 
 
 def test_a_term_that_is_named_for_one_sync_becomes_a_partition(canvas: SimulatedCanvas, migrated_url: str) -> None:

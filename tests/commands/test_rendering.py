@@ -1,0 +1,94 @@
+"""What commands print fits terminals of 40, 80 and 200 columns; without a terminal nothing is dropped or wrapped."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+import pytest
+from rich.cells import cell_len
+from rich.console import RenderableType
+
+from canvas_sync_dagster.commands.log_lines import log_line
+from canvas_sync_dagster.commands.output import WIDTH_OF_A_FILE, console
+from canvas_sync_dagster.commands.progress import load_line
+from canvas_sync_dagster.commands.rendering import Column, table
+from canvas_sync_dagster.commands.sync_report import COUNTS, SyncReport, TableLoad, summary
+from tests.commands.logs import logfmt
+
+WIDTHS = (40, 80, 200)
+
+
+def lines(renderables: Iterable[RenderableType], width: int | None) -> list[str]:
+    made = console(width=width or WIDTH_OF_A_FILE)
+    made.file = io.StringIO()
+    for each in renderables:
+        made.print(each, soft_wrap=width is None)
+    return [line.rstrip() for line in made.file.getvalue().splitlines()]
+
+
+def load(model: str, term: str | None, rows: int, **counts: int) -> TableLoad:
+    every = dict.fromkeys(COUNTS, 0) | {"rows_in_report": rows, "inserted": rows} | counts
+    return TableLoad(model, term, every, "full", "no earlier full sync of this scope", 1.5)
+
+
+LOADS = [
+    load("users", None, 1_234_567),
+    load("learning_outcome_results", "116", 40),
+    load("learning_outcome_results", "118", 2, inserted=0, rejected=2),
+]
+WHOLE = SyncReport("school", 372, LOADS, {"rubrics": "this Canvas has no report rubrics_csv"})
+BROKEN = SyncReport(
+    "school", 4, LOADS, {}, ["school term 118: the report has no column canvas_id, which is a key"], ["courses"], ["x"]
+)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("report", [WHOLE, BROKEN])
+@pytest.mark.parametrize("by_term", [False, True])
+def test_the_summary_of_a_sync_fits_and_begins_with_the_verdict(report: SyncReport, by_term: bool, width: int) -> None:
+    shown = lines(summary(report, width, by_term=by_term), width)
+    assert max(map(cell_len, shown)) <= width
+    assert shown[0].startswith(f"school: the sync {'failed after' if report.failed else 'was completed in'}")
+    results = [line.split() for line in shown if line.strip().startswith("learnin")]
+    assert len(results) == (2 if by_term else 1)
+    assert "…" in results[0][0] if width == 40 else results[0][0] == "learning_outcome_results"
+
+
+def test_columns_are_dropped_by_width_and_terms_are_summed() -> None:
+    headings = {width: lines(summary(WHOLE, width), width) for width in (*WIDTHS, None)}
+    shown = {
+        width: next(line.split() for line in found if "inserted" in line.split()) for width, found in headings.items()
+    }
+    assert shown[40] == ["model", "rows", "inserted"]
+    assert shown[80] == ["model", "terms", "rows", "inserted", "updated", "rejected"]
+    assert (
+        shown[200]
+        == shown[None]
+        == ["model", "terms", "rows", "inserted", "updated", "unchanged", "rejected", "mode", "seconds"]
+    )
+    (results,) = [line.split() for line in headings[200] if line.strip().startswith("learning_outcome")]
+    assert results == ["learning_outcome_results", "2", "42", "40", "0", "0", "2", "full", "3.00"]
+
+
+def test_only_cells_that_may_shrink_are_truncated_and_a_wide_character_has_two_columns() -> None:
+    columns = [Column("name", shrinks=True), Column("rows", right=True)]
+    shown = lines([table(columns, [["学" * 40, "1,000,000"]], 40)], 40)
+    assert max(map(cell_len, shown)) <= 40
+    assert shown[-1].endswith("…   1,000,000")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_line_of_progress_leaves_out_what_has_no_room(width: int) -> None:
+    line = load_line(LOADS[2], width)
+    assert line.startswith("  learning_outcome_results of term 118")
+    assert len(line) <= max(width, 47)
+    assert ("no earlier full sync" in line) == (width == 200)
+
+
+def test_a_line_of_a_log_can_be_read_whatever_its_values_are() -> None:
+    values = {"a": 'say "x"\n=\x1b[2J', "b": "", "c": "x=y", "d": ["1", "2 3"], "e": True, "f": 1.5, "g": "Ö\\"}
+    line = log_line(dict(values), as_json=False)
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert logfmt(line) == [{"a": values["a"], "b": "", "c": "x=y", "d": "1,2 3", "e": "true", "f": "1.5", "g": "Ö\\"}]
