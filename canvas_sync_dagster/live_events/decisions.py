@@ -63,24 +63,25 @@ def group_by_object(
             grouped.failed.append(Failure(event, unwritable[model.name]))
         else:
             values = event_row(model, event.body, shard_of(event.metadata.get("root_account_id"), shard))
-            if problem := _unidentified(model, values):
+            key = key_of(model, values)
+            if problem := _unidentified(model, key, values):
                 grouped.failed.append(Failure(event, problem))
             else:
-                found[model.name, key_of(model, values)].append((event, values))
-    grouped.objects = [_object(models, each) for each in found.values()]
+                found[model.name, key].append((event, values))
+    grouped.objects = [_object(models, key, each) for (_, key), each in found.items()]
     return grouped
 
 
-def _object(models: Mapping[str, Model], found: Sequence[tuple[InboxEvent, Values]]) -> ObjectEvents:
-    latest, values = max(found, key=lambda each: (each[0].time, each[0].id))
-    return ObjectEvents(models[latest.name], tuple(event for event, _ in found), latest, values)
+def _object(models: Mapping[str, Model], key: Key, found: Sequence[tuple[InboxEvent, Values]]) -> ObjectEvents:
+    latest, values = max(found, key=lambda each: (each[0].time, each[0].id)) if len(found) > 1 else found[0]
+    return ObjectEvents(models[latest.name], key, tuple([event for event, _ in found]), latest, values)
 
 
-def _unidentified(model: Model, values: Values) -> str | None:
+def _unidentified(model: Model, key: Key, values: Values) -> str | None:
     """Return why the body of an event does not identify an object; None if it does."""
     if (column := no_number(model, values)) is not None:
         return f"the event's body contains no integer for {column}"
-    if any(value is None for value in key_of(model, values)):
+    if None in key:
         return f"the event's body does not contain {', '.join(model.key)}"
     return None
 
@@ -101,12 +102,15 @@ def decide(grouped: Grouped, facts: Facts, can_read: Callable[[Model, Values], b
         if row is not None and is_known(each.latest.time, row, table.watermark):
             known += each.events
             continue
-        question = _path_values(each, row, facts.courses, shard)
         is_later = table.watermark is None or each.latest.time > table.watermark
-        if (is_later and _suffices(each, row)) or not can_read(each.model, question):
+        if is_later and _suffices(each, row):
             apply.append(each)
-        else:
+            continue
+        question = _path_values(each, row, facts.courses, shard)
+        if can_read(each.model, question):
             read.append(Read(each, question))
+        else:
+            apply.append(each)
     return Plan(apply, read, grouped.ignored, grouped.failed, known)
 
 

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from canvas_sync_dagster.live_events.event_batch import EventBatch
+from canvas_sync_dagster.live_events.event_batch import EventBatch, unwritable_tables
 from canvas_sync_dagster.live_events.event_gaps import record_events
 from canvas_sync_dagster.sync.erase import drop_events_of_erased
 from canvas_sync_dagster.sync.journal import journaled
@@ -69,20 +69,21 @@ def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_lo
     with explained(url, "draining live events"), connect(url) as lock:
         if not _locked(lock, schema):
             return Drained(busy=True)
-        with connect(url) as connection:
-            ensure_partitions(session.warehouse_on(connection))
+        with session.warehouse("making the partitions of the inbox") as warehouse:
+            ensure_partitions(warehouse)
         if events := _claimed(session):
             with journaled(session, "live_events", {}, run_id, only_errors=only_log_errors) as job:
                 _drain_batches(session, events, done, start + budget)
-                with connect(url) as connection:
-                    job.succeed(session.warehouse_on(connection), {"events": done.events, "tables": done.tables})
+                with session.warehouse("writing the journal") as warehouse:
+                    job.succeed(warehouse, {"events": done.events, "tables": done.tables})
     done.seconds = time.monotonic() - start
     return done
 
 
 def _drain_batches(session: Session, events: list[InboxEvent], done: Drained, until: float) -> None:
+    unwritable = unwritable_tables(session)
     while events and not done.left:
-        batch = EventBatch(session, until)
+        batch = EventBatch(session, until, unwritable)
         batch.apply(events)
         did_something = done.add(batch)
         events = _claimed(session)
@@ -91,11 +92,10 @@ def _drain_batches(session: Session, events: list[InboxEvent], done: Drained, un
 
 
 def _claimed(session: Session) -> list[InboxEvent]:
-    with connect(session.database_url) as connection:
-        warehouse = session.warehouse_on(connection)
+    with session.warehouse("reading the inbox") as warehouse:
         drop_events_of_erased(warehouse)
         events = inbox.claim(warehouse, AT_ONCE)
-        record_events(warehouse, [event.received_at for event in events])
+        record_events(warehouse, inbox.received_moments(warehouse, events))
         return events
 
 

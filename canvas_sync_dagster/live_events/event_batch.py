@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from canvas_sync_dagster.live_events.canvas_reads import CanvasReads, Parents
 from canvas_sync_dagster.live_events.decisions import conclude, decide, group_by_object, without_unread_parents
@@ -20,6 +20,12 @@ from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.state.inbox import InboxEvent, fail, postpone, settle
 
 
+def unwritable_tables(session: Session) -> Mapping[str, str]:
+    """Return model → reason why its table cannot be written to; empty if all tables are as they should be."""
+    with session.transaction("looking at the tables") as connection:
+        return fitness(connection, session.schema, session.models).held
+
+
 class EventBatch:
     """Events that are applied together as far as they can be.
 
@@ -30,17 +36,17 @@ class EventBatch:
     Args:
         session: The tenant's Canvas and database.
         until: Moment of `time.monotonic()` after which Canvas is not waited for.
+        unwritable: Model → reason why its table cannot be written to; see `unwritable_tables`.
     """
 
-    def __init__(self, session: Session, until: float) -> None:
+    def __init__(self, session: Session, until: float, unwritable: Mapping[str, str]) -> None:
         self.ended: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
         self._session, self._until = session, until
         self._functions: EventHandlers = session.extensions.events or EventHandlers()
         self._models = {name: model for model in session.models if model.events for name in model.events.names}
         self._reads = CanvasReads(session, until)
-        with session.transaction("looking at the tables") as connection:
-            self._unwritable = fitness(connection, session.schema, session.models).held
+        self._unwritable = unwritable
 
     def apply(self, events: Sequence[InboxEvent]) -> None:
         """Apply events as far as there is time; the others stay in the inbox as they are.
@@ -48,9 +54,10 @@ class EventBatch:
         Raises:
             CanvasSyncError: Canvas or the database does not answer.
         """
-        concerned = {each.id for each in events if self._functions.concerns(each.name, self._models.get(each.name))}
-        self._apply_in_parts([each for each in events if each.id not in concerned])
-        for each in sorted((each for each in events if each.id in concerned), key=lambda each: (each.time, each.id)):
+        names = {each.name for each in events}
+        concerned = {name for name in names if self._functions.concerns(name, self._models.get(name))}
+        self._apply_in_parts([each for each in events if each.name not in concerned])
+        for each in sorted((each for each in events if each.name in concerned), key=lambda each: (each.time, each.id)):
             if time.monotonic() > self._until:
                 return
             self._call_functions(each)

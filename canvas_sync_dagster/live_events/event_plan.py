@@ -30,20 +30,17 @@ class ObjectEvents:
 
     Attributes:
         model: Model of the object.
+        key: Values of the model's key columns.
         events: All events about the object.
         latest: The one with the latest time.
         values: Column → value, from the body of `latest`.
     """
 
     model: Model
+    key: Key
     events: tuple[InboxEvent, ...]
     latest: InboxEvent
     values: Values
-
-    @property
-    def key(self) -> Key:
-        """Return the values of the model's key columns."""
-        return key_of(self.model, self.values)
 
 
 @dataclass(slots=True)
@@ -173,4 +170,4 @@ class Outcome:
 
 def key_of(model: Model, row: Values) -> Key:
     """Return the values of the model's key columns in a row; None for absent ones."""
-    return tuple(row.get(name) for name in model.key)
+    return tuple([row.get(name) for name in model.key])

@@ -10,7 +10,7 @@ from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.live_events.event_plan import Facts, ObjectEvents, TableFacts, Values, key_of
 from canvas_sync_dagster.sync.object_requests import path_columns
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.warehouse.loading.row_statements import read_rows
+from canvas_sync_dagster.warehouse.loading.row_statements import read_existing_ids, read_rows
 from canvas_sync_dagster.warehouse.loading.target import system_columns
 from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
@@ -35,10 +35,8 @@ def read_facts(session: Session, objects: Iterable[ObjectEvents]) -> Facts:
 
 def existing_ids(session: Session, model: Model, ids: Iterable[int]) -> set[int]:
     """Return those of the ids that the table of a model contains."""
-    name = model.key[0]
     with session.warehouse(f"looking for {model.name}") as warehouse:
-        rows = read_rows(warehouse.table(model), (), [{name: number} for number in ids])
-    return {int(row[name]) for row in rows}
+        return read_existing_ids(warehouse.table(model), set(ids))
 
 
 def _table_facts(warehouse: Warehouse, objects: Sequence[ObjectEvents]) -> TableFacts:

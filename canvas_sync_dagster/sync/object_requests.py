@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue.identity_cache import once_per_model
 from canvas_sync_dagster.errors import (
     CanvasForbiddenError,
     CanvasNotFoundError,
@@ -74,10 +75,11 @@ class Answer:
     error: FunctionError | None = None
 
 
-def path_columns(model: Model) -> set[str]:
+@once_per_model
+def path_columns(model: Model) -> frozenset[str]:
     """Return the columns that the path of a single object needs."""
     named = {name for _, name, _, _ in Formatter().parse(model.single or "") if name}
-    return named - ACCOUNTS
+    return frozenset(named - ACCOUNTS)
 
 
 def can_ask(session: Session, model: Model) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Column, ColumnType, Model
+from canvas_sync_dagster.catalogue.identity_cache import once_per_model
 
 SHARD = 10**13
 """A global id of Canvas is the number of a shard times this, plus the local id."""
@@ -26,13 +27,16 @@ def local_id(value: object, shard: int | None) -> object:
         value: Number or digits; other values are returned unchanged.
         shard: Number of the tenant's shard; None if it is not known.
     """
-    if isinstance(value, str) and _is_id(value):
-        number = int(value)
-    elif type(value) is int:
+    if type(value) is int:
         number = value
+    elif isinstance(value, str) and _is_id(value):
+        number = int(value)
     else:
         return value
-    return number % SHARD if shard is not None and number // SHARD == shard else number
+    if shard is None or number < SHARD:
+        return number
+    prefix, local = divmod(number, SHARD)
+    return local if prefix == shard else number
 
 
 def shard_of(global_id: object, known: int | None = None) -> int | None:
@@ -46,7 +50,7 @@ def shard_of(global_id: object, known: int | None = None) -> int | None:
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+    return len(text) <= MOST_DIGITS and text.isascii() and text.isdigit()
 
 
 def as_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -> dict[str, object]:
@@ -76,12 +80,18 @@ def event_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -
     {'canvas_id': 5, 'workflow_state': 'active'}
     """
     row: dict[str, object] = {}
-    for column in model.event_columns():
-        for key in column.event:
-            if key in body and not _may_be_cut(body[key]):
-                row[column.name] = folded(column, body[key], shard)
-                break
+    for name, key, column in _event_fields(model):
+        if key in body and name not in row:
+            value = body[key]
+            if not (isinstance(value, str) and len(value) * 4 > WHOLE_TEXT and len(value.encode()) > WHOLE_TEXT):
+                row[name] = folded(column, value, shard)
     return row
+
+
+@once_per_model
+def _event_fields(model: Model) -> tuple[tuple[str, str, Column], ...]:
+    """Return column, key and declaration of each key that an event may have; the first key of a column comes first."""
+    return tuple((column.name, key, column) for column in model.event_columns() for key in column.event)
 
 
 def no_number(model: Model, row: Mapping[str, object]) -> str | None:
@@ -91,21 +101,21 @@ def no_number(model: Model, row: Mapping[str, object]) -> str | None:
     >>> no_number(courses, {"canvas_id": "12 or so"}), no_number(courses, {"canvas_id": 12})
     ('canvas_id', None)
     """
-    for column in model.columns:
-        value = row.get(column.name)
-        if column.type is not ColumnType.BIGINT or value is None:
+    for name in _numbers(model):
+        value = row.get(name)
+        if value is None or (type(value) is int and abs(value) <= LARGEST_NUMBER):
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LARGEST_NUMBER:
-            return column.name
+        return name
     return None
 
 
-def _may_be_cut(value: object) -> bool:
-    return isinstance(value, str) and len(value) * 4 > WHOLE_TEXT and len(value.encode()) > WHOLE_TEXT
+@once_per_model
+def _numbers(model: Model) -> tuple[str, ...]:
+    return tuple(column.name for column in model.columns if column.type is ColumnType.BIGINT)
 
 
 def folded(column: Column, value: object, shard: int | None) -> object:
     """Return a value as reports spell it, with local ids."""
-    if isinstance(value, str) and value in column.folds:
+    if column.folds and isinstance(value, str) and value in column.folds:
         return column.folds[value]
     return local_id(value, shard) if column.type is ColumnType.BIGINT else value

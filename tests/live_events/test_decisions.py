@@ -28,7 +28,7 @@ MEMBERSHIP = {"group_membership_id": "1", "group_id": "8", "user_id": "9", "work
 
 
 def received(id_: int, name: str, body: dict[str, Any], at: datetime = AT, **metadata: object) -> InboxEvent:
-    return InboxEvent(id_, name, at, at, 0, (), {"metadata": metadata, "body": body})
+    return InboxEvent(id_, name, at, 0, (), {"metadata": metadata, "body": body})
 
 
 def planned(event: InboxEvent, facts: Facts | None = None, *, can_read: bool = True) -> Plan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +39,14 @@ def read_rows(table: Table, columns: Iterable[str] | None, keys: Sequence[Mappin
     )
     with table.connection.cursor(row_factory=dict_row) as cursor:
         return list(cursor.execute(query).fetchall())
+
+
+def read_existing_ids(table: Table, ids: Collection[int]) -> set[int]:
+    """Return those of the ids that the table of a model contains whose key is one id."""
+    query = sql.SQL("select {key} from {table} where {key} = any(%s::bigint[])").format(
+        key=sql.Identifier(table.model.key[0]), table=table.name
+    )
+    return {int(number) for (number,) in table.connection.execute(query, (list(ids),)).fetchall()}
 
 
 def read_live_ids(table: Table, scope: str, *, among: sql.Composable = EVERY_ROW) -> list[int]:

@@ -61,7 +61,6 @@ class InboxEvent:
         id: Number of its row; grows with each event.
         name: As Canvas spells it (`course_updated`).
         time: When it happened, on Canvas's clock.
-        received_at: When it was stored, on the database's clock.
         attempts: How often applying it has failed.
         done: Steps of the user's functions that have succeeded.
         payload: `metadata` and `body`, as Canvas sent them, without secrets.
@@ -70,7 +69,6 @@ class InboxEvent:
     id: int
     name: str
     time: datetime
-    received_at: datetime
     attempts: int
     done: tuple[str, ...]
     payload: Mapping[str, Any]
@@ -132,13 +130,22 @@ def claim(warehouse: Warehouse, limit: int) -> list[InboxEvent]:
         limit: Largest number of events.
     """
     query = sql.SQL(
-        "select id, event_name, event_time, received_at, attempts, done, payload from {} {} limit %s"
+        "select id, event_name, event_time, attempts, done, payload from {} {} limit %s"
     ).format(warehouse.identifier(TABLE), DUE)
     rows = warehouse.connection.execute(query, (limit,)).fetchall()
     return [
-        InboxEvent(int(id_), str(name), time, received, int(attempts), tuple(done or ()), payload)
-        for id_, name, time, received, attempts, done, payload in rows
+        InboxEvent(id_, name, time, attempts, tuple(done or ()), payload)
+        for id_, name, time, attempts, done, payload in rows
     ]
+
+
+def received_moments(warehouse: Warehouse, events: Sequence[InboxEvent]) -> list[datetime]:
+    """Return the moments at which events were stored, on the database's clock; those of one commit are equal."""
+    if not events:
+        return []
+    ids = [event.id for event in events]
+    query = sql.SQL("select distinct received_at from {} where id between %s and %s").format(warehouse.identifier(TABLE))
+    return [at for (at,) in warehouse.connection.execute(query, (min(ids), max(ids))).fetchall()]
 
 
 @dataclass(frozen=True, slots=True)
