@@ -129,9 +129,9 @@ def claim(warehouse: Warehouse, limit: int) -> list[InboxEvent]:
         warehouse: The tenant's, in a transaction.
         limit: Largest number of events.
     """
-    query = sql.SQL(
-        "select id, event_name, event_time, attempts, done, payload from {} {} limit %s"
-    ).format(warehouse.identifier(TABLE), DUE)
+    query = sql.SQL("select id, event_name, event_time, attempts, done, payload from {} {} limit %s").format(
+        warehouse.identifier(TABLE), DUE
+    )
     rows = warehouse.connection.execute(query, (limit,)).fetchall()
     return [
         InboxEvent(id_, name, time, attempts, tuple(done or ()), payload)
@@ -144,7 +144,9 @@ def received_moments(warehouse: Warehouse, events: Sequence[InboxEvent]) -> list
     if not events:
         return []
     ids = [event.id for event in events]
-    query = sql.SQL("select distinct received_at from {} where id between %s and %s").format(warehouse.identifier(TABLE))
+    query = sql.SQL("select distinct received_at from {} where id between %s and %s").format(
+        warehouse.identifier(TABLE)
+    )
     return [at for (at,) in warehouse.connection.execute(query, (min(ids), max(ids))).fetchall()]
 
 
