@@ -46,6 +46,7 @@ from canvas_sync_dagster.translation_settings import NamedAttributes, Translatio
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+REFERENCE = HERE / "reference"
 INTERNAL = {"applied", "model_post_init"}
 """Methods of public classes that users do not call: of the resources, and what pydantic adds."""
 DBT = ROOT / "examples" / "dbt" / "models" / "sources.yml"
@@ -54,10 +55,11 @@ DBT = ROOT / "examples" / "dbt" / "models" / "sources.yml"
 def pages() -> dict[Path, str]:
     """Return the expected content of each generated page and file."""
     return {
-        HERE / "tables.md": data_dictionary(BUILT_IN),
+        REFERENCE / "tables.md": data_dictionary(BUILT_IN),
         HERE / "images" / "tables.svg": entity_picture(BUILT_IN),
-        HERE / "settings.md": settings_page(),
-        HERE / "reference.md": reference_page(),
+        REFERENCE / "settings.md": settings_page(),
+        REFERENCE / "python.md": python_page(),
+        REFERENCE / "commands.md": commands_page(),
         DBT: dbt_sources(),
         ROOT / NAME: instance_file(),
     }
@@ -71,15 +73,13 @@ def dbt_sources() -> str:
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
 
 
-def reference_page() -> str:
-    """Return the reference: the public Python API from docstrings, and the commands from their help."""
+def python_page() -> str:
+    """Return the public Python API, from docstrings."""
     lines = [
-        "# Reference",
+        "# Python API",
         "",
-        "For developers who look up a name: every public class, function and command. This page is generated from the "
-        "code (`make docs`).",
-        "",
-        "## In Python",
+        "For developers who look up a name: every public class and function. This page is generated from the code "
+        "(`make docs`).",
         "",
     ]
     for each in (
@@ -97,18 +97,28 @@ def reference_page() -> str:
         WarehouseResource,
         CanvasSyncComponent,
     ):
-        lines += [f"### `{each.__name__}`", "", *_docstring(each), ""]
+        lines += [f"## `{each.__name__}`", "", *_docstring(each), ""]
         lines += [line for name, member in _members(each) for line in _entry(name, member)]
-    lines += ["### Asking Canvas yourself", "", *_docstring(fetching), ""]
+    lines += ["## Read from Canvas", "", *_docstring(fetching), ""]
     for name in ("fetch", "find_or_fetch", "load_objects"):
         lines += _entry(name, getattr(fetching, name))
-    lines += ["### `canvas_sync_dagster.testing`", "", *_docstring(testing), ""]
+    lines += ["## `canvas_sync_dagster.testing`", "", *_docstring(testing), ""]
     for name in ("simulated_canvas", "embedded_postgres", "code_location"):
         lines += _entry(name, getattr(testing, name))
     for each in (testing.LocationUnderTest, SimulatedCanvas):
-        lines += [f"### `{each.__name__}`", "", *_docstring(each), ""]
+        lines += [f"## `{each.__name__}`", "", *_docstring(each), ""]
         lines += [line for name, member in _members(each) for line in _entry(name, member)]
-    lines += ["## Commands", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def commands_page() -> str:
+    """Return the commands, from their help."""
+    lines = [
+        "# Commands",
+        "",
+        "For administrators who look up a command or an option. This page is generated from the code (`make docs`).",
+        "",
+    ]
     context = click.Context(canvas_sync, info_name="canvas-sync", terminal_width=100, max_content_width=100)
     for name in sorted(canvas_sync.list_commands(context)):
         command = canvas_sync.get_command(context, name)
@@ -130,12 +140,12 @@ def _members(of: type) -> Iterator[tuple[str, object]]:
 
 def _entry(name: str, member: object) -> list[str]:
     if isinstance(member, property):
-        return [f"#### `{name}`", "", *_docstring(member), ""]
+        return [f"### `{name}`", "", *_docstring(member), ""]
     signature = inspect.signature(inspect.unwrap(member))  # type: ignore[arg-type]
     given = [each for each in signature.parameters.values() if each.name not in {"self", "cls"}]
     shown = str(signature.replace(parameters=given)).replace("canvas_sync_dagster.", "")
     shown = re.sub(r"(: |-> )'([^']*)'", r"\1\2", shown)
-    return [f"#### `{name}{shown}`", "", *_docstring(member), ""]
+    return [f"### `{name}{shown}`", "", *_docstring(member), ""]
 
 
 def _docstring(of: object) -> list[str]:
@@ -153,7 +163,7 @@ def _docstring(of: object) -> list[str]:
 
 def _command(context: click.Context) -> list[str]:
     """Return the help of a command and its subcommands."""
-    lines = [f"### `{context.command_path}`", "", "```", context.get_help(), "```", ""]
+    lines = [f"## `{context.command_path}`", "", "```", context.get_help(), "```", ""]
     if isinstance(context.command, click.Group):
         for name, command in sorted(context.command.commands.items()):
             lines += _command(command.make_context(name, [], parent=context, resilient_parsing=True))
@@ -163,12 +173,12 @@ def _command(context: click.Context) -> list[str]:
 def our_pages() -> list[Path]:
     """Return all Markdown pages of the repository."""
     return sorted(
-        [*ROOT.glob("*.md"), *HERE.glob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("deploy/**/*.md")]
+        [*ROOT.glob("*.md"), *HERE.rglob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("deploy/**/*.md")]
     )
 
 
 def broken_links() -> Iterator[str]:
-    """Yield each link without a target in this repository, and each page and image that no page links to."""
+    """Yield each link without a target in this repository, and each image that no page links to."""
     linked: set[Path] = set()
     for page in our_pages():
         for target in _links(_prose(page)):
@@ -181,7 +191,7 @@ def broken_links() -> Iterator[str]:
                 yield f"{page.relative_to(ROOT)}: {target} does not exist"
             elif anchor and anchor not in _anchors(goal):
                 yield f"{page.relative_to(ROOT)}: {target}: no such heading"
-    for lost in {*HERE.glob("*.md"), *HERE.glob("images/*")} - linked:
+    for lost in {*HERE.glob("images/*")} - linked:
         yield f"{lost.relative_to(ROOT)}: no page links to it"
 
 
@@ -232,7 +242,7 @@ def settings_page() -> str:
         "",
         "With several tenants in the file, the environment sets address, token, account and database only for the tenant",
         "that `CANVAS_SYNC_TENANT` names. The file may also contain `mappings:` and `legacy_ids:`; see",
-        "[mappings](your-own.md#mappings).",
+        "[mappings](../how-to/add-a-column.md).",
         "",
         "| variable | in the file | default | allowed |",
         "|---|---|---|---|",
@@ -269,7 +279,7 @@ def settings_page() -> str:
         "## Alerts",
         "",
         "Settings of alerts, in `alerts: {name: …}` of a tenant, or beside `tenants:` for all of them; "
-        "[alerts](alerts.md) describes what is sent.",
+        "[alerts](../how-to/alerts.md) describes what is sent.",
         "",
         "| in the file | default | allowed |",
         "|---|---|---|",
@@ -290,7 +300,7 @@ def _translation() -> list[str]:
         "## Translation",
         "",
         "Attributes of the assets in Dagster, in `translation: {…}` of a tenant. `tags` and `metadata` are added to the",
-        "default ones; the others replace them. [Asset keys, groups and owners](your-own.md#asset-keys-groups-and-owners)",
+        "default ones; the others replace them. [Asset keys, groups and owners](../how-to/asset-keys.md)",
         "explains them.",
         "",
         *head,

@@ -216,8 +216,8 @@ def room(path: Path) -> str:
 
 
 def picture() -> list[list[str]]:
-    """Return the rows of the picture in docs/architecture.md, from top to bottom."""
-    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    """Return the rows of the picture in docs/understand/architecture.md, from top to bottom."""
+    page = (PACKAGE.parent / "docs" / "understand" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^ {4}[|v] {4}\| ([^|]+)\|", page, flags=re.MULTILINE)
     return [row.strip().split(", ") for row in rows]
 

@@ -110,7 +110,7 @@ def test_one_tenant_needs_no_nesting() -> None:
 
 
 def test_the_components_of_the_page_load_and_are_post_processed() -> None:
-    written = [yaml.safe_load(each) for each in blocks("docs/your-own.md", "yaml")]
+    written = [yaml.safe_load(each) for each in blocks("docs/start/dg-project.md", "yaml")]
     components = [each for each in written if str(each.get("type", "")).endswith("CanvasSyncComponent")]
     assert len(components) == 2
     for each in components:

@@ -1,4 +1,4 @@
-"""docs/dbt.md with a real dagster-dbt, where it is installed: dbt models are downstream of our tables without a translator."""
+"""docs/how-to/dbt.md with a real dagster-dbt, where it is installed: dbt models are downstream of our tables without a translator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_dbt_models_are_downstream_of_the_tables(tmp_path: Path, monkeypatch: py
     shutil.copytree(ROOT / "examples" / "dbt", tmp_path / "dbt")
     settings = "models: [terms, courses, enrollments], database_url: postgresql://u@h/warehouse"
     (tmp_path / "canvas_sync.yaml").write_text(f"tenants: {{canvas: {{{settings}}}}}")
-    (tmp_path / "dbt_location.py").write_text("\n".join(blocks("docs/dbt.md", "python")))
+    (tmp_path / "dbt_location.py").write_text("\n".join(blocks("docs/how-to/dbt.md", "python")))
     for name, value in {"PGHOST": "h", "PGUSER": "u", "PGDATABASE": "warehouse"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DAGSTER_IS_DEV_CLI", "1")

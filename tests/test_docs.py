@@ -21,13 +21,29 @@ from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.testing import LocationUnderTest, code_location
 
 ROOT = Path(__file__).parent.parent
-GENERATED = {"reference.md", "settings.md", "tables.md"}
+GENERATED = {"commands.md", "python.md", "settings.md", "tables.md"}
 PAGES = [
     page
-    for folder in (".", "docs", "examples", "deploy")
-    for page in sorted((ROOT / folder).glob("*.md"))
+    for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "deploy/*.md")
+    for page in sorted(ROOT.glob(pattern))
     if page.name not in GENERATED
 ]
+GUIDE = tuple(
+    f"docs/how-to/{name}.md"
+    for name in (
+        "custom-location",
+        "add-a-column",
+        "custom-report",
+        "report-parameters",
+        "steps",
+        "downstream-assets",
+        "read-from-canvas",
+        "handle-live-events",
+        "callbacks",
+        "asset-keys",
+    )
+)
+"""The pages about a code location of the user: their Python is one `definitions.py`."""
 PREAMBLE = """
 from collections import defaultdict
 seen, vault = [], defaultdict(lambda: "simulated~token")
@@ -44,22 +60,23 @@ def blocks(page: str, language: str) -> list[str]:
 
 @pytest.fixture
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocationUnderTest]:
-    """The Python of a page, put together as one `definitions.py`, on a simulated Canvas."""
+    """The Python of some pages, put together as one `definitions.py`, on a simulated Canvas."""
     (tmp_path / "canvas_sync.yaml").write_text(
         "tenants: {canvas: {models: [terms, accounts, admins, users, courses, sections, assignments]}}"
     )
     # Where a page shows an example before the parts, the parts come first all the same.
-    parts = sorted(blocks(request.param, "python"), key=lambda block: "import CanvasSync" not in block)
+    found = [block for page in request.param for block in blocks(page, "python")]
+    parts = sorted(found, key=lambda block: "import CanvasSync" not in block)
     content = PREAMBLE + "\n".join(parts)
     if "mine = " in content:
         content += "\ndefs = sync.definitions(mine)\n"
     content = content.replace('"canvas_sync.yaml"', repr(str(tmp_path / "canvas_sync.yaml")))
     (tmp_path / "definitions.py").write_text(content)
-    with code_location(tmp_path / "definitions.py") as found:
-        yield found
+    with code_location(tmp_path / "definitions.py") as loaded:
+        yield loaded
 
 
-@pytest.mark.parametrize("location", ["docs/from-canvas-sync.md"], indirect=True)
+@pytest.mark.parametrize("location", [("docs/start/gem-features.md",)], indirect=True, ids=["gem"])
 def test_the_ported_examples_of_the_gem_work_as_the_page_describes(location: LocationUnderTest) -> None:
     canvas, seen = location.canvas, sys.modules["definitions"].seen
     canvas.add_report("my_really_cool_report_csv", lambda asked: f"term,flag\n{asked['enrollment_term_id']},1\n")
@@ -80,7 +97,7 @@ def test_the_ported_examples_of_the_gem_work_as_the_page_describes(location: Loc
     assert "course_updated" in seen
 
 
-@pytest.mark.parametrize("location", ["docs/your-own.md"], indirect=True)
+@pytest.mark.parametrize("location", [GUIDE], indirect=True, ids=["guide"])
 def test_the_guide_is_a_location_that_loads_and_syncs(location: LocationUnderTest) -> None:
     canvas = location.canvas
     canvas.add_report("course_scores_csv", "course_id,score\n2001,7\n")
@@ -94,11 +111,12 @@ def test_the_guide_is_a_location_that_loads_and_syncs(location: LocationUnderTes
 
 
 def test_a_first_custom_report_takes_few_lines(tmp_path: Path) -> None:
-    report = blocks("docs/your-own.md", "python")[0]
-    first, others = blocks("docs/your-own.md", "python test")
+    report = blocks(GUIDE[0], "python")[0]
+    (first,) = blocks(GUIDE[0], "python test")
+    (others,) = blocks("docs/how-to/test-your-location.md", "python test")
     lines = [line for block in (report, first) for line in block.splitlines() if line.strip()]
     assert len(lines) < FEWER_LINES
-    (command,) = re.findall(r"^canvas-sync (init school .*)$", "".join(blocks("docs/your-own.md", "")), re.MULTILINE)
+    (command,) = re.findall(r"^canvas-sync (init school .*)$", "".join(blocks(GUIDE[0], "")), re.MULTILINE)
     target = tmp_path / "school"
     assert (
         CliRunner().invoke(main, [str(target) if word == "school" else word for word in shlex.split(command)]).exit_code
@@ -146,7 +164,7 @@ def test_every_command_that_a_page_shows_exists_with_its_options(page: str, line
     assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known, f"{page}: canvas-sync {line}"
 
 
-@pytest.mark.parametrize("text", blocks("docs/your-own.md", "yaml") + blocks("docs/operations.md", "yaml"))
+@pytest.mark.parametrize("text", [text for page in PAGES for text in blocks(str(page.relative_to(ROOT)), "yaml")])
 def test_every_yaml_example_is_valid(text: str) -> None:
     content = yaml.safe_load(re.sub(r"\{\{ env\.\w+ \}\}", "7~x", text))
     content = content.get("attributes", content)

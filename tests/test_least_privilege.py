@@ -1,4 +1,4 @@
-"""The four roles of docs/least-privilege.md, made by the statements of the page: each does its work, and nothing else."""
+"""The four roles of docs/how-to/least-privilege.md, made by the statements of the page: each does its work, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from canvas_sync_dagster.warehouse.state.housekeeping import drop_old_rows
 from tests.fix_canvas import session_of, tenant_of
 from tests.truth import FULL, actual, expected, sync_list, sync_structure
 
-PAGE = Path(__file__).parent.parent / "docs" / "least-privilege.md"
+PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "least-privilege.md"
 ROLES = ("canvas_owner", "canvas_loader", "canvas_receiver", "canvas_bi")
 
 

@@ -1,4 +1,4 @@
-"""Each recipe of docs/recipes.md does what the page says, on a simulated Canvas and a real PostgreSQL."""
+"""Each recipe of docs/how-to/jobs.md does what the page says, on a simulated Canvas and a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from canvas_sync_dagster.errors import CanvasNotFoundError, SettingError
 from canvas_sync_dagster.testing import LocationUnderTest, code_location
 from tests.test_docs import blocks
 
-PAGE = "docs/recipes.md"
+PAGE = "docs/how-to/jobs.md"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The walks of docs/architecture.md, compared with what the code does."""
+"""The walks of docs/understand/architecture.md, compared with what the code does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-PAGE = Path(__file__).parent.parent / "docs" / "architecture.md"
+PAGE = Path(__file__).parent.parent / "docs" / "understand" / "architecture.md"
 MOST = 10
 """Maximum number of stations; a person cannot remember more."""
 

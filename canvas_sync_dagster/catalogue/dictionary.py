@@ -22,7 +22,7 @@ def data_dictionary(models: Iterable[Model]) -> str:
         "",
         "References between the tables, by Canvas ids. There are no foreign keys, because reports arrive in any order. The colour of a table shows its domain: violet people, blue courses, green coursework, brown outcomes, pink content, grey organisation.",
         "",
-        "![References between the tables](images/tables.svg)",
+        "![References between the tables](../images/tables.svg)",
         "",
     ]
     return "\n".join(head + [line for model in chosen for line in _section(model)])

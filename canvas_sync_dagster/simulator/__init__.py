@@ -1,7 +1,7 @@
 """A simulated Canvas: account reports, REST, live events, a clock, and faults that real Canvases have.
 
 This package depends on no other part of `canvas_sync_dagster`. The names below are its public face; everything else is
-internal. See docs/simulator.md.
+internal. See docs/how-to/simulator.md.
 """
 
 from canvas_sync_dagster.simulator.event_feed.delivery import DeliveryFaults, deliver

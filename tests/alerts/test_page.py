@@ -1,4 +1,4 @@
-"""The recipes of docs/alerts.md: their settings load, their sensor exists, and their Python pages a service."""
+"""The recipes of docs/how-to/alerts.md: their settings load, their sensor exists, and their Python pages a service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from canvas_sync_dagster.settings import Settings
 from tests.alerts.servers import webhook_server
 from tests.test_docs import ROOT, blocks
 
-PAGE = "docs/alerts.md"
+PAGE = "docs/how-to/alerts.md"
 VARIABLES = {
     **dict.fromkeys(("SLACK_WEBHOOK_URL", "ACADEMY_WEBHOOK_URL", "TEAMS_WORKFLOW_URL"), "https://hooks.test/x"),
     **dict.fromkeys(("SMTP_PASSWORD", "SCHOOL_TOKEN", "ACADEMY_TOKEN", "SANDBOX_TOKEN"), "x"),

@@ -18,7 +18,7 @@ from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
 from tests.live_events.test_receiver import post, renamed, serving, settings_of, stored
 
-PAGE = Path(__file__).parents[2] / "docs" / "least-privilege.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "least-privilege.md"
 ROLE = "canvas_receiver"
 
 

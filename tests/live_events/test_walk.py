@@ -1,4 +1,4 @@
-"""The second walk of docs/architecture.md is the path of an event: each station exists, and they follow in this order."""
+"""The second walk of docs/understand/architecture.md is the path of an event: each station exists, and they follow in this order."""
 
 from __future__ import annotations
 

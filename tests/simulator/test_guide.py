@@ -1,4 +1,4 @@
-"""The Python of docs/simulator.md runs, and its sizes are right."""
+"""The Python of docs/how-to/simulator.md runs, and its sizes are right."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from canvas_sync_dagster.simulator import SIZES, SimulatedCanvas
 
-PAGE = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "simulator.md").read_text(encoding="utf-8")
 
 
 def test_the_python_of_the_page_runs() -> None:

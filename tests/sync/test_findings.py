@@ -19,7 +19,7 @@ from canvas_sync_dagster.warehouse.loading.counts import LoadCounts
 MODELS = {model.name: model for model in BUILT_IN}
 HEADER = HeaderMatch(("course_id", "name"), {"sis_id": 0, "name": 1}, (), (), ())
 CLEAN = ModelOutcome(MODELS["courses"], LoadCounts(rows_in_report=8), 8, HEADER)
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "checks.md"
 
 
 def failed(outcome: ModelOutcome) -> dict[str, str]:
@@ -78,6 +78,6 @@ def test_only_findings_can_block() -> None:
 
 
 def test_the_documentation_explains_every_finding() -> None:
-    text = OPERATIONS.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     assert set(MEANINGS) == set(REMEDIES) == set(FINDINGS)
     assert [name for name in FINDINGS if f"| `{name}` |" not in text] == []

@@ -1,4 +1,4 @@
-"""All kinds of sources take the steps of docs/architecture.md, in this order."""
+"""All kinds of sources take the steps of docs/understand/architecture.md, in this order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The walk of docs/architecture.md is the way that a cell takes: each station exists, and they follow in this order."""
+"""The walk of docs/understand/architecture.md is the way that a cell takes: each station exists, and they follow in this order."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
 
 
 def rights(checked: Checked, connection: Connection) -> Iterator[Finding]:
-    """The role must have the rights that loads need; docs/least-privilege.md grants them."""
+    """The role must have the rights that loads need; docs/how-to/least-privilege.md grants them."""
     role, database = connection.info.user, connection.info.dbname
     if not may_create_temporary(connection):
         yield fail(
