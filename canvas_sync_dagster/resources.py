@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from canvas_sync_dagster.sync.project import Project
     from canvas_sync_dagster.sync.scope import TermScope
     from canvas_sync_dagster.sync.session import Session
+    from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
 
 T = TypeVar("T")
 CANVAS, WAREHOUSE = "canvas", "canvas_warehouse"
@@ -208,13 +209,21 @@ class CodeLocation:
         project = self.canvas.applied(self.project) if self.canvas else self.project
         return self.warehouse.applied(project) if self.warehouse else project
 
-    def batches(self, tenant: str, genre: str | None = None, scope: TermScope | None = None) -> BatchService:
+    def batches(
+        self,
+        tenant: str,
+        genre: str | None = None,
+        scope: TermScope | None = None,
+        *,
+        connections: KeptConnections | None = None,
+    ) -> BatchService:
         """Return a tenant's batches; starts the embedded PostgreSQL if no database is configured.
 
         Args:
             tenant: Slug of the tenant.
             genre: Genre of the batches; the tenant's default genre if None.
             scope: Terms to sync, which replace the user's function and the setting.
+            connections: Connections to the database that are open already, such as those of a session.
         """
         project = self._connected()
         whole = project.settings.tenant(tenant)
@@ -224,9 +233,8 @@ class CodeLocation:
         named = declared is not None and "term_scope" in declared.model_fields_set
         own = None if named else project.extensions.term_scope
         url = database_url(project.settings, settings)
-        return BatchService(
-            settings, url, project.models_of(whole), scope or own, functools.partial(self.session, tenant)
-        )
+        connect = functools.partial(self.session, tenant)
+        return BatchService(settings, url, project.models_of(whole), scope or own, connect, connections)
 
 
 class LocationResource(dg.ResourceDefinition):

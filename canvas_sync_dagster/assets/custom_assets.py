@@ -34,7 +34,7 @@ def custom_report_asset(assets: TenantAssets, report: CustomReport) -> dg.Assets
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
-            options = run_options(context, code_location, sync_options, tenant.slug)
+            options = run_options(context, code_location, sync_options, session)
             scope = context.partition_key if report.per_term else ""
             done = sync_custom_report(Flow.of(session, options, scope, log=context.log.info), report)
         told = {
@@ -74,7 +74,11 @@ def insertion_asset(assets: TenantAssets, insertion: Insertion, *, per_term: boo
         scope = context.partition_key if per_term else ""
         with as_dagster_failure(retries=policy is not None), code_location.session(tenant.slug) as session:
             key = context.run.tags.get(BATCH_TAG)
-            batch = code_location.batches(tenant.slug).outcome(key) if insertion.at == "end" and key else None
+            batch = (
+                code_location.batches(tenant.slug, connections=session.connections).outcome(key)
+                if insertion.at == "end" and key
+                else None
+            )
             own = InsertionContext(tenant.slug, scope, session, context.run.run_id, context.log.info, batch)
             returned = run_insertion(insertion, own)
         yield dg.MaterializeResult(asset_key=spec.key, metadata=_metadata(returned))

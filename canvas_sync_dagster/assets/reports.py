@@ -52,7 +52,7 @@ def report_asset(assets: TenantAssets, group: ReportGroup) -> dg.AssetsDefinitio
         selected = keys.names_in(context.selected_asset_keys)
         wanted = context.selected_asset_check_keys
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
-            options = run_options(context, code_location, sync_options, tenant.slug)
+            options = run_options(context, code_location, sync_options, session)
             scope = context.partition_key if group.term_scoped else ""
             flow = Flow.of(session, options, scope, log=context.log.info)
             in_run = keys.names_in(context.job_def.asset_layer.executable_asset_keys)
@@ -71,7 +71,7 @@ def report_asset(assets: TenantAssets, group: ReportGroup) -> dg.AssetsDefinitio
                     loaded.append(each.model.name)
                     yield materialization(assets, outcome, each, options.batch_id)
                     yield from check_results(keys.of(each.model.name), each, scope, held, wanted)
-            covered = code_location.batches(tenant.slug).terms
+            covered = code_location.batches(tenant.slug, connections=session.connections).terms
             yield from staleness_results(covered, {name: keys.of(name) for name in loaded}, wanted)
 
     return report

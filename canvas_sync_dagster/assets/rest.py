@@ -37,10 +37,13 @@ def rest_asset(assets: TenantAssets, model: Model) -> dg.AssetsDefinition:
         sync_options: SyncOptionsResource,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:  # type: ignore[type-arg]
         with as_dagster_failure(), code_location.session(tenant.slug) as session:
-            options = run_options(context, code_location, sync_options, tenant.slug)
+            options = run_options(context, code_location, sync_options, session)
             scope = context.partition_key if model.term_scoped else ""
             outcome = sync_list(Flow.of(session, options, scope, log=context.log.info), model)
-            covered, wanted = code_location.batches(tenant.slug).terms, context.selected_asset_check_keys
+            covered, wanted = (
+                code_location.batches(tenant.slug, connections=session.connections).terms,
+                context.selected_asset_check_keys,
+            )
             made = materialization(assets, outcome, outcome.models[0], options.batch_id)
             if model.name == "terms":
                 partitions = covered.partitions(datetime.now(UTC))

@@ -13,10 +13,11 @@ from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.sync.options import SyncOptions
+    from canvas_sync_dagster.sync.session import Session
 
 
 def run_options(
-    context: dg.AssetExecutionContext, code_location: CodeLocation, sync_options: SyncOptionsResource, slug: str
+    context: dg.AssetExecutionContext, code_location: CodeLocation, sync_options: SyncOptionsResource, session: Session
 ) -> SyncOptions:
     """Return the options of a run: its config, then its tags, which the dialog of a backfill can set as well.
 
@@ -24,22 +25,23 @@ def run_options(
         context: Of an op of the run.
         code_location: The tenants.
         sync_options: The run config.
-        slug: The run's tenant.
+        session: Of the run's tenant.
 
     Raises:
         SettingError: A value is invalid.
         SyncUnderWayError: Another batch of the tenant and genre is under way.
     """
-    run = context.run
+    run, slug = context.run, session.tenant.slug
+    batches = functools.partial(code_location.batches, slug, connections=session.connections)
     key = batch_key(
         context.instance,
         run,
         slug,
         whole_job=lambda: context.repository_def.get_job(run.job_name),
-        batches=functools.partial(code_location.batches, slug),
+        batches=batches,
         callbacks=code_location.on_sync,
     )
-    batch = code_location.batches(slug).find(key) if key != run.run_id else None
+    batch = batches().find(key) if key != run.run_id else None
     return sync_options.options(
         run_id=run.run_id,
         batch_id=key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.scope import TermScope
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.tenants import TenantSettings
+from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
 from canvas_sync_dagster.warehouse.process_lock import ProcessLock, is_released
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.job_logs import JobLogs
@@ -37,6 +38,7 @@ class BatchService:
         models: Models of the code location.
         scope: Terms that were chosen in place of the setting; None for the setting.
         connect: Opens a session of the tenant for the user's callbacks; None if they get none.
+        connections: Connections to the database that are open already; None to open one for each transaction.
     """
 
     tenant: TenantSettings
@@ -44,11 +46,12 @@ class BatchService:
     models: tuple[Model, ...]
     scope: TermScope | None = None
     connect: Callable[[], AbstractContextManager[Session]] | None = None
+    connections: KeptConnections | None = field(default=None, repr=False)
 
     @property
     def terms(self) -> CoveredTerms:
         """The terms that a batch of this tenant and genre covers."""
-        return CoveredTerms(self.tenant, self.url, self.models, self.scope)
+        return CoveredTerms(self.tenant, self.url, self.models, self.scope, self.connections)
 
     def for_batch(self, batch: Batch) -> BatchService:
         """Return the service for a batch, which may have been opened for certain terms only."""
@@ -62,7 +65,7 @@ class BatchService:
             key: Key of the batch. An open batch with this key is returned; a closed one is opened again.
             details: What else is stored with it, such as its `trigger`.
         """
-        prepare_schema(self.url, self._schema, self.models, ())
+        prepare_schema(self.url, self._schema, self.models, (), connections=self.connections)
         with self.warehouse("opening a batch") as warehouse:
             return SyncBatches(warehouse).open(key, self.tenant.batch_genre, details or {})
 

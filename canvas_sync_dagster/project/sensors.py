@@ -43,7 +43,7 @@ def sensors_of(
     keys = {each.tenant.slug: each.keys for each in tenants}
     batches = {slug: functools.partial(location.batches, slug) for slug in slugs}
     # Both sensors look at the same databases, and keep the same connections.
-    connections = KeptConnections()
+    connections = KeptConnections.for_looks()
     syncs = {each.tenant.slug: _sync(project, location, each) for each in tenants}
     driven = BatchSensor(watched, syncs, project.extensions.on_sync, connections=connections)
     inboxes = InboxSensor(watched, keys, location.session, connections=connections)

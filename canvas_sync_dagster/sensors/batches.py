@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
@@ -93,7 +94,7 @@ class BatchSensor:
     ) -> None:
         self._tenants, self._syncs, self._callbacks = tenants, syncs, callbacks
         self._terms = TermWatch()
-        self._connections = connections or KeptConnections()
+        self._connections = connections or KeptConnections.for_looks()
         limits = limits or TaskLimits(wait_seconds=30.0, slow_seconds=10.0)
         self._tasks: TenantTasks[Driven | None] = TenantTasks("canvas_sync_batches", limits)
         self._due_at: dict[str, float] = {}
@@ -123,13 +124,18 @@ class BatchSensor:
                 self._tasks.submit(slug, functools.partial(self._drive, context, slug))
 
     def _drive(self, context: dg.SensorEvaluationContext, slug: str) -> Driven:
-        """Drive the batches of one tenant."""
+        """Drive the batches of one tenant, with one connection."""
+        with contextlib.closing(KeptConnections()) as connections:
+            return self._driven(context, slug, connections)
+
+    def _driven(self, context: dg.SensorEvaluationContext, slug: str, connections: KeptConnections) -> Driven:
         sync, done = self._syncs[slug], Driven()
-        service = sync.batches(sync.tenant.batch_genre)
+        service = replace(sync.batches(sync.tenant.batch_genre), connections=connections)
         done.lines += [f"run {run_id} is dead" for run_id in fail_orphaned_runs(context.instance, service)]
         for batch in service.under_way():
             launcher = _launcher(sync, batch)
-            step = self._driver(context, sync, batch, launcher).tick()
+            own = replace(sync.batches(batch.genre), connections=connections).for_batch(batch)
+            step = self._driver(context, sync, own, batch, launcher).tick()
             reason = f"{step.status}, {step.reason}" if isinstance(step, Close) else step.reason
             done.lines.append(f"{batch.key.removeprefix(f'{slug}:')}: {reason}")
             done.requests += launcher.requests
@@ -150,12 +156,18 @@ class BatchSensor:
             done.requests += launcher.requests
 
     def _driver(
-        self, context: dg.SensorEvaluationContext, sync: TenantSync, batch: Batch, launcher: RunRequests
+        self,
+        context: dg.SensorEvaluationContext,
+        sync: TenantSync,
+        service: BatchService,
+        batch: Batch,
+        launcher: RunRequests,
     ) -> Driver:
         has_terms = sync.per_term if launcher.term_assets is None else bool(launcher.term_assets)
         parts = BatchParts(has_terms=has_terms, has_end=sync.has_end, start=sync.first)
-        service, executor = sync.batches(batch.genre).for_batch(batch), executor_of(batch)
-        return Driver(context.instance, service, batch, parts, launcher, executor, self._callbacks, context.log)
+        return Driver(
+            context.instance, service, batch, parts, launcher, executor_of(batch), self._callbacks, context.log
+        )
 
 
 def _launcher(sync: TenantSync, batch: Batch) -> RunRequests:

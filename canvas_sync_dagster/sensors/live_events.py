@@ -80,7 +80,7 @@ class InboxSensor:
         connections: KeptConnections | None = None,
     ) -> None:
         self._tenants, self._keys, self._session = tenants, keys, session
-        self._connections = connections or KeptConnections()
+        self._connections = connections or KeptConnections.for_looks()
         self._tasks: TenantTasks[Turn | None] = TenantTasks("canvas_sync_live_events", limits)
         # Each key is used by one task at a time.
         self._states: dict[str, InboxState] = {}

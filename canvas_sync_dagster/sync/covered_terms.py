@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from canvas_sync_dagster.catalogue import Model
@@ -13,6 +13,7 @@ from canvas_sync_dagster.sync.scope import Term, TermScope, in_scope, leaving, o
 from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
 from canvas_sync_dagster.warehouse.state.sync_batches import SyncBatches
 from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
@@ -46,12 +47,14 @@ class CoveredTerms:
         models: Models of the code location.
         scope: Terms that were chosen in place of the setting: names for one sync, or the user's function; None for the
             setting.
+        connections: Connections to the database that are open already; None to open one for each transaction.
     """
 
     tenant: TenantSettings
     url: str
     models: tuple[Model, ...]
     scope: TermScope | None = None
+    connections: KeptConnections | None = field(default=None, repr=False)
 
     @property
     def named(self) -> Sequence[str]:
@@ -134,7 +137,8 @@ class CoveredTerms:
     def warehouse(self, doing: str) -> Iterator[Warehouse]:
         """Open a transaction on the tenant's tables; `doing` becomes part of error messages."""
         models = {model.name: model for model in self.models}
-        with transaction(self.url, doing) as connection:
+        begin = self.connections.transaction if self.connections else transaction
+        with begin(self.url, doing) as connection:
             yield Warehouse(connection, self.tenant.schema_in_database, models)
 
     def _known(self) -> list[Term]:

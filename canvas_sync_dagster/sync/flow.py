@@ -149,7 +149,9 @@ class Flow:
             problem = "this is not a Canvas term"
             raise SettingError("partition", problem, allowed="the id of a term, in digits", value=self.scope)
         session = self.session
-        return prepare_schema(session.database_url, session.schema, session.models, models)
+        return prepare_schema(
+            session.database_url, session.schema, session.models, models, connections=session.connections
+        )
 
     def watermark_name(self, model: str) -> str:
         """Return the name of a model's watermark: rows for the user's function have one of their own."""

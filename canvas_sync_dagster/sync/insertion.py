@@ -14,7 +14,7 @@ def run_insertion(insertion: Insertion, own: InsertionContext) -> object:
         Exception: Whatever the function raised.
     """
     session = own.session
-    prepare_schema(session.database_url, session.schema, session.models, ())
+    prepare_schema(session.database_url, session.schema, session.models, (), connections=session.connections)
     with journaled(session, insertion.name, {"scope": own.scope}, own.run_id) as job:
         returned = insertion.function(own)
         with session.warehouse("writing the journal") as warehouse:

@@ -49,7 +49,7 @@ def reconcile(session: Session, model: Model, *, limit: int = LIMIT, run_id: str
         CanvasSyncError: Canvas or the database does not answer; what was written until then stays.
         FunctionError: A function of `sync.api` raised for a suspect; the other suspects are done.
     """
-    prepare_schema(session.database_url, session.schema, session.models, [model.name])
+    prepare_schema(session.database_url, session.schema, session.models, [model.name], connections=session.connections)
     with session.warehouse(f"reading suspects of {model.name}") as warehouse:
         table = warehouse.table(model)
         if not has_suspects(table):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,10 +13,14 @@ from canvas_sync_dagster.catalogue.parameters import Parameters
 from canvas_sync_dagster.errors import DataRejectedError
 from canvas_sync_dagster.sync.downloads import download_directory
 from canvas_sync_dagster.sync.flow import Flow
+from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
 from canvas_sync_dagster.warehouse.state.ledger import ReportLedger
 
 Meanwhile = Callable[[ReportDriver[Any]], None]
 """Is called once Canvas has the report, before it is waited for."""
+LONG_PAUSE = 5.0
+"""Seconds of a pause during which no connection is kept. Pauses grow to them within half a minute: most reports are ready
+by then, and one that Canvas compiles for hours occupies no connection of a server or a pooler."""
 
 
 @contextmanager
@@ -37,8 +43,9 @@ def downloaded(
         ReportContentError: Its file is incomplete.
     """
     session = flow.session
-    ledger = ReportLedger(session.database_url, session.schema, session.canvas.account_id)
-    driver = ReportDriver(session.canvas, ledger, flow.policy.limits, log=flow.log)
+    ledger = ReportLedger(session.database_url, session.schema, session.canvas.account_id, session.connections)
+    pause = functools.partial(_pause, session.connections)
+    driver = ReportDriver(session.canvas, ledger, flow.policy.limits, log=flow.log, sleep=pause)
     with download_directory(session.home, session.tenant.slug) as directory:
         file = driver.obtain(report, parameters, directory, meanwhile=lambda: meanwhile(driver))
         try:
@@ -46,3 +53,9 @@ def downloaded(
         except DataRejectedError as error:
             ledger.reject(file.entry, str(error))
             raise
+
+
+def _pause(connections: KeptConnections, seconds: float) -> None:
+    if seconds >= LONG_PAUSE:
+        connections.release()
+    time.sleep(seconds)

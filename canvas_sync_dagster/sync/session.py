@@ -17,12 +17,18 @@ from canvas_sync_dagster.sync.extension_types import as_metadata
 from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.tenants import TenantSettings
-from canvas_sync_dagster.warehouse.connection import Connection, transaction
+from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 EMBEDDED_DATABASE = "canvas_sync"
 """Database of the copy on the embedded server; Dagster's storage is in a separate one."""
+
+
+def session_connections() -> KeptConnections:
+    """Return the connections of a session: two are used at once where a report is requested under its lock."""
+    return KeptConnections(kept=2, per_database=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class Session:
         batch_rows: Rows per frame; None if not set.
         shard: Number of the tenant's shard in global ids; None if unknown.
         extensions: The user's own functions.
+        connections: Connections to the warehouse that are open between two transactions.
     """
 
     tenant: TenantSettings
@@ -48,6 +55,7 @@ class Session:
     batch_rows: int | None = None
     shard: int | None = None
     extensions: Extensions = field(default_factory=Extensions)
+    connections: KeptConnections = field(default_factory=session_connections, repr=False)
 
     @property
     def by_name(self) -> dict[str, Model]:
@@ -58,16 +66,16 @@ class Session:
         return self.tenant.schema_in_database
 
     def transaction(self, doing: str) -> AbstractContextManager[Connection]:
-        """Open a connection to the warehouse; leaving the `with` commits, an exception rolls back.
+        """Open a transaction on the warehouse; leaving the `with` commits, an exception rolls back.
 
         Args:
             doing: What is being done, for messages: `counting courses`.
         """
-        return transaction(self.database_url, doing)
+        return self.connections.transaction(self.database_url, doing)
 
     @contextmanager
     def warehouse(self, doing: str) -> Iterator[Warehouse]:
-        """Open a connection to the tenant's tables; leaving the `with` commits, an exception rolls back.
+        """Open a transaction on the tenant's tables; leaving the `with` commits, an exception rolls back.
 
         Args:
             doing: What was being done, for messages.
@@ -98,7 +106,7 @@ class Session:
         Raises:
             SchemaError: The tables do not exist; run `canvas-sync migrate`.
         """
-        prepare_schema(self.database_url, self.schema, self.models, ())
+        prepare_schema(self.database_url, self.schema, self.models, (), connections=self.connections)
         details: dict[str, object] = {}
         with journaled(self, job, arguments or {}, run_id) as entry:
             yield details
@@ -110,7 +118,7 @@ class Session:
 def open_session(
     settings: Settings, tenant: TenantSettings, models: tuple[Model, ...], extensions: Extensions | None = None
 ) -> Iterator[Session]:
-    """Open a client of the tenant's Canvas. Connections to the database are opened when they are needed.
+    """Open a client of the tenant's Canvas. Connections to the database are opened when they are needed, and kept.
 
     Raises:
         SettingError: The tenant has no address or no token.
@@ -118,7 +126,11 @@ def open_session(
     own = extensions or Extensions()
     with connect_canvas(tenant, own) as canvas:
         url = database_url(settings, tenant)
-        yield Session(tenant, settings.home, canvas, url, models, settings.batch_rows, tenant.shard, own)
+        session = Session(tenant, settings.home, canvas, url, models, settings.batch_rows, tenant.shard, own)
+        try:
+            yield session
+        finally:
+            session.connections.close()
 
 
 def connect_canvas(tenant: TenantSettings, extensions: Extensions | None = None) -> Canvas:

@@ -7,10 +7,18 @@ from collections.abc import Collection, Sequence
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
+from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
 from canvas_sync_dagster.warehouse.schema.existing import Fitness, fitness
 
 
-def prepare_schema(url: str, schema: str, models: Sequence[Model], needed: Collection[str] | None = None) -> Fitness:
+def prepare_schema(
+    url: str,
+    schema: str,
+    models: Sequence[Model],
+    needed: Collection[str] | None = None,
+    *,
+    connections: KeptConnections | None = None,
+) -> Fitness:
     """Create the tables of a schema that does not exist yet, and refuse one that lacks something.
 
     Existing tables are never changed on the way: that is for a person, by `canvas-sync migrate`.
@@ -20,6 +28,7 @@ def prepare_schema(url: str, schema: str, models: Sequence[Model], needed: Colle
         schema: The tenant's.
         models: Those that the tenant syncs; no other table is looked at.
         needed: Names of those that this work is about; all if not given. A problem of another table does not stop it.
+        connections: Connections that are open already; None to open one and close it.
 
     Returns:
         How the tables of the needed models fit.
@@ -27,7 +36,8 @@ def prepare_schema(url: str, schema: str, models: Sequence[Model], needed: Colle
     Raises:
         SchemaError: Names what is missing, or cannot be used.
     """
-    with transaction(url, f"looking at schema {schema}") as connection:
+    begin = connections.transaction if connections else transaction
+    with begin(url, f"looking at schema {schema}") as connection:
         exists = schema_exists(connection, schema)
         found = fitness(connection, schema, _needed(models, needed))
     if not exists:

@@ -9,24 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import stamina
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue.parameters import Parameters
-from canvas_sync_dagster.errors import DatabaseUnavailableError
-from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
+from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 TABLE = "canvas_sync_reports"
 ALIVE = ("requested", "started", "complete")
 """States of a report that may still be loaded."""
-RESTART_SECONDS = 60.0
-"""How long to retry while the server is away: a restart takes seconds, and a report that was awaited for hours must not be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +60,11 @@ class ReportLedger:
         url: The database.
         schema: The tenant's schema.
         account: Canvas account of the reports, as part of a report's identity.
+        connections: Connections that are open already.
     """
 
-    def __init__(self, url: str, schema: str, account: str) -> None:
+    def __init__(self, url: str, schema: str, account: str, connections: KeptConnections | None = None) -> None:
+        self._connections = connections or KeptConnections(per_database=2)
         self._url = url
         self._schema = schema
         self._account = account
@@ -159,21 +158,10 @@ class ReportLedger:
         with self._connection("writing the ledger of reports") as connection:
             _update(connection, self._table, entry, values)
 
-    @contextmanager
-    def _connection(self, doing: str) -> Iterator[Connection]:
-        # A separate connection for each step: polling takes hours, through restarts of the server.
-        with explained(self._url, doing), _connected(self._url) as connection:
-            yield connection
-
-
-def _connected(url: str) -> Connection:
-    # Not as a decorator: that one logs the arguments, and the address holds a password.
-    for attempt in stamina.retry_context(
-        on=DatabaseUnavailableError, attempts=None, timeout=RESTART_SECONDS, wait_initial=0.2, wait_max=5
-    ):
-        with attempt:
-            connection = connect(url)
-    return connection
+    def _connection(self, doing: str) -> AbstractContextManager[Connection]:
+        # A separate transaction for each step: polling takes hours, through restarts of the server, and a report that was
+        # awaited for hours must not be lost.
+        return self._connections.transaction(self._url, doing, patient=True)
 
 
 def mark_loaded(warehouse: Warehouse, entry: int) -> None:
