@@ -15,6 +15,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import ColumnType, Model
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.erasure import USERS, mentions, names_erased, owners
+from canvas_sync_dagster.warehouse.loading.digests_beside import remove_digests_without_row
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX
 from canvas_sync_dagster.warehouse.state import free_texts
 from canvas_sync_dagster.warehouse.state.erased_events import ErasedEvents
@@ -167,7 +168,10 @@ def _removed_or_blanked(table: Table, condition: sql.Composable, present: Collec
     connection = table.connection
     try:
         with connection.transaction():
-            return connection.execute(sql.SQL("delete from {} where {}").format(table.name, condition)).rowcount, 0
+            removed = connection.execute(sql.SQL("delete from {} where {}").format(table.name, condition)).rowcount
+            if removed:
+                remove_digests_without_row(table)
+            return removed, 0
     except psycopg.errors.ForeignKeyViolation:
         # One of the user's tables refers to the row, so the row is blanked and kept.
         kept = {*table.model.key, *owners(table.model), "workflow_state"}

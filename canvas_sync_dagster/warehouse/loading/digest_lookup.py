@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import polars as pl
@@ -20,6 +20,10 @@ MARK = "_mark"
 SPARSE = 4
 """A report that lists fewer than one in so many of the rows between its first key and its last is looked up key by key.
 Reading a row in passing takes 0.2 µs, finding one by its key 2 µs, so it pays from ten on; PostgreSQL's estimate may err."""
+
+
+KeyCondition = Callable[[str], sql.Composable]
+"""Alias of a table → SQL condition on its key."""
 
 
 class DigestLookup:
@@ -62,8 +66,8 @@ class DigestLookup:
         named = (
             sql.SQL("string_agg(int8send({}), '')").format(sql.Identifier(key.name)) if wanted else sql.SQL("''::bytea")
         )
-        query = sql.SQL("select count(*), bit_xor(row_hash), {} from {} {}").format(
-            named, self._target.name, _where([*self._comparable(), _between(key, *edges)])
+        query = sql.SQL("select count(*), bit_xor(row_hash), {} from {}").format(
+            named, self._comparable(_between(key, *edges))
         )
         with self._connection.cursor(binary=True) as cursor:
             number, combined, text = cursor.execute(query).fetchone() or (0, None, None)
@@ -81,8 +85,8 @@ class DigestLookup:
         if len(self._key) > 1 or key.type is not ColumnType.BIGINT:
             return False
         listed = keys.get_column(key.name)
-        query = sql.SQL("select count(*), bit_xor(row_hash) from {} {}").format(
-            self._target.name, _where([*self._comparable(), _between(key, listed.min(), listed.max())])
+        query = sql.SQL("select count(*), bit_xor(row_hash) from {}").format(
+            self._comparable(_between(key, listed.min(), listed.max()))
         )
         row = self._connection.execute(query).fetchone()
         return row is not None and tuple(row) == (keys.height, keys.get_column(DIGEST).bitwise_xor())
@@ -95,41 +99,63 @@ class DigestLookup:
         """
         first = self._key[0]
         listed = keys.get_column(first.name)
-        conditions = self._comparable()
-        near = list(conditions)
+        near: list[KeyCondition] = []
         is_dense = False
         if first.type is ColumnType.BIGINT:
             lowest, highest = cast("int", listed.min()), cast("int", listed.max())
             near.append(_between(first, lowest, highest))
             # There cannot be more rows, which needs no estimate.
             is_dense = len(self._key) == 1 and highest - lowest < SPARSE * keys.height
-        if not is_dense and self._estimated(near) > SPARSE * keys.height:
-            wanted = sql.Literal(listed.unique().to_list())
-            array_type = sql.SQL(f"{first.type.value}[]")
-            near = [*conditions, sql.SQL("{} = any({}::{})").format(sql.Identifier(first.name), wanted, array_type)]
-        source = sql.SQL("{} {}").format(self._target.name, _where(near))
-        return read_bigints(self._connection, [DIGEST], source).get_column(DIGEST)
+        if not is_dense and self._estimated(*near) > SPARSE * keys.height:
+            near = [_any_of(first, listed.unique())]
+        return read_bigints(self._connection, [DIGEST], self._comparable(*near)).get_column(DIGEST)
 
-    def _comparable(self) -> list[sql.Composable]:
-        """Return conditions that leave out the rows whose content a digest does not speak for."""
-        named = sql.Identifier(self._key[0].name)
-        conditions: list[sql.Composable] = [sql.SQL("row_hash is not null"), sql.SQL("{} is not null").format(named)]
+    def _comparable(self, *conditions: KeyCondition) -> sql.Composed:
+        """Return SQL behind `from`: the rows whose content their digest speaks for, with it as `row_hash`.
+
+        Args:
+            conditions: On the key; PostgreSQL does not derive a range of one table's keys from that of the other's.
+        """
+        required: list[sql.Composable] = [each("t") for each in conditions]
+        required.append(sql.SQL("{} is not null").format(sql.Identifier("t", self._key[0].name)))
         if "missing_since" in self._target.system:
-            conditions.append(sql.SQL("missing_since is null"))
-        return conditions
+            required.append(sql.SQL("t.missing_since is null"))
+        if self._target.digests_beside is None:
+            source = sql.SQL("{} t").format(self._target.name)
+            required.append(sql.SQL("t.row_hash is not null"))
+        else:
+            source = sql.SQL("{} t join {} d using ({})").format(
+                self._target.name,
+                self._target.digests_beside,
+                sql.SQL(", ").join(sql.Identifier(column.name) for column in self._key),
+            )
+            required += [sql.SQL("d.row_version = t.xmin"), *(each("d") for each in conditions)]
+        return sql.SQL("{} where {}").format(source, sql.SQL(" and ").join(required))
 
-    def _estimated(self, conditions: Sequence[sql.Composable]) -> float:
-        query = sql.SQL("explain (format json) select from {} {}").format(self._target.name, _where(conditions))
+    def _estimated(self, *conditions: KeyCondition) -> float:
+        query = sql.SQL("explain (format json) select from {} t where {}").format(
+            self._target.name, sql.SQL(" and ").join([sql.SQL("true"), *(each("t") for each in conditions)])
+        )
         row = self._connection.execute(query).fetchone()
         return float(row[0][0]["Plan"]["Plan Rows"]) if row else 0
 
 
-def _between(column: Column, first: object, last: object) -> sql.Composed:
-    return sql.SQL("{} between {} and {}").format(sql.Identifier(column.name), sql.Literal(first), sql.Literal(last))
+def _between(column: Column, first: object, last: object) -> KeyCondition:
+    def condition(alias: str) -> sql.Composable:
+        return sql.SQL("{} between {} and {}").format(
+            sql.Identifier(alias, column.name), sql.Literal(first), sql.Literal(last)
+        )
+
+    return condition
 
 
-def _where(conditions: Sequence[sql.Composable]) -> sql.Composed:
-    return sql.SQL("where {}").format(sql.SQL(" and ").join(conditions))
+def _any_of(column: Column, keys: pl.Series) -> KeyCondition:
+    wanted, array_type = sql.Literal(keys.to_list()), sql.SQL(f"{column.type.value}[]")
+
+    def condition(alias: str) -> sql.Composable:
+        return sql.SQL("{} = any({}::{})").format(sql.Identifier(alias, column.name), wanted, array_type)
+
+    return condition
 
 
 def read_bigints(

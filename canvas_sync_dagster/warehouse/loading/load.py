@@ -107,7 +107,7 @@ def enrich_csv(
     narrow = Model(enrichment.table, (*keys, *columns), model.feed, model.key)
     file = ReportCsv.open(open_file, narrow, source)
     target = inspect_target(table, {column.name for column in file.loaded})
-    target = replace(target, system=target.system - {"row_hash"})
+    target = replace(target, system=target.system - {"row_hash"}, digests_beside=None)
     return _loaded(
         _Load(
             file,

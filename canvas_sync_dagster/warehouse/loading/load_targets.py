@@ -78,7 +78,7 @@ class _Direct:
     def take(self, frame: pl.DataFrame) -> None:
         if "observed_at" in self._target.system:
             frame = frame.with_columns(pl.lit(self._observed_at).alias("observed_at"))
-        if not self._target.has_digests:
+        if not self._target.has_digest_column:
             frame = frame.drop(DIGEST)
         self._settle()
         self._sending = self._thread.submit(copy_frame, self._target.connection, self._target.name, frame)

@@ -16,6 +16,7 @@ from canvas_sync_dagster.catalogue import Column, ColumnType
 from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.loading.digests_beside import record_digests
 from canvas_sync_dagster.warehouse.loading.target import Target
 
 HASH = Column("row_hash", ColumnType.BIGINT)
@@ -130,15 +131,19 @@ class Stage:
             return NOTHING
         self._analyze()
         # Where digests have picked the rows, a join that drops equal ones costs more than it spares.
-        filtered = not self._target.has_digests
+        filtered = not self._target.has_digest_column
         digest = sql.SQL("excluded.row_hash")
         touched = [] if filtered else [sql.SQL("t.row_hash is distinct from excluded.row_hash")]
-        is_large = self.rows >= MANY and self._target.has_digests
+        is_large = self.rows >= MANY and self._target.has_digest_column
         done = self._updated(observed_at, digest, touched) if is_large else NOTHING
         # Rows that were just written are equal now, and an upsert would lock them again.
         filtered = filtered or done.rows > 0
         is_ordered = not filtered and all(self._target.types[name] in INTEGERS for name in self._target.key)
-        return self._upserted(observed_at, filtered, is_ordered, digest, touched, done)
+        merged = self._upserted(observed_at, filtered, is_ordered, digest, touched, done)
+        if self._target.digests_beside is not None:
+            is_equal = sql.SQL("not ({})").format(self._differs("o", "s"))
+            record_digests(self._target.table, self._target.digests_beside, self.name, is_equal)
+        return merged
 
     def merge_rows(self, observed_at: datetime, *, refresh: bool) -> Merged:
         """Merge rows of REST; a changed row loses its digest, because its content is not that of a report's record.
@@ -286,7 +291,7 @@ class Stage:
         self, filtered: bool, is_ordered: bool, digest: sql.Composable, touched: Sequence[sql.Composable]
     ) -> sql.Composed:
         stamps = [name for name in ("observed_at", "created_at", "updated_at") if name in self._target.system]
-        digests = ["row_hash"] if self._target.has_digests else []
+        digests = ["row_hash"] if self._target.has_digest_column else []
         written = [*self._content, *digests, *stamps]
         values: list[sql.Composable] = [sql.Identifier("s", name) for name in (*self._content, *digests)]
         observed = sql.SQL("s.observed_at") if self._timed else sql.SQL("%(observed_at)s")

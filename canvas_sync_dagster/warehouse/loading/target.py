@@ -10,6 +10,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, ColumnType
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.loading.digests_beside import find_digests_beside
 from canvas_sync_dagster.warehouse.warehouse import Table
 
 SHORT_NAMES = {"timestamp with time zone": "timestamptz"}
@@ -34,12 +35,14 @@ class Target:
         system: Which of the system's columns it has.
         plain: Whether COPY straight into it stores what a merge would: its types are the model's, its times of creation
             and update have defaults, and neither triggers nor row-level security are in the way. (COPY into a timestamp
-            without zone drops the offset silently, and COPY into a table with row-level security is an error.)
+            without zone drops the offset silently, and COPY into a table with row-level security is an error.) A table with
+            digests beside it is not plain.
         types: Column → its real type, as PostgreSQL spells it.
         required: Columns that a load writes and that are NOT NULL. A trigger may fill them, so a table with triggers has
             none here.
         triggers: Names of the triggers that can change or drop a row before it is written.
         overrides_identity: Whether its key is `generated always as identity`.
+        digests_beside: Table with its digests, where it lacks the column `row_hash`; None if there is none.
     """
 
     table: Table
@@ -49,6 +52,7 @@ class Target:
     required: frozenset[str] = frozenset()
     triggers: tuple[str, ...] = ()
     overrides_identity: bool = False
+    digests_beside: sql.Identifier | None = None
 
     @property
     def connection(self) -> Connection:
@@ -65,8 +69,13 @@ class Target:
         return self.table.model.key
 
     @property
-    def has_digests(self) -> bool:
+    def has_digest_column(self) -> bool:
         return "row_hash" in self.system
+
+    @property
+    def has_digests(self) -> bool:
+        """Whether the digests of its rows are kept, in its own column or beside it."""
+        return self.has_digest_column or self.digests_beside is not None
 
     def comparable(self, alias: str, name: str) -> sql.Composable:
         """Return a column as an expression whose values can be compared."""
@@ -121,6 +130,9 @@ def inspect_target(table: Table, columns: set[str]) -> Target:
         present[name].has_default for name in TOLD_BY_US if name in present
     )
     system = {column.name for column in SYSTEM_COLUMNS} & set(present)
+    beside = None if "row_hash" in system else find_digests_beside(table)
+    # The digests need the versions of rows that a merge has written.
+    plain &= beside is None
     types = {name: each.type for name, each in present.items()}
     required = {name for name in columns - set(model.key) if present[name].is_required and not triggers}
     return Target(
@@ -131,6 +143,7 @@ def inspect_target(table: Table, columns: set[str]) -> Target:
         frozenset(required),
         triggers,
         any(present[name].identity == ALWAYS for name in model.key),
+        beside,
     )
 
 

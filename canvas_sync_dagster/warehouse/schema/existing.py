@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Model
 from canvas_sync_dagster.catalogue.model import singular
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.schema.names import digest_table_name
 
 KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
 """PostgreSQL's kinds of relations that rows cannot be merged into."""
@@ -113,11 +114,13 @@ class ExistingTable:
         kind: PostgreSQL's `relkind`; `r` is an ordinary table.
         columns: By name.
         unique: Sets of columns that a valid, immediate unique index without a condition covers.
+        is_alterable: Whether this role may alter it, because it has the rights of its owner.
     """
 
     kind: str = "r"
     columns: Mapping[str, ExistingColumn] = field(default_factory=dict)
     unique: frozenset[frozenset[str]] = frozenset()
+    is_alterable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ class Fitness:
         held: Model → why no row can be written to its table.
         without_key: Model → sentence about its table, which has no unique index on the model's key yet.
         notes: Limitations of tables that can be used: what it is, and how to end it.
+        foreign: Model → system columns that its table lacks and that this role may not add.
     """
 
     lacking: tuple[str, ...] = ()
@@ -137,6 +141,12 @@ class Fitness:
     held: Mapping[str, str] = field(default_factory=dict)
     without_key: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[tuple[str, str], ...] = ()
+    foreign: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def digests_beside(self) -> frozenset[str]:
+        """Models whose digests need a table beside the model's own, which cannot have the column `row_hash`."""
+        return frozenset(name for name, columns in self.foreign.items() if "row_hash" in columns)
 
 
 def fitness(connection: Connection, schema: str, models: Iterable[Model]) -> Fitness:
@@ -158,6 +168,7 @@ def judge(schema: str, tables: Mapping[str, ExistingTable], models: Iterable[Mod
     lacking, notes = [], []
     held: dict[str, str] = {}
     without_key: dict[str, str] = {}
+    foreign: dict[str, tuple[str, ...]] = {}
     for name, columns in STATE_TABLES.items():
         lacking += _lacking(tables, name, columns)
     for model in models:
@@ -174,7 +185,10 @@ def judge(schema: str, tables: Mapping[str, ExistingTable], models: Iterable[Mod
             )
         if note := _unfilled(schema, model, table):
             notes.append(note)
-    return Fitness(tuple(lacking), tuple(unusable), {**held, **without_key}, without_key, tuple(notes))
+        if model.name not in held and not table.is_alterable:
+            foreign[model.name] = tuple(each.name for each in SYSTEM_COLUMNS if each.name not in table.columns)
+            notes += _without_system_columns(schema, model, foreign[model.name])
+    return Fitness(tuple(lacking), tuple(unusable), {**held, **without_key}, without_key, tuple(notes), foreign)
 
 
 def unusable_for(schema: str, model: Model, table: ExistingTable) -> str | None:
@@ -221,6 +235,17 @@ def _unfilled(schema: str, model: Model, table: ExistingTable) -> tuple[str, str
     )
 
 
+def _without_system_columns(schema: str, model: Model, lacking: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if not lacking:
+        return
+    instead = f"; its digests are in {digest_table_name(model.table)}" if "row_hash" in lacking else ""
+    yield (
+        f"{model.name}: {schema}.{model.table} belongs to another role, so it is used without the columns "
+        f"{', '.join(lacking)}{instead}",
+        "To have all guarantees, run `canvas-sync migrate` once as the owner of the table",
+    )
+
+
 def _lacking(tables: Mapping[str, ExistingTable], name: str, columns: Iterable[str]) -> list[str]:
     if name not in tables:
         return [name]
@@ -245,7 +270,8 @@ def read_tables(connection: Connection, schema: str, names: Iterable[str]) -> di
     wanted = list(names)
     found = connection.execute(
         "select c.relname, c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod), "
-        "a.attnotnull and not a.atthasdef and a.attidentity = '' and a.attgenerated = '' "
+        "a.attnotnull and not a.atthasdef and a.attidentity = '' and a.attgenerated = '', "
+        "pg_has_role(c.relowner, 'USAGE') "
         "from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
         "left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped "
         "where n.nspname = %s and c.relname = any(%s) and c.relkind in ('r', 'p', 'v', 'm', 'f') order by a.attnum",
@@ -254,10 +280,14 @@ def read_tables(connection: Connection, schema: str, names: Iterable[str]) -> di
     unique = _unique(connection, schema, wanted)
     kinds = {str(table): str(kind) for table, kind, *_ in found}
     columns: dict[str, dict[str, ExistingColumn]] = {name: {} for name in kinds}
-    for table, _, name, type_, required in found:
+    alterable = {str(table): bool(is_alterable) for table, *_, is_alterable in found}
+    for table, _, name, type_, required, _ in found:
         if name is not None:
             columns[table][str(name)] = ExistingColumn(str(type_), bool(required))
-    return {name: ExistingTable(kind, columns[name], unique.get(name, frozenset())) for name, kind in kinds.items()}
+    return {
+        name: ExistingTable(kind, columns[name], unique.get(name, frozenset()), alterable[name])
+        for name, kind in kinds.items()
+    }
 
 
 def _unique(connection: Connection, schema: str, names: list[str]) -> dict[str, frozenset[frozenset[str]]]:

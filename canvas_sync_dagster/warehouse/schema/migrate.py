@@ -6,7 +6,7 @@ Nothing is ever dropped, renamed or retyped, so existing tables with columns of 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,14 +17,16 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations, ops
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Model
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
-from canvas_sync_dagster.warehouse.schema.ddl import INBOX, INBOX_DEFAULT, object_name, tables
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX, INBOX_DEFAULT, tables
 from canvas_sync_dagster.warehouse.schema.existing import fitness
+from canvas_sync_dagster.warehouse.schema.names import object_name
 from canvas_sync_dagster.warehouse.state.schema_migrations import LastMigration, last_migration, record_migration
 
 LOCK = "canvas_sync migrate"
+SYSTEM_NAMES = frozenset(column.name for column in SYSTEM_COLUMNS)
 NO_SCHEMA_OF_OURS = "pg_catalog"
 """Schema that alembic takes for the connection's current one. alembic reports the tables of the current schema without
 a schema's name, and would find none of a tenant whose schema is the current one (`public`, or that of the role)."""
@@ -121,7 +123,8 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
     judged = fitness(_driver(connection), schema, models)
     if judged.unusable:
         raise SchemaError("\n".join(judged.unusable))
-    target = tables(schema, models)
+    target = tables(schema, models, judged.digests_beside)
+    foreign = {model.table for model in models if model.name in judged.foreign}
     names = {table.name for table in target.tables.values()}
     found: list[ops.MigrateOperation] = []
     inspector = sa.inspect(connection)
@@ -130,7 +133,8 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
     script = produce_migrations(_context(connection, schema, names), target)
     if script.upgrade_ops is not None:
         additive = [operation for each in script.upgrade_ops.ops for operation in _additive(each)]
-        found += [operation for operation in additive if not _is_indexed(inspector, schema, operation)]
+        possible = [operation for operation in additive if not _is_spared(operation, foreign)]
+        found += [operation for operation in possible if not _is_indexed(inspector, schema, operation)]
     found += _missing_partition(inspector, schema)
     problems = []
     for model in models:
@@ -171,6 +175,17 @@ def _additive(operation: ops.MigrateOperation) -> Iterator[ops.MigrateOperation]
                 existing_type=operation.existing_type,
                 modify_comment=operation.modify_comment,
             )
+
+
+def _is_spared(operation: ops.MigrateOperation, foreign: Collection[str]) -> bool:
+    """Return whether an operation alters a table of another role in a way that the sync can do without."""
+    match operation:
+        case ops.AddColumnOp():
+            return operation.table_name in foreign and operation.column.name in SYSTEM_NAMES
+        case ops.CreateIndexOp() | ops.CreateTableCommentOp() | ops.AlterColumnOp():
+            return operation.table_name in foreign
+        case _:
+            return False
 
 
 def _is_indexed(inspector: sa.Inspector, schema: str, operation: ops.MigrateOperation) -> bool:

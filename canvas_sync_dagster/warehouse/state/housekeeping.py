@@ -6,6 +6,8 @@ from datetime import timedelta
 
 from psycopg import sql
 
+from canvas_sync_dagster.warehouse.loading.digests_beside import remove_digests_without_row
+from canvas_sync_dagster.warehouse.schema.names import digest_table_name
 from canvas_sync_dagster.warehouse.state.state_rows import OUR_BATCHES, OUR_JOBS
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -34,12 +36,12 @@ OURS = {
 
 
 def drop_old_rows(warehouse: Warehouse) -> dict[str, int]:
-    """Delete records that are older than their retention, in the caller's transaction.
+    """Delete records that are older than their retention, and digests of rows that are gone, in the caller's transaction.
 
     Returns:
         Table → number of deleted rows.
     """
-    return {
+    removed = {
         table: warehouse.connection.execute(
             sql.SQL("delete from {} where created_at < now() - {}::interval and {}").format(
                 warehouse.identifier(table), sql.Literal(kept), sql.SQL(OURS.get(table, "true"))
@@ -47,3 +49,7 @@ def drop_old_rows(warehouse: Warehouse) -> dict[str, int]:
         ).rowcount
         for table, kept in KEPT.items()
     }
+    for model in warehouse.models.values():
+        if digests := remove_digests_without_row(warehouse.table(model)):
+            removed[digest_table_name(model.table)] = digests
+    return removed
