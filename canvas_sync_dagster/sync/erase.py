@@ -15,9 +15,9 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import ColumnType, Model
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.erasure import USERS, mentions, names_erased, owners
-from canvas_sync_dagster.warehouse.loading.digests_beside import remove_digests_without_row
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX
 from canvas_sync_dagster.warehouse.state import free_texts
+from canvas_sync_dagster.warehouse.state.digests_beside import remove_digests_without_row
 from canvas_sync_dagster.warehouse.state.erased_events import ErasedEvents
 from canvas_sync_dagster.warehouse.state.erased_objects import Erased, lock_for_erasure, read_erased, remember_erased
 from canvas_sync_dagster.warehouse.state.rejected_rows import TABLE as REJECTED_ROWS

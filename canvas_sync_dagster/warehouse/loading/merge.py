@@ -16,8 +16,8 @@ from canvas_sync_dagster.catalogue import Column, ColumnType
 from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.loading.digests_beside import record_digests
 from canvas_sync_dagster.warehouse.loading.target import Target
+from canvas_sync_dagster.warehouse.state.digests_beside import record_digests
 
 HASH = Column("row_hash", ColumnType.BIGINT)
 OBSERVED = Column("observed_at", ColumnType.TIMESTAMP)

@@ -10,7 +10,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, ColumnType
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.loading.digests_beside import find_digests_beside
+from canvas_sync_dagster.warehouse.state.digests_beside import find_digests_beside
 from canvas_sync_dagster.warehouse.warehouse import Table
 
 SHORT_NAMES = {"timestamp with time zone": "timestamptz"}

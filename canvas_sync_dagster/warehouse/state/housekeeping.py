@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from psycopg import sql
 
-from canvas_sync_dagster.warehouse.loading.digests_beside import remove_digests_without_row
 from canvas_sync_dagster.warehouse.schema.names import digest_table_name
+from canvas_sync_dagster.warehouse.state.digests_beside import remove_digests_without_row
 from canvas_sync_dagster.warehouse.state.state_rows import OUR_BATCHES, OUR_JOBS
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
