@@ -18,6 +18,7 @@ from canvas_sync_dagster.catalogue.overrides import MappingOverride, refuse_shar
 from canvas_sync_dagster.configuration.environment import PREFIX, read_variables
 from canvas_sync_dagster.configuration.files import (
     configuration_file,
+    directory_for,
     gem_mappings,
     legacy_ids_in,
     mappings_in,
@@ -143,7 +144,10 @@ class Settings(SharedSettings):
 
     @classmethod
     def from_file(cls, path: Path, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read a file; the environment takes precedence, and `.env` is read from the directory of the file.
+        """Read a file; the environment takes precedence.
+
+        `.env` and a relative `CANVAS_SYNC_HOME` are in the directory of the file. If that is a Python package, they are in
+        the directory of its project: the nearest one above with a `pyproject.toml`, or else the working directory.
 
         Args:
             path: The YAML file.
@@ -156,9 +160,8 @@ class Settings(SharedSettings):
             SettingError: A value is wrong.
         """
         variables = dict(os.environ if environ is None else environ)
-        return cls.from_environment(
-            {**variables, f"{PREFIX}CONFIG": str(path.resolve())}, directory=path.resolve().parent
-        )
+        path = path.resolve()
+        return cls.from_environment({**variables, f"{PREFIX}CONFIG": str(path)}, directory=directory_for(path))
 
     def with_translation(self, given: Mapping[str, Any], where: str) -> Settings:
         """Return the settings with a translation for all tenants; what a tenant has in its own takes precedence.

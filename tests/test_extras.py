@@ -62,9 +62,6 @@ def test_all_brings_every_extra() -> None:
     ("arguments", "absent", "extra"),
     [
         (["live-events"], "uvicorn", "receiver"),
-        (["live-events"], "httptools", "receiver"),
-        (["live-events"], "prometheus_client", "receiver"),
-        (["simulate"], "starlette", "testing"),
         (["demo"], "starlette", "testing"),
     ],
 )

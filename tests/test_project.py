@@ -648,7 +648,7 @@ def test_init_writes_a_location_that_works(tmp_path: Path) -> None:
         "src/school/__init__.py",
         "src/school/definitions.py",
         "src/school/defs/__init__.py",
-        "canvas_sync.yaml",
+        "src/school/canvas_sync.yaml",
         "dagster.yaml",
         "workspace.yaml",
         "pyproject.toml",

@@ -295,7 +295,7 @@ def test_xlist_is_accepted_wherever_models_are_listed_and_means_sections(tmp_pat
     assert [model.name for model in sync.project().models] == ["sections"]
     done = CliRunner().invoke(init, [str(tmp_path / "own"), "--models", "users,xlist"])
     assert done.exit_code == 0, done.output
-    assert "models: [terms, users, sections]" in (tmp_path / "own" / "canvas_sync.yaml").read_text()
+    assert "models: [terms, users, sections]" in (tmp_path / "own" / "src" / "own" / "canvas_sync.yaml").read_text()
     assert "`term_scope: all`" in done.output
 
 
@@ -415,3 +415,26 @@ def test_a_wrong_alert_names_the_setting_and_shows_no_secret(
     assert caught.value.setting == f"canvas_sync.yaml: {'' if default else 'tenants.one.'}{place}"
     assert says in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_a_file_in_a_package_has_its_dotenv_at_the_project_or_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, elsewhere = tmp_path / "school" / "src" / "school", tmp_path / "elsewhere"
+    for directory, name in ((package, "package"), (elsewhere, "elsewhere"), (package.parents[1], "project")):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / ".env").write_text(f"CANVAS_SYNC_BASE_URL=https://{name}.test\n")
+    file = package / "canvas_sync.yaml"
+    file.write_text("tenants: {canvas: {models: [terms]}}")
+    monkeypatch.chdir(elsewhere)
+
+    def address() -> tuple[str, Path]:
+        settings = Settings.from_file(file, {"CANVAS_SYNC_TOKEN": "x"})
+        return str(settings.tenant().base_url), settings.home.parent
+
+    assert address() == ("https://package.test", package)  # A directory of plain files, as in `examples`.
+    (package / "__init__.py").touch()
+    (package / "pyproject.toml").touch()
+    assert address() == ("https://elsewhere.test", elsewhere)  # An installed package.
+    (package.parents[1] / "pyproject.toml").touch()
+    assert address() == ("https://project.test", package.parents[1])  # A checkout of the project.

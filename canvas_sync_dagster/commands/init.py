@@ -27,7 +27,8 @@ FILES = {
     "src/{name}/defs/__init__.py": "defs.py",
     "tests/test_definitions.py": "test_definitions.py",
     "conftest.py": "conftest.py",
-    "canvas_sync.yaml": "canvas_sync.yaml",
+    # In the package, so that the wheel of the project contains it.
+    "src/{name}/canvas_sync.yaml": "canvas_sync.yaml",
     "workspace.yaml": "workspace.yaml",
     ".env.example": "env.example",
     ".gitignore": "gitignore",

@@ -31,6 +31,28 @@ def configuration_file(variables: Mapping[str, str], directory: Path) -> Path:
     return directory / (path or FILE)
 
 
+def directory_for(file: Path) -> Path:
+    """Return the directory of `.env` and of a relative home for a file that code names, such as `definitions.py`.
+
+    A file in a Python package may be installed in `site-packages`, where neither can be kept.
+
+    Args:
+        file: The absolute path of the file.
+
+    Returns:
+        The file's directory; for a file in a package, the nearest directory above it with a `pyproject.toml`, or else the
+        working directory.
+    """
+
+    def holds(directory: Path, name: str) -> bool:
+        return (directory / name).is_file()
+
+    if not holds(file.parent, "__init__.py"):
+        return file.parent
+    above = (each for each in file.parents if not holds(each, "__init__.py"))  # An installed package has a copy of it.
+    return next((each for each in above if holds(each, "pyproject.toml")), Path.cwd())
+
+
 def read_content(file: Path) -> dict[str, Any]:
     """Return the content of the file, with known keys only; empty if the file does not exist.
 

@@ -129,6 +129,9 @@ class CanvasSync:
     def from_file(cls, path: str | Path, environ: Mapping[str, str] | None = None) -> CanvasSync:
         """Read the settings from a file; variables of the environment replace its values.
 
+        `.env` and a relative `CANVAS_SYNC_HOME` are in the directory of the file. If that is a Python package, they are in
+        the directory of its project: the nearest one above with a `pyproject.toml`, or else the working directory.
+
         Args:
             path: A file in the form of `canvas_sync.yaml`.
             environ: Variables; defaults to those of the process.
