@@ -1,6 +1,6 @@
 """Check the content of a wheel: the whole package, its data files, its metadata, and nothing else.
 
-    ./run python .ci/wheel_content.py dist/canvas_sync_dagster-1.0.0-py3-none-any.whl
+./run python .ci/wheel_content.py dist/canvas_sync_dagster-1.0.0-py3-none-any.whl
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def problems(wheel: Path) -> list[str]:
         found.append(f"its metadata have version {metadata['Version']} and licence {metadata['License-Expression']}")
     if len(metadata.get_payload()) < 1_000:
         found.append("its metadata contain no README")
-    print(f"{wheel.name}: {len(names)} files, {size // 1024} KiB unpacked, {wheel.stat().st_size // 1024} KiB as a wheel")
+    print(
+        f"{wheel.name}: {len(names)} files, {size // 1024} KiB unpacked, {wheel.stat().st_size // 1024} KiB as a wheel"
+    )
     return found
 
 

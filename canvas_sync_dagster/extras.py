@@ -16,6 +16,14 @@ EXTRA_OF = {
 """Top-level module → the smallest extra that brings it. `tests/test_extras.py` compares it with `pyproject.toml`."""
 
 
+USED_TOGETHER = {
+    "canvas-sync demo": "testing",
+    "canvas-sync simulate": "testing",
+    "canvas_sync_dagster.testing": "testing",
+}
+"""What needs several extras → the one that brings them all."""
+
+
 def remedy(module: str | None, needed_by: str) -> str | None:
     """Return a sentence about a module that is not installed, with the command that installs it.
 
@@ -30,7 +38,7 @@ def remedy(module: str | None, needed_by: str) -> str | None:
     extra = EXTRA_OF.get(top)
     if extra is None:
         return None
-    return f"{needed_by} needs {top}, which is not installed. Install the extra: {command(extra)}"
+    return f"{needed_by} needs {top}, which is not installed. Install the extra: {command(USED_TOGETHER.get(needed_by, extra))}"
 
 
 def command(extra: str) -> str:

@@ -62,7 +62,7 @@ def test_all_brings_every_extra() -> None:
     ("arguments", "absent", "extra"),
     [
         (["live-events"], "uvicorn", "receiver"),
-        (["demo"], "starlette", "testing"),
+        (["demo"], "uvicorn", "testing"),
     ],
 )
 def test_a_command_without_its_extra_names_the_installation(arguments: list[str], absent: str, extra: str) -> None:
