@@ -21,6 +21,7 @@ COMMANDS = (
     ("status", "status", "Show rows, freshness, suspects, rejects and waiting events."),
     ("live-events", "receive", "Receive live events."),
     ("reconcile", "repair", "Ask Canvas about rows that its reports no longer list."),
+    ("audit", "audit", "Estimate how true the tables are, by a random sample that is read from Canvas."),
     ("replay", "repair", "Apply rejected rows or dead live events again, after a fix."),
     ("erase", "repair", "Remove one person from all tables and logs of the sync."),
     ("dbt-sources", "dbt_sources", "Print a sources.yml for dbt."),

@@ -24,6 +24,7 @@ CanvasSyncError
 │   ├── ReportFailedError       a report failed as often as the settings allow
 │   ├── RunFailedError          a Dagster run failed; `on_failure` receives this error
 │   ├── FunctionError           a function of the user raised, or returned an invalid value
+│   ├── AuditIncompleteError    Canvas hides from the token what an audit has to read
 │   ├── DemoFailedError         a run of the demo failed
 │   └── EmbeddedPostgresError   the embedded PostgreSQL cannot run here
 ├── CanvasError                 a request to Canvas failed; the base of each Canvas… error above
@@ -42,6 +43,8 @@ that this tree is complete, and that no other module defines an exception class.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from canvas_sync_dagster.printable import printable
 
@@ -242,6 +245,21 @@ class FunctionError(PermanentError):
         self.function = function
         self.key = key
         super().__init__(f"{registered}: {function} {problem}, for {key}. Correct the function, then run this again.")
+
+
+class AuditIncompleteError(PermanentError):
+    """Canvas hides from the token what an audit has to read. What could be read was compared and stored.
+
+    Args:
+        tenant: Slug of the tenant.
+        failed: For each model that could not be audited completely its name and the reason.
+    """
+
+    def __init__(self, tenant: str, failed: Sequence[str]) -> None:
+        super().__init__(
+            f"the audit of {tenant} is incomplete: {'; '.join(failed)}. Give the token's user the permission to read them, "
+            "or audit other models with --model."
+        )
 
 
 class DemoFailedError(PermanentError):

@@ -75,13 +75,15 @@ ALLOWED: dict[str, set[str]] = {
     "sync": {"catalogue", "canvas", "warehouse"} | LEAVES,
     "live_events": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
     "alerts": {"canvas", "warehouse", "sync"} | LEAVES,
+    "audit": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
     "simulator": set(),
     "dagster_yaml": {"errors"},
     "instance_storage": {"errors", "embedded", "configuration", "postgres_url"},
     "orchestration": {"sync", "catalogue", "warehouse"} | LEAVES,
     "tenant_resources": {"sync", "canvas", "warehouse"} | LEAVES,
     "resources": {"tenant_resources", "orchestration", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
-    "assets": {"orchestration", "live_events", "resources", "sync", "catalogue", "canvas", "warehouse"} | LEAVES,
+    "assets": {"audit", "orchestration", "live_events", "resources", "sync", "catalogue", "canvas", "warehouse"}
+    | LEAVES,
     "sensors": {"alerts", "orchestration", "assets", "resources", "sync", "live_events", "catalogue", "warehouse"}
     | LEAVES,
     "schedules": {"orchestration", "resources", "catalogue"} | LEAVES,
@@ -103,6 +105,7 @@ ALLOWED: dict[str, set[str]] = {
     "shares": {"errors", "project"},
     "component": {"project", "settings", "tenants", "configuration", "catalogue", "dagster_yaml", "errors"},
     "commands": {
+        "audit",
         "configuration",
         "dagster_yaml",
         "instance_storage",
@@ -190,6 +193,7 @@ PRIVATE_DAGSTER = {
 WITHOUT_DAGSTER = [
     "live_events.serve",
     "alerts.rounds",
+    "audit.run",
     "catalogue",
     "canvas",
     "warehouse",

@@ -165,6 +165,29 @@ class RestFeed:
 Feed = ProvisioningFeed | ReportFeed | RestFeed
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Lists over REST that do not feed the table, by which an audit finds objects that the table lacks.
+
+    Args:
+        path: Path below `/api/v1`, with `{account_id}` for the tenant's account and `{parent}` for each parent.
+        parameters: Query of the first page. They select all objects that reports contain.
+        per: Model whose rows are the parents; each has a list. None if the account has one list.
+        holder: Column with the id of the parent.
+        numbered: Whether Canvas numbers the pages, so that a random one can be read. Otherwise a list is read from its
+            beginning.
+        requires: Field that objects in reports have, dotted for a nested one. Objects without it are in no report, such
+            as users without a login.
+    """
+
+    path: str
+    parameters: tuple[tuple[str, str], ...] = ()
+    per: str | None = None
+    holder: str | None = None
+    numbered: bool = False
+    requires: str | None = None
+
+
 class Suffices(StrEnum):
     """When the body of an event is enough to apply the event without reading the object from Canvas."""
 
@@ -200,6 +223,7 @@ class Model:
         comment: Meaning of a row. It becomes the comment on the table.
         term_by: How to find a row's term: a column with the term's id, or a column and the model that it points to.
         single: Path of one object, with `{account_id}`, `{root_account_id}` and column names in braces. None if Canvas has no such path.
+        listing: Lists of its objects that do not feed the table; None if Canvas has none that an audit can use.
         gone: Values that mark a row as deleted.
         events: Live events about it.
         carries: Models whose rows change with a row of this one: (child, its column that points here, shared column).
@@ -219,6 +243,7 @@ class Model:
     comment: str = ""
     term_by: tuple[str, ...] = ()
     single: str | None = None
+    listing: Listing | None = None
     gone: Mapping[str, str] = field(default_factory=lambda: DELETED)
     events: Events | None = None
     carries: tuple[tuple[str, str, str], ...] = ()

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import polars as pl
+
 REQUEST_FAULTS = {
     "throttled_403": "403 in plain text: Rate Limit Exceeded",
     "throttled_429": "429 with Retry-After: 1",
@@ -103,6 +105,8 @@ HOSTILE = {
 """Probabilities in hostile mode, per request or file, of the faults that a correct client survives."""
 
 
+MILLION = 1_000_000
+"""Resolution of the share of lost rows."""
 MOST_IN_A_ROW = 2
 """Random faults of one kind in a row before one success: a client that tries three times gets through."""
 
@@ -119,6 +123,8 @@ class Faults:
         self._in_a_row: Counter[tuple[str, ...]] = Counter()
         self._ordered: Counter[str] = Counter()
         self._at: dict[str, str] = {}
+        self._seed = seed
+        self.lost_share = 0.0
         self._lock = threading.Lock()
         self.happened: Counter[str] = Counter()
 
@@ -152,8 +158,24 @@ class Faults:
         with self._lock:
             self._at[path] = name
 
+    def lose_rows(self, share: float) -> None:
+        """Leave out rows of every report from now on, without any sign of it.
+
+        Args:
+            share: Chance of each row, from 0 to 1; which rows, is decided by the seed and the content of the row.
+        """
+        self.lost_share = share
+
+    def kept_rows(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of a report that `lose_rows` leaves."""
+        if not self.lost_share or frame.is_empty():
+            return frame
+        draw = frame.hash_rows(seed=random.Random(f"{self._seed}:lost").getrandbits(60)) % MILLION
+        return frame.filter(draw >= self.lost_share * MILLION)
+
     def clear(self) -> None:
         """Cancel all orders."""
+        self.lost_share = 0.0
         with self._lock:
             self._ordered.clear()
             self._at.clear()

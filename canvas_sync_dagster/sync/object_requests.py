@@ -26,6 +26,7 @@ from canvas_sync_dagster.errors import (
 from canvas_sync_dagster.sync import api_functions
 from canvas_sync_dagster.sync.api_rows import completed, row_of
 from canvas_sync_dagster.sync.extensions import ApiOverride
+from canvas_sync_dagster.sync.object_rows import Change, change_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 
@@ -64,6 +65,7 @@ class Answer:
         problem: Why the request failed.
         gone: Values that are written to the row if the object is gone; those that the model declares if None.
         error: Exception of the user's function, which is not a problem of the object.
+        change: What the object shows about its latest change.
     """
 
     row: Row
@@ -73,6 +75,7 @@ class Answer:
     problem: str = ""
     gone: Mapping[str, object] | None = None
     error: FunctionError | None = None
+    change: Change = field(default_factory=Change)
 
 
 @once_per_model
@@ -180,7 +183,7 @@ def _asked(session: Session, model: Model, row: Row, began: float) -> Answer:
     # The answer is about the requested object, even if it does not contain its key, or the course that it is in.
     asked = (*model.key, *path_columns(model)) if override.fetch is None else model.key
     content |= {name: row[name] for name in asked if content.get(name) is None}
-    return Answer(row, Verdict.FOUND, content, session.canvas.moment(began))
+    return Answer(row, Verdict.FOUND, content, session.canvas.moment(began), change=change_of(body))
 
 
 def _get(session: Session, model: Model, row: Row) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Column, ColumnType, Model
@@ -15,6 +17,24 @@ WHOLE_TEXT = 8_000
 LARGEST_NUMBER = 2**63 - 1
 """Maximum value of a bigint."""
 MOST_DIGITS = len(str(LARGEST_NUMBER))
+
+CHANGED = ("updated_at", "graded_at")
+"""Fields with the time of an object's latest change; a submission has no `updated_at`."""
+HAPPENED = (*CHANGED, "created_at", "submitted_at", "posted_at")
+"""Fields with times at which an object certainly changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an object shows about its latest change.
+
+    Attributes:
+        at: Latest time of a change; None if the object shows none.
+        is_latest: Whether there was no later change.
+    """
+
+    at: datetime | None = None
+    is_latest: bool = False
 
 
 def local_id(value: object, shard: int | None) -> object:
@@ -92,6 +112,24 @@ def event_row(model: Model, body: Mapping[str, Any], shard: int | None = None) -
 def _event_fields(model: Model) -> tuple[tuple[str, str, Column], ...]:
     """Return column, key and declaration of each key that an event may have; the first key of a column comes first."""
     return tuple((column.name, key, column) for column in model.event_columns() for key in column.event)
+
+
+def change_of(body: Mapping[str, Any]) -> Change:
+    """Return what an object of Canvas's API shows about its latest change.
+
+    >>> change_of({"created_at": "2026-01-01T00:00:00Z"})
+    Change(at=datetime.datetime(2026, 1, 1, 0, 0, tzinfo=datetime.timezone.utc), is_latest=False)
+    """
+    times = {name: at for name in HAPPENED if (at := _moment(body.get(name))) is not None}
+    return Change(max(times.values(), default=None), any(name in times for name in CHANGED))
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def no_number(model: Model, row: Mapping[str, object]) -> str | None:

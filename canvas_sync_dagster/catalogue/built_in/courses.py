@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 from canvas_sync_dagster.catalogue.columns import BIGINT, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.domains import Domain
-from canvas_sync_dagster.catalogue.model import Enrichment, Events, Model, ProvisioningFeed, RestFeed, Suffices
+from canvas_sync_dagster.catalogue.model import Enrichment, Events, Listing, Model, ProvisioningFeed, RestFeed, Suffices
 
 COURSE_STATES = MappingProxyType(
     {"claimed": "unpublished", "created": "unpublished", "available": "active", "completed": "concluded"}
@@ -40,6 +40,13 @@ courses = Model(
     term_scoped=True,
     term_by=("canvas_term_id",),
     single="/courses/{canvas_id}",
+    listing=Listing(
+        "/accounts/{account_id}/courses",
+        (("enrollment_term_id", "{parent}"),),
+        per="terms",
+        holder="canvas_term_id",
+        numbered=True,
+    ),
     events=Events(("course_created", "course_updated")),
     columns=(
         column(
@@ -138,6 +145,7 @@ sections = Model(
     term_scoped=True,
     term_by=("canvas_course_id", "courses"),
     single="/sections/{canvas_id}",
+    listing=Listing("/courses/{parent}/sections", per="courses", holder="canvas_course_id"),
     events=Events(("course_section_created", "course_section_updated"), Suffices.FOR_KNOWN_ROWS),
     carries=(("enrollments", "canvas_section_id", "canvas_course_id"),),
     columns=(
@@ -215,6 +223,17 @@ enrollments = Model(
     term_scoped=True,
     term_by=("canvas_course_id", "courses"),
     single="/accounts/{root_account_id}/enrollments/{canvas_id}",
+    listing=Listing(
+        "/courses/{parent}/enrollments",
+        # By default, Canvas lists active and invited ones only. Test students are in no report.
+        (
+            *(("state[]", state) for state in ("active", "invited", "creation_pending", "completed", "inactive")),
+            *(("type[]", kind) for kind in ROLES),
+        ),
+        per="courses",
+        holder="canvas_course_id",
+        requires="user.login_id",
+    ),
     events=Events(("enrollment_created", "enrollment_updated"), Suffices.FOR_KNOWN_ROWS),
     columns=(
         column(
@@ -426,6 +445,9 @@ group_memberships = Model(
     feed=ProvisioningFeed("group_membership", ignored=("created_by_sis",)),
     key=("canvas_group_id", "canvas_user_id"),
     single="/groups/{canvas_group_id}/users/{canvas_user_id}",
+    listing=Listing(
+        "/groups/{parent}/memberships", (("filter_states[]", "accepted"),), per="groups", holder="canvas_group_id"
+    ),
     events=Events(("group_membership_created", "group_membership_updated"), Suffices.ALWAYS),
     columns=(
         column(

@@ -2,7 +2,7 @@
 
 from canvas_sync_dagster.catalogue.columns import BIGINT, TEXT, column
 from canvas_sync_dagster.catalogue.domains import Domain
-from canvas_sync_dagster.catalogue.model import Events, Model, ProvisioningFeed
+from canvas_sync_dagster.catalogue.model import Events, Listing, Model, ProvisioningFeed
 
 users = Model(
     name="users",
@@ -21,6 +21,7 @@ users = Model(
         ),
     ),
     single="/users/{canvas_id}?include[]=email",
+    listing=Listing("/accounts/{account_id}/users", numbered=True, requires="login_id"),
     events=Events(("user_created", "user_updated")),
     columns=(
         column(

@@ -66,8 +66,11 @@ def user(u: University, number: int) -> Body | None:
 
 def course(u: University, number: int) -> Body | None:
     found = _row(provisioning.courses, of_course(u, number), canvas_course_id=number)
-    if found is None or found["status"] == "deleted":
-        return None
+    return None if found is None or found["status"] == "deleted" else course_body(found)
+
+
+def course_body(found: Mapping[str, Any]) -> Body:
+    """Return a course as Canvas shows it, from its row in the report."""
     names = {
         "id": "canvas_course_id",
         "sis_course_id": "course_id",
@@ -88,9 +91,13 @@ def section(u: University, number: int) -> Body | None:
     found = u.sections.filter(pl.col("id") == number).to_dicts()
     if not found or found[0]["state"] == "deleted":
         return None
-    row = found[0]
+    return section_body(found[0])
+
+
+def section_body(row: Mapping[str, Any]) -> Body:
+    """Return a section as Canvas shows it, from its row in Canvas's table."""
     return {
-        "id": number,
+        "id": row["id"],
         "course_id": row["course_id"],
         "name": row["name"],
         "start_at": None,
@@ -105,7 +112,11 @@ def enrollment(u: University, number: int) -> Body | None:
     found = u.enrollments.filter(pl.col("id") == number).to_dicts()
     if not found:
         return None
-    row = found[0]
+    return enrollment_body(u, found[0])
+
+
+def enrollment_body(u: University, row: Mapping[str, Any]) -> Body:
+    """Return an enrollment as Canvas shows it, from its row in Canvas's table."""
     home = u.sections.filter(pl.col("id") == row["section_id"]).row(0, named=True)
     where = u.courses.filter(pl.col("id") == home["course_id"]).row(0, named=True)
     gone = "deleted" in (row["state"], home["state"], where["state"])
@@ -115,7 +126,7 @@ def enrollment(u: University, number: int) -> Body | None:
         .drop_nulls()
     )
     return {
-        "id": number,
+        "id": row["id"],
         "user_id": row["user_id"],
         "course_id": where["id"],
         "course_section_id": home["id"],
@@ -126,6 +137,7 @@ def enrollment(u: University, number: int) -> Body | None:
         "role": row["type"],
         "role_id": ROLES[row["type"]][1],
         "enrollment_state": "deleted" if gone else row["state"],
+        "updated_at": row["updated_at"].strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
@@ -244,10 +256,13 @@ def _utc(value: str | None) -> str | None:
 
 def membership(u: University, of: int, person: int) -> Body | None:
     rows = groups.memberships(u).filter((pl.col("group_id") == of) & (pl.col("user_id") == person)).to_dicts()
-    if not rows:
-        return None
-    row = rows[0]
-    return {"id": row["id"], "group_id": of, "user_id": person, "workflow_state": row["state"], "moderator": False}
+    return membership_body(rows[0]) if rows else None
+
+
+def membership_body(row: Mapping[str, Any]) -> Body:
+    """Return a membership as Canvas shows it."""
+    names = {"id": "id", "group_id": "group_id", "user_id": "user_id", "workflow_state": "state"}
+    return {name: row[column] for name, column in names.items()} | {"moderator": False}
 
 
 def observee(u: University, observer: int, person: int) -> Body | None:

@@ -9,7 +9,7 @@ import polars as pl
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from canvas_sync_dagster.simulator.http_api import rest_lists, rest_objects
+from canvas_sync_dagster.simulator.http_api import rest_lists, rest_objects, rest_samples
 from canvas_sync_dagster.simulator.http_api.error_answers import crashed, not_found, unauthorized_object
 from canvas_sync_dagster.simulator.http_api.served_state import Handler, Routes, ServedState
 from canvas_sync_dagster.simulator.university.sizes import ROOT_ACCOUNT
@@ -21,6 +21,8 @@ LISTS: dict[str, tuple[Callable[..., Any], str | None]] = {
     "/accounts/{account}/outcome_group_links": (rest_lists.outcome_links, None),
     "/courses/{course}/outcome_results": (rest_lists.outcome_results, "outcome_results"),
     "/users/self/course_nicknames": (rest_lists.nicknames, None),
+    "/courses/{course}/sections": (rest_samples.sections, None),
+    "/groups/{group}/memberships": (rest_samples.memberships, None),
 }
 """Path → what makes the list, and the key of the JSON object that holds it; None for a bare list."""
 OBJECTS: dict[str, Callable[..., Any]] = {
@@ -58,6 +60,9 @@ class RestRoutes:
             ("GET", f"{ACCOUNT_PATH}/sub_accounts"): self._sub_accounts,
             ("GET", f"{ACCOUNT_PATH}/terms"): self._terms,
             ("GET", f"{ACCOUNT_PATH}/terms/{{term:int}}"): self._term,
+            ("GET", f"{ACCOUNT_PATH}/users"): self._users,
+            ("GET", f"{ACCOUNT_PATH}/courses"): self._courses,
+            ("GET", "/api/v1/courses/{course}/enrollments"): self._enrollments,
             ("GET", "/api/v1/users/self"): self._me,
             ("GET", "/api/v1/users/self/tokens/{hint}"): self._token,
             **{("GET", f"/api/v1{path}"): self._list(find, key) for path, (find, key) in LISTS.items()},
@@ -88,6 +93,22 @@ class RestRoutes:
 
     def _all_terms(self) -> list[dict[str, Any]]:
         return [term | self._state.odd_terms.get(term["id"], {}) for term in rest_lists.terms(self._state.university)]
+
+    async def _users(self, request: Request, account: int) -> Response:
+        return self._state.page(request, rest_samples.users(self._state.university))
+
+    async def _courses(self, request: Request, account: int) -> Response:
+        asked = request.query_params.get("enrollment_term_id", "")
+        university = self._state.university
+        term = int(asked) if asked.isdecimal() else None
+        return self._state.page(request, rest_samples.courses(university, term, university.subtree(account)))
+
+    async def _enrollments(self, request: Request, account: int) -> Response:
+        ids = _ids(request, account)
+        states = request.query_params.getlist("state[]") or ["active", "invited"]
+        if ids is None:
+            return not_found()
+        return self._state.page(request, rest_samples.enrollments(self._state.university, ids[0], states))
 
     async def _me(self, request: Request, account: int) -> Response:
         return JSONResponse({"id": 1001, "name": "Sync User"})

@@ -35,6 +35,7 @@ def write_file(tables: Mapping[str, pl.DataFrame], stem: Path, faults: Faults) -
 
 def _write_csv(frame: pl.DataFrame, path: Path, faults: Faults) -> None:
     """Write as Ruby does: quotes only where needed, nothing for null; then damage the file as ordered."""
+    frame = faults.kept_rows(frame)
     for fault, change in file_damage.ROWS.items():
         frame = change(frame) if faults.take(fault) else frame
     frame.write_csv(path, separator=";" if faults.take("semicolons") else ",")

@@ -328,6 +328,33 @@ def _erased_objects(metadata: sa.MetaData) -> None:
     )
 
 
+def _audits(metadata: sa.MetaData) -> None:
+    shares = ("wrong_share", "wrong_low", "wrong_high", "missing_share", "missing_low", "missing_high")
+    counts = ("rows", "rows_compared", "rows_unread", "rows_that_differ", "missing_there", "lists", "objects_looked_up",
+              "missing_here", "undated", "lagging", "requests")  # fmt: skip
+    sa.Table(
+        "canvas_sync_audits",
+        metadata,
+        _id(),
+        _text("model", nullable=False),
+        _time("audited_at"),
+        _number("sample"),
+        _number("seed"),
+        *(_number(name) for name in counts),
+        *(sa.Column(name, sa.Float()) for name in shares),
+        sa.Column("differing_columns", postgresql.JSONB(), comment="Column → rows of the sample that differ in it."),
+        sa.Column("lag_p50_seconds", sa.Float()),
+        sa.Column("lag_p95_seconds", sa.Float()),
+        sa.Column("differences", postgresql.JSONB(), comment="Key, kind, cause and columns of each; no other values."),
+        sa.Column("seconds", sa.Float()),
+        _text("reason"),
+        _number("repaired"),
+        _time("created_at", now=True),
+        sa.Index("canvas_sync_audits_model_idx", "model", "id"),
+        comment="Audits: how a random sample of each table compared with Canvas.",
+    )
+
+
 def _schema_migrations(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_schema_migrations",
@@ -351,6 +378,7 @@ STATE_TABLE_DECLARATIONS = (
     _walks,
     _alerts,
     _erased_objects,
+    _audits,
     _schema_migrations,
 )
 """Each declares a state table."""

@@ -26,6 +26,12 @@ STATE_TABLES: Mapping[str, tuple[str, ...]] = {
         "channel", "kind", "subject", "condition", "opened_at", "notified_at", "notified_size", "resolved", "attempts",
         "next_attempt_at", "error", "updated_at",
     ),
+    "canvas_sync_audits": (
+        "id", "model", "audited_at", "sample", "seed", "rows", "rows_compared", "rows_unread", "rows_that_differ",
+        "missing_there", "lists", "objects_looked_up", "missing_here", "undated", "lagging", "requests", "wrong_share",
+        "wrong_low", "wrong_high", "missing_share", "missing_low", "missing_high", "differing_columns",
+        "lag_p50_seconds", "lag_p95_seconds", "differences", "seconds", "reason", "repaired", "created_at",
+    ),
     "canvas_sync_job_logs": (
         "id", "job_class", "job_arguments", "job_id", "status", "exception", "backtrace", "metadata", "started_at",
         "completed_at", "created_at", "updated_at",

@@ -22,6 +22,7 @@ KEPT = {
     "canvas_sync_sync_batches": timedelta(days=365),
     "canvas_sync_reports": timedelta(days=90),
     "canvas_sync_rejected_rows": timedelta(days=90),
+    "canvas_sync_audits": timedelta(days=365),
     "canvas_sync_walks": WALKS_KEPT,
     "canvas_sync_walk_parents": WALKS_KEPT,
     "canvas_sync_walk_rows": WALKS_KEPT,
