@@ -6,7 +6,7 @@ deletes them, nor the check results of a deleted run, so that these are statemen
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -26,19 +26,26 @@ _EVENTS = sa.table("event_logs", *map(sa.column, ("id", "asset_key", "partition"
 _TAGS = sa.table("asset_event_tags", sa.column("event_id"))
 
 
-def prune_checks_of_runs(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], runs: Collection[str]) -> None:
-    """Delete the check results of deleted runs.
+def prune_checks_of_deleted_runs(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], before: datetime) -> None:
+    """Delete the check results of runs that are gone: deleted by housekeeping, by a person, or by a killed housekeeping.
 
     Args:
         instance: The Dagster instance.
-        assets: Keys of the assets whose checks the runs evaluated.
-        runs: Ids of the runs.
+        assets: Keys of the assets that were checked.
+        before: Only check results that were created earlier (aware): a run that begins now is stored before its checks.
     """
+    texts = _texts(assets)
+    old = sa.and_(
+        _CHECKS.c.asset_key.in_(texts),
+        _CHECKS.c.run_id != NO_RUN,
+        _CHECKS.c.create_timestamp < before.astimezone(UTC).replace(tzinfo=None),
+    )
     with _connection(instance) as connection:
-        for chunk in _chunks(runs):
-            connection.execute(
-                _CHECKS.delete().where(_CHECKS.c.asset_key.in_(_texts(assets)), _CHECKS.c.run_id.in_(chunk))
-            )
+        found = connection.execute(sa.select(_CHECKS.c.run_id).where(old).distinct()).scalars().all()
+    for chunk in _chunks(found):
+        gone = set(chunk) - {run.run_id for run in instance.get_runs(dg.RunsFilter(run_ids=chunk))}
+        with _connection(instance) as connection:
+            connection.execute(_CHECKS.delete().where(_CHECKS.c.asset_key.in_(texts), _CHECKS.c.run_id.in_(gone)))
 
 
 def prune_events_without_run(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], *, kept: timedelta) -> int:

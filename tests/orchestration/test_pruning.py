@@ -12,6 +12,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from canvas_sync_dagster import CanvasSync
+from canvas_sync_dagster.orchestration import pruning
 from canvas_sync_dagster.orchestration.identifiers import PARTITION_TAG, TENANT_TAG
 from canvas_sync_dagster.orchestration.pruning import AD_HOC_JOB, prune_runs
 from canvas_sync_dagster.settings import Settings
@@ -73,11 +74,13 @@ def test_runs_of_the_button_go_too_if_they_are_all_of_the_tenant(instance: dg.Da
     assert left(instance) == kept
 
 
-def test_young_runs_stay_and_there_is_a_limit(instance: dg.DagsterInstance) -> None:
-    for _ in range(4):
+def test_young_runs_stay_and_the_time_is_limited(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "PAGE", 2)
+    for _ in range(8):
         made(instance)
     assert prune_runs(instance, "canvas", ASSETS) == 0
-    assert prune_runs(instance, "canvas", ASSETS, kept=timedelta(0), limit=2) == 2
+    assert prune_runs(instance, "canvas", ASSETS, kept=timedelta(0), within=timedelta(seconds=-1)) == 0
+    assert prune_runs(instance, "canvas", ASSETS, kept=timedelta(0)) == 7
 
 
 def test_the_job_needs_no_canvas_and_drops_old_journals(
