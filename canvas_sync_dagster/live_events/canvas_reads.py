@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.live_events.decisions import parent_ids
-from canvas_sync_dagster.live_events.event_plan import Key, Outcome, Read, Values, key_of
+from canvas_sync_dagster.live_events.event_plan import Key, ObjectEvents, Outcome, Read, Values, key_of
 from canvas_sync_dagster.live_events.table_facts import existing_ids
 from canvas_sync_dagster.sync.object_requests import Answer, Verdict, ask, can_ask
 from canvas_sync_dagster.sync.session import Session
@@ -65,6 +65,19 @@ class CanvasReads:
         models = {read.object.model.name: read.object.model for read in reads}
         answers = {name: iter(self._read(models[name], asked)) for name, asked in rows.items()}
         return [next(answers[read.object.model.name]) for read in reads]
+
+    def askable_parents(self, objects: Sequence[ObjectEvents]) -> dict[str, set[int]]:
+        """Return parent model → ids that the rows of objects refer to, the table lacks, and Canvas can be asked about."""
+        models, rows = self._session.by_name, defaultdict[str, list[Values]](list)
+        for each in objects:
+            rows[each.model.name].append(each.values)
+        wanted = _wanted(models, rows)
+        missing = {
+            name: ids - existing_ids(self._session, models[name], ids)
+            for name, ids in wanted.items()
+            if can_ask(self._session, models[name])
+        }
+        return {name: ids for name, ids in missing.items() if ids}
 
     def missing_parents(self, outcome: Outcome) -> Parents:
         """Read the parents that the tables lack for the rows of an outcome, and the parents of these parents.

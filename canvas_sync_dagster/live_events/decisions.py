@@ -180,6 +180,21 @@ def conclude(plan: Plan, answers: Sequence[Answer]) -> Outcome:
     return Outcome(changes, ignored, failed, plan.known)
 
 
+def deferred(plan: Plan, missing: Mapping[str, set[int]], models: Mapping[str, Model]) -> Outcome:
+    """Return what can be written now: objects that are to be read, or that lack a parent, are deferred.
+
+    Args:
+        plan: The plan.
+        missing: Parent model → ids that its table lacks and that Canvas can be asked about.
+        models: Name → model, of all models that have a table.
+    """
+    changes = [Change(each) for each in plan.apply]
+    written = without_unread_parents(Outcome(changes, plan.ignored, plan.failed, plan.known), missing, models)
+    kept = {id(change) for change in written.changes}
+    orphans = [change.object for change in changes if id(change) not in kept]
+    return replace(written, deferred=[*(read.object for read in plan.read), *orphans])
+
+
 def _problem(model: Model, answer: Answer) -> str:
     if answer.verdict is Verdict.FAILED:
         return answer.problem

@@ -7,8 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from canvas_sync_dagster.live_events.canvas_reads import CanvasReads, Parents
-from canvas_sync_dagster.live_events.decisions import conclude, decide, group_by_object, without_unread_parents
-from canvas_sync_dagster.live_events.event_plan import Outcome
+from canvas_sync_dagster.live_events.decisions import (
+    conclude,
+    decide,
+    deferred,
+    group_by_object,
+    without_unread_parents,
+)
+from canvas_sync_dagster.live_events.event_plan import Outcome, Plan
 from canvas_sync_dagster.live_events.event_steps import DefaultStep, is_caused_by_events, run_steps
 from canvas_sync_dagster.live_events.event_writes import write_rows, write_states
 from canvas_sync_dagster.live_events.handlers import EventHandlers, live_event
@@ -32,6 +38,7 @@ class EventBatch:
     Attributes:
         ended: State → number of events that have ended in it.
         written: Model → rows that were written.
+        deferred: Number of events whose objects are to be read from Canvas.
 
     Args:
         session: The tenant's Canvas and database.
@@ -42,6 +49,7 @@ class EventBatch:
     def __init__(self, session: Session, until: float, unwritable: Mapping[str, str]) -> None:
         self.ended: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
+        self.deferred = 0
         self._session, self._until = session, until
         self._functions: EventHandlers = session.extensions.events or EventHandlers()
         self._models = {name: model for model in session.models if model.events for name in model.events.names}
@@ -51,13 +59,15 @@ class EventBatch:
     def apply(self, events: Sequence[InboxEvent]) -> None:
         """Apply events as far as there is time; the others stay in the inbox as they are.
 
+        Events that require an answer of Canvas are deferred, unless they were before.
+
         Raises:
             CanvasSyncError: Canvas or the database does not answer.
         """
         names = {each.name for each in events}
         concerned = {name for name in names if self._functions.concerns(name, self._models.get(name))}
         self._apply_in_parts([each for each in events if each.name not in concerned])
-        for each in sorted((each for each in events if each.name in concerned), key=lambda each: (each.time, each.id)):
+        for each in self._without_deferred([each for each in events if each.name in concerned]):
             if time.monotonic() > self._until:
                 return
             self._call_functions(each)
@@ -80,19 +90,50 @@ class EventBatch:
 
     def _apply_together(self, events: Sequence[InboxEvent]) -> None:
         """Apply events and store how they ended, in one transaction."""
-        outcome, parents = self._prepare(events)
+        if all(event.is_deferred for event in events):
+            outcome, parents = self._prepare(events)
+        else:
+            outcome, parents = self._prepare_without_canvas(events), Parents()
         with self._session.warehouse("applying live events") as warehouse:
             written = write_rows(warehouse, outcome, parents)
             ended = write_states(warehouse, outcome)
         self.written += written
         self.ended += ended
+        self.deferred += sum(len(each.events) for each in outcome.deferred)
+
+    def _without_deferred(self, events: Sequence[InboxEvent]) -> list[InboxEvent]:
+        """Defer the events that require an answer of Canvas; return the others by their time.
+
+        Args:
+            events: Events that the user's functions are called for.
+        """
+        new = [
+            each
+            for each in events
+            if not each.is_deferred and self._functions.applies(each.name, self._models.get(each.name))
+        ]
+        outcome = self._prepare_without_canvas(new) if new else Outcome()
+        if outcome.deferred:
+            with self._session.warehouse("deferring live events") as warehouse:
+                self.ended += write_states(warehouse, Outcome(deferred=outcome.deferred))
+        later = {event.id for each in outcome.deferred for event in each.events}
+        self.deferred += len(later)
+        return sorted((each for each in events if each.id not in later), key=lambda each: (each.time, each.id))
+
+    def _prepare_without_canvas(self, events: Sequence[InboxEvent]) -> Outcome:
+        """Decide what is to be written and what is to be read from Canvas later; writes nothing."""
+        plan = self._plan(events)
+        return deferred(plan, self._reads.askable_parents(plan.apply), self._session.by_name)
+
+    def _plan(self, events: Sequence[InboxEvent]) -> Plan:
+        session = self._session
+        grouped = group_by_object(events, self._models, self._unwritable, session.shard)
+        facts = read_facts(session, grouped.objects)
+        return decide(grouped, facts, lambda model, row: can_ask_about(session, model, row), session.shard)
 
     def _prepare(self, events: Sequence[InboxEvent]) -> tuple[Outcome, Parents]:
         """Decide what is to be written, and read from Canvas what that needs; writes nothing."""
-        session, models = self._session, self._session.by_name
-        grouped = group_by_object(events, self._models, self._unwritable, session.shard)
-        facts = read_facts(session, grouped.objects)
-        plan = decide(grouped, facts, lambda model, row: can_ask_about(session, model, row), session.shard)
+        models, plan = self._session.by_name, self._plan(events)
         outcome = conclude(plan, self._reads.objects(plan.read))
         parents = self._reads.missing_parents(outcome)
         return without_unread_parents(outcome, parents.unread, models), parents

@@ -143,12 +143,14 @@ class Outcome:
         ignored: Events that are settled without a change.
         failed: Events that are tried again later.
         known: Events whose changes the tables already contain.
+        deferred: Objects that are to be read from Canvas later.
     """
 
     changes: Sequence[Change] = ()
     ignored: Sequence[InboxEvent] = ()
     failed: Sequence[Failure] = ()
     known: Sequence[InboxEvent] = ()
+    deferred: Sequence[ObjectEvents] = ()
 
     @property
     def applied(self) -> list[InboxEvent]:

@@ -67,8 +67,8 @@ def erase_user(url: str, schema: str, models: Sequence[Model], user: int) -> Era
         # Staged rows are compressed. Their walks begin again.
         Walks(warehouse).remove_all()
         events = ErasedEvents(warehouse, user, names)
-        erasure.removed[INBOX] += events.remove_waiting()
-        erasure.blanked[INBOX] += events.remove_actor()
+        erasure.removed[INBOX] += events.remove_waiting() + events.remove_deferred()
+        erasure.blanked[INBOX] += events.remove_actor() + events.remove_deferred_actor()
         erasure.removed[INBOX] += events.remove_settled()
         for table in free_texts.TABLES:
             if table in present:

@@ -21,6 +21,7 @@ TYPES: dict[ColumnType, sa.types.TypeEngine[Any]] = {
     ColumnType.BIGINT_ARRAY: postgresql.ARRAY(sa.BigInteger()),
 }
 INBOX = "canvas_sync_live_events"
+DEFERRED_READS = "canvas_sync_live_event_reads"
 INBOX_DEFAULT = f"{INBOX}_default"
 """Partition for events of days that have none, so that no event is ever refused for lack of one."""
 DEFAULTED = {"created_at", "updated_at"}
@@ -247,6 +248,20 @@ def _inbox(metadata: sa.MetaData) -> None:
     )
 
 
+def _deferred_reads(metadata: sa.MetaData) -> None:
+    sa.Table(
+        DEFERRED_READS,
+        metadata,
+        sa.Column("event_id", sa.BigInteger(), primary_key=True, autoincrement=False),
+        _text("model", nullable=False),
+        _text("object", nullable=False),
+        _time("received_at"),
+        _time("created_at", now=True),
+        sa.Index("canvas_sync_live_event_reads_object_idx", "model", "object"),
+        comment="Live events in the state deferred: their objects are to be read from Canvas.",
+    )
+
+
 def _remembered(metadata: sa.MetaData) -> None:
     sa.Table(
         "canvas_sync_remembered",
@@ -374,6 +389,7 @@ STATE_TABLE_DECLARATIONS = (
     _watermarks,
     _rejected_rows,
     _inbox,
+    _deferred_reads,
     _remembered,
     _walks,
     _alerts,

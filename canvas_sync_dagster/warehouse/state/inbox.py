@@ -1,17 +1,20 @@
 """The inbox: each acknowledged event is a row of `canvas_sync_live_events`. All SQL on its events is here.
 
+An event is `pending` until it is claimed. One whose object is to be read from Canvas becomes `deferred`: it has a row in
+`canvas_sync_live_event_reads`, and is not claimed again with the events that wait for no answer of Canvas.
 A row is kept for as long as its partition (see `inbox_partitions`), whether the event was applied, ignored, or has failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from psycopg import sql
 
+from canvas_sync_dagster.warehouse.schema.ddl import DEFERRED_READS
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -22,6 +25,8 @@ MOST_ATTEMPTS = 8
 BACKOFF = timedelta(seconds=20)
 LONGEST_BACKOFF = timedelta(hours=1)
 
+COUNTED = 100_000
+"""Largest number of waiting events that the sensor counts."""
 DUE = sql.SQL("where state in ('pending', 'failed') and next_attempt_at <= now() order by id")
 
 INSERT = """
@@ -64,6 +69,7 @@ class InboxEvent:
         attempts: How often applying it has failed.
         done: Steps of the user's functions that have succeeded.
         payload: `metadata` and `body`, as Canvas sent them, without secrets.
+        is_deferred: Whether its object is to be read from Canvas.
     """
 
     id: int
@@ -72,6 +78,7 @@ class InboxEvent:
     attempts: int
     done: tuple[str, ...]
     payload: Mapping[str, Any]
+    is_deferred: bool = False
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -133,10 +140,66 @@ def claim(warehouse: Warehouse, limit: int) -> list[InboxEvent]:
         warehouse.identifier(TABLE), DUE
     )
     rows = warehouse.connection.execute(query, (limit,)).fetchall()
-    return [
-        InboxEvent(id_, name, time, attempts, tuple(done or ()), payload)
-        for id_, name, time, attempts, done, payload in rows
-    ]
+    return [_event(*row) for row in rows]
+
+
+def _event(
+    id_: int, name: str, time: datetime, attempts: int, done: Sequence[str] | None, payload: Mapping[str, Any]
+) -> InboxEvent:
+    return InboxEvent(id_, name, time, attempts, tuple(done or ()), payload)
+
+
+def claim_deferred(warehouse: Warehouse, objects: int) -> list[InboxEvent]:
+    """Read all deferred events about the objects that wait the longest. The caller holds the tenant's drain lock.
+
+    Args:
+        warehouse: The tenant's, in a transaction.
+        objects: Largest number of objects.
+    """
+    # The events are looked up by an array of ids: a join would read whole partitions.
+    query = sql.SQL(
+        "with oldest as (select event_id, model, object from {reads} order by event_id limit 5000), "
+        "chosen as (select model, object from oldest group by 1, 2 order by min(event_id) limit %s) "
+        "select event_id from {reads} join chosen using (model, object)"
+    ).format(reads=warehouse.identifier(DEFERRED_READS))
+    ids = [number for (number,) in warehouse.connection.execute(query, (objects,)).fetchall()]
+    if not ids:
+        return []
+    query = sql.SQL(
+        "select id, event_name, event_time, attempts, done, payload from {} "
+        "where id = any(%s) and state = 'deferred' order by id"
+    ).format(warehouse.identifier(TABLE))
+    rows = warehouse.connection.execute(query, (ids,)).fetchall()
+    if removed := set(ids) - {row[0] for row in rows}:
+        _forget_reads(warehouse, removed)
+    return [replace(_event(*row), is_deferred=True) for row in rows]
+
+
+def defer(warehouse: Warehouse, objects: Iterable[tuple[str, Sequence[object], Sequence[InboxEvent]]]) -> None:
+    """Store that the objects of events are to be read from Canvas.
+
+    Args:
+        warehouse: The tenant's, in a transaction.
+        objects: Model, values of the key, and events of each object.
+    """
+    rows = [(each.id, model, " ".join(map(str, key))) for model, key, events in objects for each in events]
+    if not rows:
+        return
+    ids, models, names = (list(column) for column in zip(*rows, strict=True))
+    statement = sql.SQL(
+        "with e as (update {inbox} set state = 'deferred' where id = any(%s) returning id, received_at) "
+        "insert into {reads} (event_id, model, object, received_at) select e.id, d.model, d.object, e.received_at "
+        "from e join unnest(%s::bigint[], %s::text[], %s::text[]) as d (id, model, object) using (id) "
+        "on conflict (event_id) do nothing"
+    ).format(inbox=warehouse.identifier(TABLE), reads=warehouse.identifier(DEFERRED_READS))
+    warehouse.connection.execute(statement, (ids, ids, models, names))
+
+
+def _forget_reads(warehouse: Warehouse, ids: Iterable[int]) -> None:
+    """Remove the reads of events that are not deferred any more."""
+    if numbers := list(ids):
+        statement = sql.SQL("delete from {} where event_id = any(%s)").format(warehouse.identifier(DEFERRED_READS))
+        warehouse.connection.execute(statement, (numbers,))
 
 
 def received_moments(warehouse: Warehouse, events: Sequence[InboxEvent]) -> list[datetime]:
@@ -155,7 +218,7 @@ class Backlog:
     """Events that wait in an inbox.
 
     Attributes:
-        due: Number of events that are due, up to 100,000.
+        due: Number of events that are due, deferred ones included; each kind is counted up to `COUNTED`.
         first: Id of the oldest of them; None if none is due.
         next_in: Seconds until the next failed event is due again; None if there is none.
     """
@@ -170,11 +233,12 @@ def backlog(warehouse: Warehouse) -> Backlog:
     if not warehouse.has(TABLE):
         return Backlog()
     query = sql.SQL(
-        "select count(*) filter (where due), min(id) filter (where due), "
+        "select count(*) filter (where due) + (select count(*) from (select from {reads} limit {most}) r), "
+        "least(min(id) filter (where due), (select min(event_id) from {reads})), "
         "extract(epoch from min(next_attempt_at) filter (where not due) - now())::float8 from "
-        "(select id, next_attempt_at, next_attempt_at <= now() as due from {} where state in ('pending', 'failed') "
-        "order by id limit 100000) e"
-    ).format(warehouse.identifier(TABLE))
+        "(select id, next_attempt_at, next_attempt_at <= now() as due from {inbox} where state in ('pending', 'failed') "
+        "order by id limit {most}) e"
+    ).format(inbox=warehouse.identifier(TABLE), reads=warehouse.identifier(DEFERRED_READS), most=sql.Literal(COUNTED))
     row = warehouse.connection.execute(query).fetchone()
     return Backlog(*row) if row else Backlog()
 
@@ -189,9 +253,11 @@ def settle(warehouse: Warehouse, states: Mapping[str, Iterable[InboxEvent]]) -> 
     statement = sql.SQL("update {} set state = %s, applied_at = now(), error = null where id = any(%s)").format(
         warehouse.identifier(TABLE)
     )
-    for state, events in states.items():
+    for state, given in states.items():
+        events = list(given)
         if ids := [event.id for event in events]:
             warehouse.connection.execute(statement, (state, ids))
+            _forget_reads(warehouse, [event.id for event in events if event.is_deferred])
 
 
 def fail(warehouse: Warehouse, event: InboxEvent, problem: str, done: Sequence[str] | None = None) -> str:
@@ -216,6 +282,7 @@ def fail(warehouse: Warehouse, event: InboxEvent, problem: str, done: Sequence[s
         ).format(warehouse.identifier(TABLE)),
         (state, attempts, wait, problem[:2000].replace("\0", ""), finished, event.id),
     )
+    _forget_reads(warehouse, [event.id] if event.is_deferred else [])
     return state
 
 
@@ -259,7 +326,7 @@ class Depth:
     """Number of events in an inbox.
 
     Attributes:
-        counts: State (`pending`, `failed` or `dead`) → number of events.
+        counts: State (`pending`, `deferred`, `failed` or `dead`) → number of events.
         oldest: When the oldest waiting event was received; None if none waits.
         latest: When the latest event was received; None without any.
     """
@@ -271,7 +338,7 @@ class Depth:
     @property
     def waiting(self) -> int:
         """Return the number of events that are not applied yet."""
-        return self.counts.get("pending", 0) + self.counts.get("failed", 0)
+        return sum(self.counts.get(state, 0) for state in ("pending", "deferred", "failed"))
 
 
 def depth(warehouse: Warehouse) -> Depth:
@@ -282,6 +349,7 @@ def depth(warehouse: Warehouse) -> Depth:
             "select state, count(*), min(received_at) from {} where state in ('pending', 'failed', 'dead') group by state"
         ).format(table)
     ).fetchall()
+    rows += _deferred_depth(warehouse)
     oldest = [at for state, _, at in rows if state != "dead"]
     latest = warehouse.connection.execute(
         sql.SQL("select received_at from {} order by id desc limit 1").format(table)
@@ -289,6 +357,16 @@ def depth(warehouse: Warehouse) -> Depth:
     return Depth(
         {str(state): int(number) for state, number, _ in rows}, min(oldest, default=None), latest[0] if latest else None
     )
+
+
+def _deferred_depth(warehouse: Warehouse) -> list[tuple[Any, ...]]:
+    """Count the deferred events; none where the role of a receiver may not read their table."""
+    name = warehouse.identifier(DEFERRED_READS).as_string(warehouse.connection)
+    readable = warehouse.connection.execute("select has_table_privilege(to_regclass(%s), 'select')", (name,)).fetchone()
+    if readable != (True,):
+        return []
+    query = sql.SQL("select 'deferred', count(*), min(received_at) from {} having count(*) > 0")
+    return warehouse.connection.execute(query.format(warehouse.identifier(DEFERRED_READS))).fetchall()
 
 
 DEAD_CHOSEN = sql.SQL(

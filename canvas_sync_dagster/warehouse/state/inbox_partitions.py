@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from canvas_sync_dagster.errors import SchemaError
+from canvas_sync_dagster.warehouse.schema.ddl import DEFERRED_READS
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX_DEFAULT as DEFAULT
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
@@ -97,7 +98,7 @@ def age_out(warehouse: Warehouse, keep: timedelta, keep_dead: timedelta | None =
     dropped = 0
     if _may_create(warehouse):
         dropped = sum(_is_settled(warehouse, name) and _drop(warehouse, name) for name in old)
-    query = sql.SQL("delete from {} where received_on < %s and state not in ('pending', 'failed')")
+    query = sql.SQL("delete from {} where received_on < %s and state not in ('pending', 'failed', 'deferred')")
     warehouse.connection.execute(query.format(warehouse.identifier(TABLE)), (before,))
     return dropped
 
@@ -161,8 +162,11 @@ def _attach(warehouse: Warehouse, name: str, bounds: sql.SQL | sql.Composed) -> 
 
 
 def _is_settled(warehouse: Warehouse, name: str) -> bool:
-    waiting = sql.SQL("select 1 from {} where state in ('pending', 'failed') limit 1")
-    return warehouse.connection.execute(waiting.format(warehouse.identifier(name))).fetchone() is None
+    waiting = sql.SQL(
+        "(select 1 from {day} where state in ('pending', 'failed') limit 1) union all "
+        "(select 1 from {reads} r join {day} e on e.id = r.event_id where e.state = 'deferred' limit 1)"
+    ).format(day=warehouse.identifier(name), reads=warehouse.identifier(DEFERRED_READS))
+    return warehouse.connection.execute(waiting).fetchone() is None
 
 
 def _drop(warehouse: Warehouse, name: str) -> bool:
