@@ -235,7 +235,6 @@ def _inbox(metadata: sa.MetaData) -> None:
         sa.Column("done", postgresql.ARRAY(sa.Text())),
         sa.Column("content_hash", sa.LargeBinary(), nullable=False),
         sa.Column("payload", postgresql.JSONB(), nullable=False),
-        _time("applied_at"),
         sa.PrimaryKeyConstraint("id", "received_on"),
         sa.Index("canvas_sync_live_events_content_key", "content_hash", "received_on", unique=True),
         sa.Index(

@@ -246,11 +246,14 @@ def backlog(warehouse: Warehouse) -> Backlog:
 def settle(warehouse: Warehouse, states: Mapping[str, Iterable[InboxEvent]]) -> None:
     """Store how events ended, in the transaction of what they changed.
 
+    No column becomes null or filled by it: that changes the beginning of a row, and PostgreSQL would write all of it to
+    the WAL, payload included. `next_attempt_at` of a settled event is when it was settled.
+
     Args:
         warehouse: The tenant's, in that transaction.
         states: `applied` or `ignored` → events.
     """
-    statement = sql.SQL("update {} set state = %s, applied_at = now(), error = null where id = any(%s)").format(
+    statement = sql.SQL("update {} set state = %s, next_attempt_at = now(), error = null where id = any(%s)").format(
         warehouse.identifier(TABLE)
     )
     for state, given in states.items():
@@ -384,7 +387,7 @@ def count_dead(warehouse: Warehouse, *, ids: Sequence[int] = (), name: str | Non
 
 def discard(warehouse: Warehouse, *, ids: Sequence[int] = (), name: str | None = None) -> int:
     """Settle dead events as ignored, with the same selection as `replay`, and return their number."""
-    query = sql.SQL("update {} set state = 'ignored', applied_at = now() where {}").format(
+    query = sql.SQL("update {} set state = 'ignored', next_attempt_at = now() where {}").format(
         warehouse.identifier(TABLE), DEAD_CHOSEN
     )
     return warehouse.connection.execute(query, {"ids": list(ids), "name": name}).rowcount

@@ -24,6 +24,10 @@ wait behind it; the next drain or nightly job tries again."""
 DAYS_AHEAD = 7
 """Days whose partitions are made ahead. The nightly job may fail for so long before the default partition is used."""
 
+FILLED = 60
+"""Percent of a page that new events fill. An event that is settled then stays on its page, and only the bytes that differ
+are written to the WAL: 272 bytes in place of 1,296 for events of 830 bytes, for 2.2 kB of disk per event, which it takes
+without it as well until the partition is vacuumed. 75 percent left too little room: 1,255 bytes."""
 DAYS_BEHIND = 2
 """Days before the present one that have a partition: each event looks for its copies in the last 26 hours, and where one
 of these days had none, it would look in the default partition, and wait for any lock on that."""
@@ -156,7 +160,9 @@ def _attach(warehouse: Warehouse, name: str, bounds: sql.SQL | sql.Composed) -> 
     parent, table = warehouse.identifier(TABLE), warehouse.identifier(name)
     return _patiently(
         warehouse,
-        sql.SQL("create table {} (like {} including defaults)").format(table, parent),
+        sql.SQL("create table {} (like {} including defaults) with (fillfactor = {})").format(
+            table, parent, sql.Literal(FILLED)
+        ),
         sql.SQL("alter table {} attach partition {} {}").format(parent, table, bounds),
     )
 
