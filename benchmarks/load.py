@@ -36,7 +36,7 @@ from typing import Any
 import psycopg
 from data import write_report
 
-from canvas_sync_dagster.catalogue.built_in import enrollments
+from canvas_sync_dagster.catalogue.built_in.courses import enrollments
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.embedded.server import find_binaries
 from canvas_sync_dagster.warehouse.schema.migrate import migrate

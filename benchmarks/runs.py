@@ -129,7 +129,7 @@ def tell(variables: dict[str, str], batch: tuple[str, str] | None, seen: dict[in
         root_ended = root_ended if term else record.end_time or 0.0
         print(f"{run.job_name} {term or ''}: requested {since:.1f} s after {'the root run' if term else 'the tick'}, "
               f"{(record.end_time or 0) - (record.start_time or 0):.1f} s long, {run.status.value}")  # fmt: skip
-    made = sorted(run for record in records if (run := record.dagster_run.tags.get("dagster/partition")))
+    made = sorted(term for record in records if (term := record.dagster_run.tags.get("dagster/partition")))
     print("runs for terms in scope only:", made == sorted(SCOPE))
     print("CPU seconds per run:", ", ".join(f"{seconds:.1f}" for seconds in seen.values() if seconds))
 

@@ -34,7 +34,7 @@ from canvas_sync_dagster.sync.report_request import report_groups, rest_models
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session, open_session
-from canvas_sync_dagster.sync.terms import live_term_ids
+from canvas_sync_dagster.sync.terms import read_terms
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
@@ -48,7 +48,9 @@ def outcomes(session: Session) -> Iterator[tuple[str, SyncOutcome]]:
     for model in lists:
         if not model.term_scoped:
             yield model.name, sync_list(Flow.of(session, FULL), model)
-    terms = live_term_ids(session)
+    with session.warehouse("reading terms") as warehouse:
+        held = read_terms(warehouse.table(warehouse.models["terms"]))
+    terms = [term.id for term in held if not term.deleted and not term.missing]
     for group in report_groups(session.models):
         for scope in terms if group.term_scoped else [""]:
             names = {model.name for model in group.models}
@@ -60,7 +62,7 @@ def outcomes(session: Session) -> Iterator[tuple[str, SyncOutcome]]:
 
 def once(url: str, token: str, dsn: str) -> None:
     """Syncs everything once, as a process of its own, and prints what it took."""
-    phases: Counter[str] = Counter()
+    phases: dict[str, float] = defaultdict(float)
     rows: Counter[str] = Counter()
     steps: dict[str, list[float]] = defaultdict(list)
     tenant = TenantSettings(
@@ -74,7 +76,8 @@ def once(url: str, token: str, dsn: str) -> None:
         for name, outcome in outcomes(session):
             phases["wait"] += outcome.waited
             for each in outcome.models:
-                phases.update(each.counts.seconds)
+                for phase, seconds in each.counts.seconds.items():
+                    phases[phase] += seconds
                 rows.update(each.counts.as_dict())
             now = time.perf_counter()
             steps[name].append(now - last - outcome.waited)

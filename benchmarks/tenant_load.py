@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import yaml
@@ -38,7 +39,7 @@ ROOT = Path(__file__).parent.parent
 MODULE = "canvas_sync_dagster.definitions"
 PATIENCE = 300
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-RUNS = {
+RUNS: dict[str, dict[str, Any]] = {
     "housekeeping": {"job_name": "t000__housekeeping"},
     "terms": {"job_name": "__ASSET_JOB", "asset_selection": frozenset([dg.AssetKey(["t000", "terms"])])},
 }

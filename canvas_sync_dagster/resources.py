@@ -49,43 +49,43 @@ class SyncOptionsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Options of one run, which replace the tenant's settings; the launchpad shows them."""
 
     mode: SyncMode = Field(
-        SyncMode.auto,
+        default=SyncMode.auto,
         description="How much is read. full: all rows. incremental: what changed since the last success. auto: the "
         "settings updated_after and full_sync_every decide.",
     )
     updated_after: str | None = Field(
-        None,
+        default=None,
         description="Since when changes are read. true: since the last success. false: always all rows. A date, such as "
         "2026-09-01 or 2026-09-01T06:00:00Z: since then. Default: the tenant's setting.",
     )
     report_timeout: str | None = Field(
-        None,
+        default=None,
         description="Maximum total time of a report, over all tries, such as 6 hours or 1 day. Default: the tenant's setting.",
     )
     report_compilation_timeout: str | None = Field(
-        None,
+        default=None,
         description="Maximum time that Canvas compiles a report before it is started again, such as 90 minutes. Default: "
         "the tenant's setting.",
     )
     report_max_tries: int | None = Field(
-        None,
+        default=None,
         description="How often a report is started at most: a number from 1 to 100, such as 3. Default: the tenant's setting.",
     )
     legacy_support: str = Field(
-        "all",
+        default="all",
         description="Models whose rows go to functions of row_by_row: all, none, or a list such as users,courses.",
     )
     params: dict[str, Any] = Field(
-        {},
+        default={},
         description="Model → parameters of its report, which replace those of the settings by name, such as "
         "{users: {created_by_sis: true}}.",
     )
     accept_shrinkage: bool = Field(
-        False,
+        default=False,
         description="true accepts a sudden drop in row count. Set it for one run, after a person has looked at the report.",
     )
     reload: bool = Field(
-        False,
+        default=False,
         description="true reads all rows and compares every value, for tables that were changed by other means. Takes "
         "longer than mode: full, which skips records that are known by their digest.",
     )

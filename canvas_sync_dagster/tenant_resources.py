@@ -123,11 +123,11 @@ class CanvasResource(TenantResource):
     """
 
     SECRETS = ("token",)
-    base_url: str | None = Field(None, description="a URL such as https://school.instructure.com")
+    base_url: str | None = Field(default=None, description="a URL such as https://school.instructure.com")
     token: str | None = Field(
-        None, description="a Canvas access token; use EnvVar", repr=False, json_schema_extra=SECRET
+        default=None, description="a Canvas access token; use EnvVar", repr=False, json_schema_extra=SECRET
     )
-    account_id: str | None = Field(None, description="self, digits, or sis_account_id:…")
+    account_id: str | None = Field(default=None, description="self, digits, or sis_account_id:…")
 
     def client(self, tenant: str | None = None) -> Canvas:
         """Return a client of Canvas; use it in a `with` statement, which closes it.
@@ -169,9 +169,12 @@ class WarehouseResource(TenantResource):
 
     SECRETS = ("database_url",)
     database_url: str | None = Field(
-        None, description="postgresql://user:password@host:5432/db; use EnvVar", repr=False, json_schema_extra=SECRET
+        default=None,
+        description="postgresql://user:password@host:5432/db; use EnvVar",
+        repr=False,
+        json_schema_extra=SECRET,
     )
-    schema_name: str | None = Field(None, description="schema of the tables")
+    schema_name: str | None = Field(default=None, description="schema of the tables")
 
     @contextmanager
     def connect(self, tenant: str | None = None) -> Iterator[Connection]:

@@ -105,9 +105,9 @@ def python_page() -> str:
     lines += ["## `canvas_sync_dagster.testing`", "", *_docstring(testing), ""]
     for name in ("simulated_canvas", "embedded_postgres", "code_location"):
         lines += _entry(name, getattr(testing, name))
-    for each in (testing.LocationUnderTest, SimulatedCanvas):
-        lines += [f"## `{each.__name__}`", "", *_docstring(each), ""]
-        lines += [line for name, member in _members(each) for line in _entry(name, member)]
+    for shown in (testing.LocationUnderTest, SimulatedCanvas):
+        lines += [f"## `{shown.__name__}`", "", *_docstring(shown), ""]
+        lines += [line for name, member in _members(shown) for line in _entry(name, member)]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -50,7 +51,7 @@ def sessions(canvas: SimulatedCanvas, database_url: str, tmp_path: Path) -> Iter
     """Opens sessions with settings of one's own."""
     with ExitStack() as stack:
 
-        def make(**settings: object) -> Session:
+        def make(**settings: Any) -> Session:
             return stack.enter_context(session_of(canvas, database_url, tmp_path, **settings))
 
         yield make

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 import dagster as dg
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 from dagster.components.testing import create_defs_folder_sandbox
@@ -88,7 +88,8 @@ def test_a_wrong_value_is_named() -> None:
 def problem(attributes: dict[str, Any]) -> str:
     with pytest.raises(Exception, match=r"defs\.yaml") as caught:
         definitions(attributes)
-    told, error = [], caught.value
+    told = list[str]()
+    error: BaseException | None = caught.value
     while error is not None:
         told.append(str(error))
         error = error.__cause__

@@ -229,8 +229,8 @@ def test_a_wrong_item_of_a_list_is_reported_with_its_setting(tmp_path: Path) -> 
 
 
 def test_a_genre_has_what_it_names_and_else_what_the_tenant_has(tmp_path: Path) -> None:
-    grades = "{schedule: '*/30 * * * *', models: courses, full_sync_every: 1 day}"
-    tenant = f"{{term_order: lifo, updated_after: 2026-01-02, genres: {{grades: {grades}}}}}"
+    own = "{schedule: '*/30 * * * *', models: courses, full_sync_every: 1 day}"
+    tenant = f"{{term_order: lifo, updated_after: 2026-01-02, genres: {{grades: {own}}}}}"
     (tmp_path / "canvas_sync.yaml").write_text(f"tenants: {{canvas: {tenant}}}")
     whole = read(tmp_path)
     grades = whole.of_genre("grades")
@@ -295,7 +295,7 @@ def test_xlist_is_accepted_wherever_models_are_listed_and_means_sections(tmp_pat
     assert [model.name for model in sync.project().models] == ["sections"]
     done = CliRunner().invoke(init, [str(tmp_path / "own"), "--models", "users,xlist"])
     assert done.exit_code == 0, done.output
-    assert "models: [terms, users, sections]" in (tmp_path / "own" / "src" / "own" / "canvas_sync.yaml").read_text()
+    assert "models: [terms, users, sections]" in next((tmp_path / "own").rglob("canvas_sync.yaml")).read_text()
     assert "`term_scope: all`" in done.output
 
 

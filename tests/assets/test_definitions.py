@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -76,7 +77,7 @@ def test_a_root_run_registers_terms_and_a_term_run_fills_the_tables(
         event = instance.get_latest_materialization_event(dg.AssetKey(["canvas", "terms"]))
         assert event is not None
         assert event.asset_materialization is not None
-        records = event.asset_materialization.metadata["terms"].records
+        records: Any = event.asset_materialization.metadata["terms"].value
         assert [(each.data["partition"], each.data["name"], each.data["in scope"]) for each in records] == [
             ("118", "Fall 2026", "yes"),
             ("117", "Summer 2026", "no"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Set
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -41,11 +43,12 @@ def definitions(
 @pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
 def test_a_synced_term_requests_its_own_partition_downstream(definitions: dg.Definitions, database_url: str) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
+        cursor: Any = None
 
         def run(job: str, term: str | None = None) -> None:
             assert definitions.resolve_job_def(job).execute_in_process(instance=instance, partition_key=term).success
 
-        def requested(hours: int) -> dict[dg.AssetKey, set[str | None]]:
+        def requested(hours: int) -> dict[dg.AssetKey, Set[str | None]]:
             nonlocal cursor
             found = dg.evaluate_automation_conditions(
                 definitions, instance, evaluation_time=EVENING + timedelta(hours=hours), cursor=cursor
@@ -54,7 +57,6 @@ def test_a_synced_term_requests_its_own_partition_downstream(definitions: dg.Def
             keys = (COURSE_SIZES, USERS_WITHOUT_EMAIL)
             return {key: found.get_requested_partitions(key) for key in keys if found.get_num_requested(key)}
 
-        cursor = None
         instance.add_dynamic_partitions("canvas_terms__canvas", ["1", "118"])
         assert requested(0) == {}
         run("canvas__sync_root")

@@ -103,7 +103,7 @@ def test_assets_are_grouped_by_domain_below_the_tenant_if_there_are_several() ->
         ({"database_url": "postgresql:///?service=school"}, "canvas.users"),
     ],
 )
-def test_a_table_is_named_with_its_database_without_connecting(settings: dict[str, str], name: str) -> None:
+def test_a_table_is_named_with_its_database_without_connecting(settings: dict[str, Any], name: str) -> None:
     assert specs(located(**settings))["users"].metadata["dagster/table_name"] == name
 
 
@@ -479,7 +479,7 @@ def test_a_sync_and_live_events_report_to_the_translated_keys(
         schedule = definitions.resolve_schedule_def("canvas__sync__people")
         with dg.build_schedule_context(instance=instance, scheduled_execution_time=time) as context:
             (request,) = schedule.evaluate_tick(context).run_requests or ()
-        assert set(request.asset_selection) == {people, dg.AssetKey(["lms", "canvas", "step"])}
+        assert set(request.asset_selection or ()) == {people, dg.AssetKey(["lms", "canvas", "step"])}
     with psycopg.connect(database_url) as connection:
         assert connection.execute("select count(*) from canvas.courses").fetchone() == (1,)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -79,7 +80,7 @@ def test_lists_are_walked_through_opaque_pages(canvas: SimulatedCanvas) -> None:
             list(client.get_list("/accounts/self"))
 
 
-def scripted(handler: Callable[[httpx.Request], httpx.Response], **options: float) -> Canvas:
+def scripted(handler: Callable[[httpx.Request], httpx.Response], **options: Any) -> Canvas:
     return Canvas("https://school.test", TOKEN, transport=httpx.MockTransport(handler), **options)
 
 

@@ -58,7 +58,7 @@ def test_what_looks_strange_and_is_ordinary_is_waited_for(seen: Seen) -> None:
 
 
 def test_a_young_report_is_asked_after_quickly_then_more_slowly() -> None:
-    age, pauses = timedelta(0), []
+    age, pauses = timedelta(0), list[timedelta]()
     while not pauses or pauses[-1] < LIMITS.poll:
         pauses.append(pause(age, LIMITS.poll))
         age += pauses[-1]

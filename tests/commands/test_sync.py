@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import cast
 
 import dagster as dg
 import psycopg
@@ -89,7 +90,7 @@ def test_what_is_skipped_is_named_once_and_is_neither_failed_nor_ok(database_url
     assert ended["blocked"] == "later of term 116,later of term 118"
     assert "did not yield" not in done.stdout
     query = "select job_class, status, metadata->'skipped' from canvas.canvas_sync_job_logs where metadata->'skipped' != '{}'"
-    assert {(name, status, *reasons) for name, status, reasons in rows(database_url, query)} == {
+    assert {(name, status, *cast(dict[str, str], reasons)) for name, status, reasons in rows(database_url, query)} == {
         ("rubrics_csv", "success", "rubrics"),
         ("proserv_student_submissions_csv", "success", "submissions"),
     }

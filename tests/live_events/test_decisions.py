@@ -179,7 +179,7 @@ SUBMISSION = {"submission_id": "50", "assignment_id": "60", "user_id": "9"}
     ],
 )
 def test_the_course_of_a_submission_is_found_in_table_assignment_or_context(
-    metadata: dict[str, object], courses: dict[object, object], row: dict[str, object], expected: int | None
+    metadata: dict[str, Any], courses: dict[object, object], row: dict[str, object], expected: int | None
 ) -> None:
     submissions = BY_NAME["submissions"]
     held = facts_of(submissions, blank(submissions, canvas_id=50, **row) if row else None)

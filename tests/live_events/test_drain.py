@@ -361,7 +361,7 @@ class TestHooks:
             super_(event)
 
         def after(_: LiveEvent) -> None:
-            seen.append(self.name(session))
+            seen.append(str(self.name(session)))
 
         own = self.own(session, EventHandlers(models={"courses": of_courses}, after=[after]))
         put(own, [self.renamed(canvas)], canvas)

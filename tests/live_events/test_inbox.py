@@ -13,14 +13,14 @@ from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.live_events.event import Event, read_event
 from canvas_sync_dagster.simulator import event
 from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX_DEFAULT as DEFAULT
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from canvas_sync_dagster.warehouse.state import inbox_partitions as partitions
 from canvas_sync_dagster.warehouse.state.inbox import count_dead, discard, insert_statement, insert_values, store
 from canvas_sync_dagster.warehouse.state.inbox_partitions import (
     DAYS_AHEAD,
     DAYS_BEHIND,
-    DEFAULT,
-    TABLE,
     age_out,
     ensure_partitions,
 )
@@ -65,7 +65,7 @@ def test_a_backup_delays_new_partitions_and_no_event(database_url: str, monkeypa
         ensure_partitions(Warehouse(connection, "canvas"))
     later = NOW.date() + timedelta(days=2)
     # As the receiver: a prepared statement would look into all partitions, the default one too.
-    written = {"autocommit": True, "prepare_threshold": None}
+    written: dict[str, Any] = {"autocommit": True, "prepare_threshold": None}
     with psycopg.connect(database_url) as backup, psycopg.connect(database_url, **written) as writer:
         backup.execute(f"select count(*) from canvas.{TABLE}")
         writer.execute("set lock_timeout = '100ms'")

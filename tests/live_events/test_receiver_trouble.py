@@ -157,8 +157,8 @@ def test_org_tells_nothing_of_the_tenants_before_a_signature_is_verified(
                 for answer in [httpx.post(f"{base}{PATH}?org={org}", content=body)]
             }
             assert len(answers) <= 1
-        answers = [httpx.post(f"{base}{PATH}?org={org}", content=body).status_code for org in ("canvas", "nothing")]
-        assert answers == [401, 401]
+        codes = [httpx.post(f"{base}{PATH}?org={org}", content=body).status_code for org in ("canvas", "nothing")]
+        assert codes == [401, 401]
 
 
 def test_metrics_are_prometheus_text_and_tell_of_the_inbox(canvas: SimulatedCanvas, base: str) -> None:

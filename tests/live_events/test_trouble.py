@@ -207,7 +207,7 @@ def test_a_submission_whose_event_tells_no_course_is_found_by_its_assignment(
 def test_functions_of_one_name_are_all_called(canvas: SimulatedCanvas, session: Session) -> None:
     sync_structure(session)
     seen: list[int] = []
-    handlers = EventHandlers(subscribers=[(frozenset(), lambda _, n=n: seen.append(n)) for n in range(3)])
+    handlers = EventHandlers(subscribers=[(frozenset(), lambda _, n=n: seen.append(n)) for n in range(3)])  # type: ignore[misc]
     own = replace(session, extensions=Extensions(events=handlers))
     assert put_and_drain(own, [renamed(canvas)], canvas).events == {"applied": 1}
     assert seen == [0, 1, 2]

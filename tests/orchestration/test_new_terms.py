@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ READY = TermSituation(
         ({"in_scope": [str(number) for number in range(200, 211)]}, ()),
     ],
 )
-def test_when_new_terms_are_synced_at_once(changes: dict[str, object], synced: tuple[str, ...]) -> None:
+def test_when_new_terms_are_synced_at_once(changes: dict[str, Any], synced: tuple[str, ...]) -> None:
     assert terms_to_sync(replace(READY, **changes)) == synced
 
 

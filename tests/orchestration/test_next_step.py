@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
+from typing import Any, cast
 
 import pytest
 
@@ -200,7 +201,9 @@ def test_a_batch_is_abandoned_when_nothing_runs_and_nothing_renews_its_heartbeat
 
 
 STATES = [
-    BatchState(root=root, terms=terms, runs=runs, end=end, has_end=has_end, on_failed_term=rule, executor=executor)
+    BatchState(
+        root=root, terms=terms, runs=runs, end=end, has_end=has_end, on_failed_term=cast(Any, rule), executor=executor
+    )
     for root, terms, runs, end, has_end, rule, executor in product(
         [None, *RunState],
         [None, (), ("1", "2")],

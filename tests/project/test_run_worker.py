@@ -113,7 +113,7 @@ def test_what_a_worker_builds_is_what_the_code_server_has(monkeypatch: pytest.Mo
     assert len(jobs) == 5
     for name in jobs:
         assert part.get_job(name).get_job_snapshot_id() == whole.get_job(name).get_job_snapshot_id(), name
-    selections = [("asset_selection", keys("south/courses", "south/sections")),
+    selections: list[tuple[str, Any]] = [("asset_selection", keys("south/courses", "south/sections")),
                   ("asset_check_selection", checks("south/users/known_users"))]  # fmt: skip
     for kind, selected in selections:
         snapshots = [

@@ -133,10 +133,11 @@ def test_a_database_that_hangs_or_refuses_delays_nobody(
     assert set(report.problems) == {"database of hangs", "database of refuses"}
 
     syncs = {
-        each.slug: TenantSync(each, lambda genre, slug=each.slug: location.batches(slug, genre)) for each in tenants
+        each.slug: TenantSync(each, lambda genre, slug=each.slug: location.batches(slug, genre))  # type: ignore[misc]
+        for each in tenants
     }
     for each in trouble:
-        syncs[each.slug] = TenantSync(each, lambda genre, slug=each.slug: location.batches(slug, genre))
+        syncs[each.slug] = TenantSync(each, lambda genre, slug=each.slug: location.batches(slug, genre))  # type: ignore[misc]
     connections = KeptConnections(connect_seconds=CONNECT_SECONDS)
     batches = BatchSensor(
         WatchedTenants(lambda: location.project.settings), syncs, limits=PATIENT, connections=connections

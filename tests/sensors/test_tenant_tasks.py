@@ -58,7 +58,7 @@ def test_a_task_may_submit_others_which_begin_by_priority() -> None:
 
     def look() -> None:
         for name, priority in (("drained lately", 9.0), ("drained long ago", 1.0), ("never drained", 0.0)):
-            tasks.submit(name, lambda name=name: order.append(name), priority)
+            tasks.submit(name, lambda name=name: order.append(name), priority)  # type: ignore[misc]
 
     tasks.submit("look", look, -1.0)
     assert set(tasks.wait()) == {"look", "never drained", "drained long ago", "drained lately"}

@@ -108,4 +108,5 @@ def test_a_step_has_the_pool_the_tags_and_the_retry_policy_that_it_is_given(sync
     policy = dg.RetryPolicy(max_retries=2)
     sync.insert(after="users", pool="sis", retry_policy=policy, tags={"dagster/priority": "3"}, name="mine")(nothing)
     op = sync.definitions().resolve_job_def("canvas__sync_root").graph.node_named("canvas__mine").definition
+    assert isinstance(op, dg.OpDefinition)
     assert (op.pool, op.retry_policy, op.tags["dagster/priority"]) == ("sis", policy, "3")

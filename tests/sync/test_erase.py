@@ -21,7 +21,7 @@ from canvas_sync_dagster.warehouse.erasure import mentions, owners
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
 from canvas_sync_dagster.warehouse.loading.rows import load_rows
-from canvas_sync_dagster.warehouse.state.inbox import TABLE as INBOX
+from canvas_sync_dagster.warehouse.schema.ddl import INBOX
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.live_events.test_drain import put_and_drain
@@ -140,7 +140,9 @@ def test_reports_and_reads_leave_an_erased_person_out(connection: psycopg.Connec
         model, counts = MODELS[name], None
         with connect(database_url) as opened:
             counts = load_csv(
-                Warehouse(opened, "canvas").table(model), lambda text=content: io.BytesIO(text.encode()), source
+                Warehouse(opened, "canvas").table(model),
+                lambda text=content: io.BytesIO(text.encode()),  # type: ignore[misc]
+                source,
             )  # type: ignore[misc]
         done = counts.inserted + counts.updated + counts.unchanged + counts.skipped
         assert done == counts.rows_in_report, name

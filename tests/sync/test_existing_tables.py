@@ -56,9 +56,9 @@ def test_tables_of_the_gem_become_and_stay_true_without_the_systems_columns(
         canvas.advance(days=days)
         sync_structure(session)
         sync_list(Flow.of(session, FULL), roles)
-        for model in STRUCTURE:
-            have, want = actual(session.database_url, model), expected(canvas, model)
-            assert have == {**have, **want}, model
+        for name in STRUCTURE:
+            have, want = actual(session.database_url, name), expected(canvas, name)
+            assert have == {**have, **want}, name
     versions = "select sum(hashtext(t::text || xmin::text)) from canvas.{} t"
     with psycopg.connect(session.database_url, autocommit=True) as connection:
         before = [connection.execute(versions.format(model)).fetchone() for model in (*COLUMNS, "roles")]

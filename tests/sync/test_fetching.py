@@ -221,7 +221,7 @@ class TestFunctions:
             (ApiOverride(fetch=lambda client, row: row["emial"]), r"fetch \(.*<lambda>\) raised KeyError: 'emial'"),
             (ApiOverride(fetch=lambda client, row: None), r"fetch .* returned NoneType"),
             (ApiOverride(fields={"name": lambda body: body["nam"]}), r"fields\['name'\] .* raised KeyError: 'nam'"),
-            (ApiOverride(apply=lambda body, values, row: 1 / 0), r"apply .* raised ZeroDivisionError"),
+            (ApiOverride(apply=lambda body, values, row: {"name": 1 / 0}), r"apply .* raised ZeroDivisionError"),
             (ApiOverride(apply=lambda body, values, row: {"nam": 1}), r"apply .* the column 'nam'.*workflow_state"),
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_a_clean_load_has_every_finding_and_none_failed() -> None:
         ({"orphans": {"accounts": 0, "terms": 3}}, {"orphans": "3 without terms"}),
     ],
 )
-def test_each_finding(changes: dict[str, object], expected: dict[str, str]) -> None:
+def test_each_finding(changes: dict[str, Any], expected: dict[str, str]) -> None:
     assert failed(replace(CLEAN, **changes)) == expected
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -42,7 +43,9 @@ def test_odd_terms_are_kept_or_rejected_alone_and_are_no_trouble_to_read(
     canvas.override_term(116, start_at="next week")
     outcome = sync_list(Flow.of(session, SyncOptions()), terms).models[0]
     assert (outcome.counts.inserted, outcome.counts.rejected) == (4, 1)
-    held = dict(rows(session, "select canvas_id, coalesce(end_at::text, '') from canvas.terms"))
+    held: dict[Any, Any] = dict(
+        cast(Any, rows(session, "select canvas_id, coalesce(end_at::text, '') from canvas.terms"))
+    )
     assert held[118] == "10000-01-01 06:59:59+00"
     assert held[117] == "0001-01-01 00:00:00+00 BC"
     assert sorted(live_term_ids(session)) == ["1", "117", "118"]

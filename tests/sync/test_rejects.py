@@ -11,7 +11,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from canvas_sync_dagster.catalogue.built_in import courses, sections
+from canvas_sync_dagster.catalogue.built_in.courses import courses, sections
 from canvas_sync_dagster.catalogue.model import Model
 from canvas_sync_dagster.sync.rejects import Replay, replay_rejects
 from canvas_sync_dagster.warehouse.connection import connect

@@ -29,9 +29,11 @@ from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
+from canvas_sync_dagster.sync.rest_lists import ListEnd
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.loading import rows
+from canvas_sync_dagster.warehouse.reading.source import Source
 from canvas_sync_dagster.warehouse.state.housekeeping import drop_old_rows
 from tests.truth import FULL
 
@@ -179,7 +181,7 @@ def interrupted(session: Session, after: int, monkeypatch: pytest.MonkeyPatch) -
     ended = Counter[str]()
     end = rest_walk._Walker._end
 
-    def stop(walker: rest_walk._Walker, item: rest_walk.ListEnd, total: int) -> None:
+    def stop(walker: rest_walk._Walker, item: ListEnd, total: int) -> None:
         end(walker, item, total)
         ended["lists"] += 1
         if ended["lists"] > after:
@@ -297,7 +299,7 @@ def test_rejects_of_all_parts_are_judged_together(term: Session, monkeypatch: py
             taken.append(number)
             yield bad
 
-    source = rows.Source(TERM, term.canvas.now() - timedelta(hours=1), "list")
+    source = Source(TERM, term.canvas.now() - timedelta(hours=1), "list")
     with pytest.raises(RejectThresholdError, match="200 of 200"), term.warehouse("x") as warehouse:
         rows.load_parts(warehouse.table(RESULTS), parts(), source, keep_rejects=True)
     assert taken == [0], "millions of rejects are not collected first"

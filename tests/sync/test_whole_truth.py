@@ -99,12 +99,12 @@ class Happenings:
         terms = live_term_ids(self.session)
         models = self.session.models
         work: list[Callable[[SyncOptions], object]] = [
-            lambda options, model=model, scope=scope: sync_list(Flow.of(self.session, options, scope), model)
+            lambda options, model=model, scope=scope: sync_list(Flow.of(self.session, options, scope), model)  # type: ignore[misc]
             for model in rest_models(models)
             for scope in (terms if model.term_scoped else [""])
         ]
         work += [
-            lambda options, group=group, scope=scope: sync_report(
+            lambda options, group=group, scope=scope: sync_report(  # type: ignore[misc]
                 Flow.of(self.session, options, scope), group, {m.name for m in group.models}
             )
             for group in report_groups(models)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from canvas_sync_dagster.catalogue import match_header
-from canvas_sync_dagster.catalogue.built_in import users
+from canvas_sync_dagster.catalogue.built_in.people import users
 from canvas_sync_dagster.warehouse.reading.digest import combined, digest, salt
 
 HEADER = ["canvas_user_id", "user_id", "full_name"]

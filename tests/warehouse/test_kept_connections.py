@@ -97,7 +97,7 @@ def test_nothing_of_a_session_reaches_the_next_transaction(database_url: str) ->
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A list that gets the URL of each connection that is opened to be kept."""
     urls: list[str] = []
-    connect: Callable[..., object] = kept_connections.connect
+    connect: Callable[..., object] = kept_connections.connect  # type: ignore[attr-defined]
 
     def counted(url: str, **options: object) -> object:
         urls.append(url)

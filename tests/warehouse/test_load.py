@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from canvas_sync_dagster.catalogue.built_in import enrollments, users
+from canvas_sync_dagster.catalogue.built_in.courses import enrollments
+from canvas_sync_dagster.catalogue.built_in.people import users
 from canvas_sync_dagster.catalogue.model import Column, ColumnType, Model, ReportFeed
 from canvas_sync_dagster.errors import HeaderContractError, RejectThresholdError, ReportContentError, SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, transaction

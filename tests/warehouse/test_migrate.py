@@ -10,20 +10,24 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import BUILT_IN
-from canvas_sync_dagster.catalogue.built_in import courses, groups, terms, users
+from canvas_sync_dagster.catalogue.built_in.courses import courses, groups
+from canvas_sync_dagster.catalogue.built_in.organisation import terms
+from canvas_sync_dagster.catalogue.built_in.people import users
 from canvas_sync_dagster.catalogue.mapping_files import mapping_from_file
 from canvas_sync_dagster.catalogue.model import Column, ColumnType
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.errors import DatabaseUnavailableError, MisconfiguredError, SchemaError, SettingError
+from canvas_sync_dagster.postgres_url import redacted
 from canvas_sync_dagster.settings import Settings
-from canvas_sync_dagster.warehouse.connection import connect, redacted
+from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 from canvas_sync_dagster.warehouse.schema.ddl import tables
 from canvas_sync_dagster.warehouse.schema.existing import STATE_TABLES, Fitness, fitness
@@ -119,7 +123,7 @@ def test_an_existing_table_keeps_its_shape_and_gets_what_it_lacks(database_url: 
     assert not any("canvas_id_idx" in change and "drop" in change for change in changes)
     assert migrate(database_url, "canvas", [courses]).changes == ()
     with psycopg.connect(database_url) as connection:
-        types = dict(
+        types: dict[str, str] = dict(
             connection.execute(
                 "select column_name, data_type from information_schema.columns where table_name = 'courses'"
             ).fetchall()
@@ -321,7 +325,7 @@ def test_watermarks_never_go_back(database_url: str) -> None:
 def test_the_ledger_remembers_what_is_alive(database_url: str) -> None:
     migrate(database_url, "canvas", BUILT_IN)
     ledger, now = ReportLedger(database_url, "canvas", "self"), datetime.now(UTC)
-    asked = {"tries": 1, "first_requested_at": now, "requested_at": now, "canvas_requested_at": now}
+    asked: dict[str, Any] = {"tries": 1, "first_requested_at": now, "requested_at": now, "canvas_requested_at": now}
     assert ledger.find_alive("r", {"a": "1"}) is None
     entry = ledger.open("r", {"a": "1"}, **asked)
     assert ledger.find_alive("r", {"a": "1"}) == entry

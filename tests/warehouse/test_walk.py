@@ -6,7 +6,7 @@ import io
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from canvas_sync_dagster.catalogue.built_in import courses
+from canvas_sync_dagster.catalogue.built_in.courses import courses
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
