@@ -70,11 +70,13 @@ def replay_rejects(url: str, schema: str, model: Model) -> Replay:
     with transaction(url, f"replaying rejects of {model.name}") as connection:
         table = Warehouse(connection, schema).table(model)
         for extra in (None, *extras):
-            taken = RejectedRows(table.warehouse).take(extra.table if extra else model.name)
+            rejected_rows, name = RejectedRows(table.warehouse), extra.table if extra else model.name
+            taken = rejected_rows.take(name)
             for file, rows in _by_file(taken).items():
                 counts = _load(table, extra, file, rows)
                 tried += counts.rows_in_report
                 left += counts.rejected
+            rejected_rows.restore_sightings(name)
     return Replay(tried, tried - left, left)
 
 

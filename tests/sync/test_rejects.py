@@ -16,6 +16,7 @@ from canvas_sync_dagster.catalogue.model import Model
 from canvas_sync_dagster.sync.rejects import Replay, replay_rejects
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, enrich_csv, load_csv
+from canvas_sync_dagster.warehouse.state.housekeeping import drop_old_rows
 from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -80,6 +81,30 @@ def test_what_is_rejected_again_keeps_the_line_where_it_stood(database_url: str)
     assert [line for line, _ in before] == [4, 5, 6, 7]
     assert replay_rejects(database_url, "canvas", SPANISH) == Replay(4, 1, 3)
     assert sorted(rejected(database_url)) == sorted(row for row in before if row[0] != 5)
+
+
+def test_a_record_that_each_full_report_rejects_is_one_row_with_its_sightings(database_url: str) -> None:
+    rows = "1,a,nonsense\n1,a,nonsense\n2,b,2026-01-01\n"
+    sightings = "select line, sightings, source_observed_at, last_seen_at > created_at from {} order by id".format(
+        "canvas.canvas_sync_rejected_rows"
+    )
+    for days in range(3):
+        load(database_url, HEADER + rows, days=days, full=True)
+    load(database_url, HEADER + "3,c,sin fecha\n9,z,\n" + rows, days=3, full=True)
+    last = T0 + timedelta(days=3)
+    expected = [(4, 4, last, True), (5, 4, last, True), (2, 1, last, False)]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        assert connection.execute(sightings).fetchall() == expected
+        # What a replay rejects again was not seen once more; what it loads leaves.
+        assert replay_rejects(database_url, "canvas", SPANISH) == Replay(3, 1, 2)
+        assert sorted(connection.execute(sightings).fetchall()) == expected[:2]
+        # A record that is still seen stays, however long ago the first sighting was.
+        connection.execute(
+            "update canvas.canvas_sync_rejected_rows set created_at = now() - interval '200 days', last_seen_at = now() - "
+            "case line when 4 then interval '91 days' else interval '89 days' end"
+        )
+        assert drop_old_rows(Warehouse(connection, "canvas"))["canvas_sync_rejected_rows"] == 1
+        assert [line for line, *_ in connection.execute(sightings)] == [5]
 
 
 def test_semicolons_are_understood_again(database_url: str) -> None:

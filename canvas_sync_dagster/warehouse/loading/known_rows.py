@@ -118,12 +118,12 @@ def _write_rejects(
     source: Source,
 ) -> None:
     model, rejected_rows = table.model, RejectedRows(table.warehouse)
-    if source.complete:
-        # This report lists again what an earlier one was rejected for.
-        rejected_rows.drop(model.name, REASON)
     if unknown:
         rejects = (Rejected(line, column, REASON, _as_csv(record)) for line, record in unknown)
         rejected_rows.write(model.name, source, header=header, separator=",", rejects=rejects)
+    if source.complete:
+        # This report lists again what an earlier one was rejected for.
+        rejected_rows.drop_unseen(model.name, REASON)
 
 
 def _as_csv(values: Sequence[str]) -> bytes:

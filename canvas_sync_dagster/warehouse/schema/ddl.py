@@ -24,6 +24,9 @@ INBOX = "canvas_sync_live_events"
 DEFERRED_READS = "canvas_sync_live_event_reads"
 INBOX_DEFAULT = f"{INBOX}_default"
 """Partition for events of days that have none, so that no event is ever refused for lack of one."""
+HALF_FILLED = 45
+"""Percent of a page that rejects fill at first. Each report that rejects them again writes their sighting on the same page,
+in the place of the one before: without vacuum the table stays as large as it was, and no index is written."""
 DEFAULTED = {"created_at", "updated_at"}
 _NOW: dict[str, Any] = {"nullable": False, "server_default": sa.text("now()")}
 FILLED = 90
@@ -214,8 +217,11 @@ def _rejected_rows(metadata: sa.MetaData) -> None:
         _text("header"),
         _time("source_observed_at"),
         _time("created_at", now=True),
+        _time("last_seen_at", now=True),
+        _number("sightings", default="1"),
         sa.Index("canvas_sync_rejected_rows_model_idx", "model", "scope"),
-        comment="Report rows that could not be loaded, with line, reason and raw text.",
+        comment="Report rows that could not be loaded, with line, reason and raw text; one row for each, however often seen.",
+        postgresql_with={"fillfactor": HALF_FILLED},
     )
 
 

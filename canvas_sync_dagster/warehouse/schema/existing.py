@@ -43,7 +43,7 @@ STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "canvas_sync_live_event_reads": ("event_id", "model", "object", "received_at", "created_at"),
     "canvas_sync_rejected_rows": (
         "id", "model", "scope", "report", "report_id", "line", "column_name", "reason", "raw", "header",
-        "source_observed_at", "created_at",
+        "source_observed_at", "created_at", "last_seen_at", "sightings",
     ),
     "canvas_sync_remembered": ("name", "value", "updated_at"),
     "canvas_sync_walks": (

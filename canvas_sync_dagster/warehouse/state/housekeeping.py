@@ -29,6 +29,9 @@ KEPT = {
 }
 """Table → retention of its rows; the gem keeps ninety days of everything."""
 
+AGED_BY = {"canvas_sync_rejected_rows": "last_seen_at"}
+"""Table → column that tells the age of its rows, where it is not `created_at`."""
+
 OURS = {
     "canvas_sync_job_logs": f"(job_arguments is null or {OUR_JOBS})",
     "canvas_sync_sync_batches": OUR_BATCHES,
@@ -44,8 +47,11 @@ def drop_old_rows(warehouse: Warehouse) -> dict[str, int]:
     """
     removed = {
         table: warehouse.connection.execute(
-            sql.SQL("delete from {} where created_at < now() - {}::interval and {}").format(
-                warehouse.identifier(table), sql.Literal(kept), sql.SQL(OURS.get(table, "true"))
+            sql.SQL("delete from {} where {} < now() - {}::interval and {}").format(
+                warehouse.identifier(table),
+                sql.Identifier(AGED_BY.get(table, "created_at")),
+                sql.Literal(kept),
+                sql.SQL(OURS.get(table, "true")),
             )
         ).rowcount
         for table, kept in KEPT.items()

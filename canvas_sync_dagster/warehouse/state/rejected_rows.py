@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,7 +21,17 @@ OBJECT = "{}"
 """Header of a reject whose raw text is a JSON object of column → value, as a REST list gave it."""
 TABLE = "canvas_sync_rejected_rows"
 COLUMNS = "model, scope, report, report_id, line, column_name, reason, raw, source_observed_at, header"
-TEMPORARY = sql.SQL("pg_temp.canvas_sync_rejects")
+NEW = sql.SQL("pg_temp.canvas_sync_new_rejects")
+"""Rejects of a load, before they are compared with those of earlier loads."""
+TAKEN = sql.SQL("pg_temp.canvas_sync_taken_rejects")
+"""Rejects that a replay has taken."""
+NUMBERED = sql.SQL(
+    "(select id, record, row_number() over (partition by record order by id) as nth from "
+    "(select id, md5(row(model, scope, report, header, raw)::text) as record from {} {}) r)"
+)
+"""Rejects, each with what is equal if the same record of the same report is rejected again, and a number: a file may have
+several equal records."""
+SAME = sql.SQL("(o.record, o.nth) = (n.record, n.nth)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +84,24 @@ class RejectedRows:
 
     def write_objects(self, model: str, source: Source, rejects: Iterable[tuple[Reject, Mapping[str, object]]]) -> None:
         """Write rejected rows of a REST list, each with its values as JSON, in the load's transaction."""
-        statement = sql.SQL(
-            "insert into {} (model, scope, report, column_name, reason, raw, source_observed_at, header) "
-            "values (%s, %s, %s, %s, %s, %s, %s, %s)"
-        ).format(self._table)
+
+        def rows() -> Iterator[Sequence[object]]:
+            for reject, row in rejects:
+                raw, reason = json.dumps(row, default=str), reject.reason.replace("\0", "\\x00")
+                if not names_erased(raw, erased):
+                    about = (model, source.scope, source.report, None, None, reject.column or None)
+                    yield (*about, reason, raw, source.observed_at, OBJECT)
+
         erased = read_erased(self.warehouse)
-        for reject, row in rejects:
-            raw, reason = json.dumps(row, default=str), reject.reason.replace("\0", "\\x00")
-            if names_erased(raw, erased):
-                continue
-            values = (model, source.scope, source.report, reject.column or None, reason, raw, source.observed_at)
-            self.warehouse.connection.execute(statement, (*values, OBJECT))
+        self._write(model, source, rows())
 
     def write(
         self, model: str, source: Source, *, header: Sequence[str], separator: str, rejects: Iterable[Rejected]
     ) -> None:
         """Write rejected records of a report, in the load's transaction.
+
+        A record that is in the table already is not written again: its row gets the new reason and place, the time of
+        this sighting, and their number.
 
         A record that text cannot hold as it is (a NUL byte, or no UTF-8) is kept in an escaped spelling and without its
         header: what was not in the file must never be loaded by a replay.
@@ -104,35 +116,44 @@ class RejectedRows:
         erased = read_erased(self.warehouse)
         kept = (each for each in rejects if not names_erased(each.raw.decode(errors="backslashreplace"), erased))
         rows = (_row(model, source, _csv_line(header, separator), each) for each in kept)
-        if not self._has_row_security():
-            self._copy(self._table, rows)
-            return
-        # COPY into a table with row-level security is an error, INSERT is not.
-        connection, columns = self.warehouse.connection, sql.SQL(COLUMNS)
-        connection.execute(sql.SQL("drop table if exists {}").format(TEMPORARY))
-        connection.execute(
-            sql.SQL("create temporary table canvas_sync_rejects on commit drop as select {} from {} limit 0").format(
-                columns, self._table
-            )
-        )
-        self._copy(TEMPORARY, rows)
-        connection.execute(
-            sql.SQL("insert into {} ({}) select {} from {}").format(self._table, columns, columns, TEMPORARY)
-        )
+        self._write(model, source, rows)
 
-    def drop(self, model: str, reason: str) -> None:
-        """Delete the rejected rows of a model that have a reason, which a complete report lists again."""
-        query = sql.SQL("delete from {} where model = %s and reason = %s").format(self._table)
+    def drop_unseen(self, model: str, reason: str) -> None:
+        """Delete the rejected rows of a model that have a reason and that the load of this transaction has not seen."""
+        query = sql.SQL("delete from {} where model = %s and reason = %s and last_seen_at <> now()").format(self._table)
         self.warehouse.connection.execute(query, (model, reason))
 
     def take(self, model: str) -> list[KeptReject]:
         """Delete and return the rejected rows of a table of a report that can be loaded again, the oldest first."""
-        query = sql.SQL(
+        connection = self.warehouse.connection
+        self._create(TAKEN)
+        statement = sql.SQL(
             "with taken as (delete from {} where model = %s and header is not null returning *) "
+            "insert into {} select * from taken"
+        ).format(self._table, TAKEN)
+        connection.execute(statement, (model,))
+        query = sql.SQL(
             "select id, header, scope, coalesce(report, ''), report_id, source_observed_at, coalesce(line, 0), raw "
-            "from taken order by source_observed_at, id"
-        ).format(self._table)
-        return [KeptReject(*row) for row in self.warehouse.connection.execute(query, (model,)).fetchall()]
+            "from {} order by source_observed_at, id"
+        ).format(TAKEN)
+        return [KeptReject(*row) for row in connection.execute(query).fetchall()]
+
+    def restore_sightings(self, model: str) -> None:
+        """Give the rows that a replay has taken and rejected again their sightings back."""
+        statement = sql.SQL(
+            "update {table} r set created_at = t.created_at, last_seen_at = t.last_seen_at, sightings = t.sightings "
+            "from {taken} t, {before} o, {written} n where {same} and t.id = o.id and r.id = n.id"
+        ).format(
+            table=self._table,
+            taken=TAKEN,
+            before=NUMBERED.format(TAKEN, sql.SQL("")),
+            written=NUMBERED.format(self._table, sql.SQL("where model = {} and created_at = now()").format(model)),
+            same=SAME,
+        )
+        connection = self.warehouse.connection
+        connection.execute("set local enable_nestloop = off")
+        connection.execute(statement)
+        connection.execute("set local enable_nestloop = on")
 
     def count_by_model(self) -> dict[str, int]:
         """Count the rejected rows of each table of a report."""
@@ -151,16 +172,51 @@ class RejectedRows:
         statement = sql.SQL("delete from {} where id = any(%s)").format(self._table)
         return self.warehouse.connection.execute(statement, (ids,)).rowcount
 
-    def _copy(self, table: sql.Composable, rows: Iterable[Sequence[object]]) -> None:
-        statement = sql.SQL("copy {} ({}) from stdin").format(table, sql.SQL(COLUMNS))
-        with self.warehouse.connection.cursor() as cursor, cursor.copy(statement) as copy:
+    def _write(self, model: str, source: Source, rows: Iterable[Sequence[object]]) -> None:
+        """Record one more sighting of the rows that are in the table, and insert the others.
+
+        Args:
+            model: Of the rows.
+            source: Of the rows.
+            rows: Values in the order of `COLUMNS`.
+        """
+        connection, columns = self.warehouse.connection, sql.SQL(COLUMNS)
+        self._create(NEW)
+        statement = sql.SQL("copy {} ({}) from stdin").format(NEW, columns)
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
             for row in rows:
                 copy.write_row(row)
+        where = sql.SQL("where model = {} and scope = {}").format(model, source.scope)
+        # Without statistics the planner expects one row, and would compare each record with every other one.
+        connection.execute("set local enable_nestloop = off")
+        connection.execute(
+            sql.SQL(
+                "with seen as (update {table} r set report_id = s.report_id, line = s.line, column_name = s.column_name, "
+                "reason = s.reason, source_observed_at = greatest(r.source_observed_at, s.source_observed_at), "
+                "last_seen_at = now(), sightings = r.sightings + 1 "
+                "from {earlier} o, {numbered} n, {new} s where {same} and r.id = o.id and s.id = n.id returning s.id) "
+                "insert into {table} ({columns}) select {columns} from {new} s "
+                "where not exists (select from seen where seen.id = s.id) order by s.id"
+            ).format(
+                table=self._table,
+                earlier=NUMBERED.format(self._table, where),
+                numbered=NUMBERED.format(NEW, sql.SQL("")),
+                new=NEW,
+                same=SAME,
+                columns=columns,
+            )
+        )
+        connection.execute("set local enable_nestloop = on")
 
-    def _has_row_security(self) -> bool:
-        name = self._table.as_string(self.warehouse.connection)
-        query = "select row_security_active(%s::regclass)"
-        return self.warehouse.connection.execute(query, (name,)).fetchone() == (True,)
+    def _create(self, name: sql.SQL) -> None:
+        """Create an empty temporary table of the shape of the table, with ids of its own."""
+        connection = self.warehouse.connection
+        connection.execute(sql.SQL("drop table if exists {}").format(name))
+        connection.execute(
+            sql.SQL("create temporary table {} (like {} including identity including defaults) on commit drop").format(
+                name, self._table
+            )
+        )
 
     @property
     def _table(self) -> sql.Identifier:
