@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -169,19 +169,38 @@ def _parsed(name: str, value: str | None, parse: Callable[[object], T], allowed:
         raise SettingError(f"sync_options.{name}", str(error), allowed=allowed, value=value) from None
 
 
+class RunSessions:
+    """Sessions of a run, one per tenant: its ops share the connections to Canvas and to the database.
+
+    Args:
+        stack: Closes them when the run ends.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack, self._opened = stack, dict[str, "Session"]()
+
+    def of(self, tenant: str, opened: Callable[[], AbstractContextManager[Session]]) -> Session:
+        """Return the session of a tenant; `opened` opens it the first time."""
+        if tenant not in self._opened:
+            self._opened[tenant] = self._stack.enter_context(opened())
+        return self._opened[tenant]
+
+
 @dataclass(frozen=True, slots=True)
 class CodeLocation:
-    """The project, as ops and sensors receive it. It holds no connection.
+    """The project, as ops and sensors receive it.
 
     Attributes:
         project: Settings, models, steps and functions of the location, as configured.
         canvas: Resource whose fields replace settings of the tenants; None for the settings as they are.
         warehouse: The same for the database.
+        sessions: Sessions that stay open until the run ends; None outside runs, where each `with` has one of its own.
     """
 
     project: Project
     canvas: CanvasResource | None = None
     warehouse: WarehouseResource | None = None
+    sessions: RunSessions | None = None
 
     @property
     def home(self) -> Path:
@@ -200,9 +219,12 @@ class CodeLocation:
         return settings.model_copy(update={"tenants": tenants})
 
     def session(self, tenant: str) -> AbstractContextManager[Session]:
-        """Connect to a tenant's Canvas and database; use it in a `with` statement, which closes them."""
+        """Connect to a tenant's Canvas and database for the length of a `with`; within a run, until the run ends."""
         project = self._connected()
-        return project.session(project.settings.tenant(tenant))
+        opened = functools.partial(project.session, project.settings.tenant(tenant))
+        # A function of the user may return tokens that are valid for less time than a run takes.
+        keeps = self.sessions is not None and project.extensions.client is None
+        return nullcontext(self.sessions.of(tenant, opened)) if self.sessions and keeps else opened()
 
     def _connected(self) -> Project:
         """Return the project on the Canvas and the database of the resources. Sensors and ops call it, not the definitions."""
@@ -252,13 +274,14 @@ class LocationResource(dg.ResourceDefinition):
     def __init__(self, location: CodeLocation) -> None:
         self.project = location.project
 
-        def on_resources_of_run(context: dg.InitResourceContext) -> CodeLocation:
+        def on_resources_of_run(context: dg.InitResourceContext) -> Iterator[CodeLocation]:
             canvas, warehouse = (getattr(context.resources, key) for key in (CANVAS, WAREHOUSE))
             for key, given, wanted in ((CANVAS, canvas, CanvasResource), (WAREHOUSE, warehouse, WarehouseResource)):
                 if not isinstance(given, wanted):
                     problem = f"is a {type(given).__name__}"
                     raise SettingError(f"the resource {key}", problem, allowed=f"a {wanted.__name__}")
-            return replace(location, canvas=canvas, warehouse=warehouse)
+            with ExitStack() as stack:
+                yield replace(location, canvas=canvas, warehouse=warehouse, sessions=RunSessions(stack))
 
         super().__init__(on_resources_of_run, required_resource_keys={CANVAS, WAREHOUSE})
 

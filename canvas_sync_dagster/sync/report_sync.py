@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile, available_reports
+from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile
 from canvas_sync_dagster.catalogue.parameters import Parameters
 from canvas_sync_dagster.errors import CanvasError
 from canvas_sync_dagster.sync.flow import Flow, Publication
@@ -37,7 +37,7 @@ def sync_report(
         CanvasSyncError: Nothing was published; the message names the remedy.
     """
     tables = flow.prepare(selected, per_term=group.term_scoped)
-    available = available_reports(flow.session.canvas)
+    available = flow.session.available_reports()
     group = _one_report(group, selected, flow.policy.params)
     request = plan_request(group, selected, available, flow.policy.provisioning_report)
     refuse_skipped(request, flow.policy.named_models, tenant=flow.session.tenant.slug)

@@ -1,4 +1,4 @@
-"""A tenant's Canvas and database, connected for the length of one op."""
+"""A tenant's Canvas and database, connected for the length of one run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from canvas_sync_dagster.canvas.client import Canvas
+from canvas_sync_dagster.canvas.reports import available_reports
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.errors import SettingError
@@ -56,6 +57,7 @@ class Session:
     shard: int | None = None
     extensions: Extensions = field(default_factory=Extensions)
     connections: KeptConnections = field(default_factory=session_connections, repr=False)
+    _reports: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def by_name(self) -> dict[str, Model]:
@@ -64,6 +66,12 @@ class Session:
     @property
     def schema(self) -> str:
         return self.tenant.schema_in_database
+
+    def available_reports(self) -> dict[str, str]:
+        """Return the reports that the account can run, name → title; Canvas is asked once."""
+        if not self._reports:
+            self._reports.update(available_reports(self.canvas))
+        return self._reports
 
     def transaction(self, doing: str) -> AbstractContextManager[Connection]:
         """Open a transaction on the warehouse; leaving the `with` commits, an exception rolls back.
