@@ -7,45 +7,63 @@ from typing import Any
 
 import click
 
-from canvas_sync_dagster.commands.output import console, say
+from canvas_sync_dagster.commands.output import complain, say
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
 from canvas_sync_dagster.extras import remedy
 from canvas_sync_dagster.redaction import trace
 
-COMMANDS = (
-    ("demo", "demo", "Sync a simulated Canvas into an embedded PostgreSQL, through Dagster."),
-    ("init", "init", "Write your own code location."),
-    ("doctor", "doctor", "Check settings, token, reports, clock, database and live-event keys."),
-    ("migrate", "migrate", "Create and additively upgrade the tables."),
-    ("sync", "sync", "Sync now, on the Dagster instance."),
-    ("status", "status", "Show rows, freshness, suspects, rejects and waiting events."),
-    ("live-events", "receive", "Receive live events."),
-    ("reconcile", "repair", "Ask Canvas about rows that its reports no longer list."),
-    ("audit", "audit", "Estimate how true the tables are, by a random sample that is read from Canvas."),
-    ("replay", "repair", "Apply rejected rows or dead live events again, after a fix."),
-    ("erase", "repair", "Remove one person from all tables and logs of the sync."),
-    ("dbt-sources", "dbt_sources", "Print a sources.yml for dbt."),
-    ("workspace", "workspace", "Write a workspace whose code locations share the tenants among them."),
-    ("simulate", "simulate", "Serve a simulated Canvas to develop against."),
-)
-"""Name of each command, its module in `commands`, and its summary. The command is the attribute of the same name."""
+GROUPS = {
+    "Start": (
+        ("demo", "demo", "Sync a simulated Canvas into an embedded PostgreSQL, through Dagster."),
+        ("init", "init", "Write your own code location."),
+        ("doctor", "doctor", "Check settings, token, reports, clock, database and live-event keys."),
+        ("migrate", "migrate", "Create and additively upgrade the tables."),
+    ),
+    "Sync": (
+        ("sync", "sync", "Sync now, on the Dagster instance."),
+        ("status", "status", "Show rows, freshness, suspects, rejects and waiting events."),
+        ("psql", "psql", "Open psql on the tables; answer three sample questions."),
+        ("live-events", "receive", "Receive live events."),
+    ),
+    "Repair": (
+        ("reconcile", "repair", "Ask Canvas about rows that its reports no longer list."),
+        ("audit", "audit", "Estimate how true the tables are, by a random sample that is read from Canvas."),
+        ("replay", "repair", "Apply rejected rows or dead live events again, after a fix."),
+        ("erase", "repair", "Remove one person from all tables and logs of the sync."),
+    ),
+    "Develop and deploy": (
+        ("workspace", "workspace", "Write a workspace whose code locations share the tenants among them."),
+        ("dbt-sources", "dbt_sources", "Print a sources.yml for dbt."),
+        ("simulate", "simulate", "Serve a simulated Canvas to develop against."),
+    ),
+}
+"""Heading → name of each command, its module in `commands`, and its summary. The command is the attribute of the same name."""
+
+
+COMMANDS = tuple(command for commands in GROUPS.values() for command in commands)
 
 
 class _Group(click.Group):
     """A group whose commands end our errors as one line and the right exit code."""
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by group, each with its whole summary."""
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, summary) for name, _, summary in commands])
+
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except CanvasSyncError as error:
-            console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red")
+            complain(f"error: {error}")
             context.exit(2 if isinstance(error, MisconfiguredError) else 1)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             needed_by = f"canvas-sync {context.invoked_subcommand}"
             if isinstance(error, ModuleNotFoundError) and (sentence := remedy(error.name, needed_by)):
-                console(stderr=True, soft_wrap=True).print(f"error: {sentence}", style="red", markup=False)
+                complain(f"error: {sentence}")
                 context.exit(2)
             # Python's own stack trace would quote rows.
             say(trace(error), err=True)
@@ -77,7 +95,28 @@ class _Lazy(click.Command):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="canvas-sync-dagster")
 def main() -> None:
-    """Keep a copy of a Canvas LMS in Postgres true."""
+    """Keep a copy of a Canvas LMS in Postgres true.
+
+    \b
+    Examples:
+      canvas-sync demo
+      canvas-sync doctor
+      canvas-sync sync --models users,courses
+      canvas-sync status --by-term
+      canvas-sync COMMAND --help
+
+    \b
+    Exit codes:
+      0  done
+      1  something failed, and is named
+      2  wrong usage or configuration
+
+    Tables fit the width of the terminal. Without a terminal, and with NO_COLOR, there are no colors. For the completion of
+    commands and options, put this into ~/.bashrc (or ~/.zshrc, with zsh_source):
+
+    \b
+      eval "$(_CANVAS_SYNC_COMPLETE=bash_source canvas-sync)"
+    """
 
 
 for _command in COMMANDS:

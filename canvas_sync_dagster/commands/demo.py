@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import click
 from rich.console import RenderableType
 
 from canvas_sync_dagster.commands.demo_location import prepared_demo
+from canvas_sync_dagster.commands.known_demo import SLUG
 from canvas_sync_dagster.commands.output import say, show, width_of_output
 from canvas_sync_dagster.commands.progress import shown_bar
+from canvas_sync_dagster.commands.questions import QUESTIONS, ask
 from canvas_sync_dagster.commands.rendering import paragraph
 from canvas_sync_dagster.commands.sync_report import SyncReport, loads_table, verdict
+from canvas_sync_dagster.commands.typed import typed
+from canvas_sync_dagster.printable import quotable
 from canvas_sync_dagster.settings import Settings
 
-NEXT = "Next: `canvas-sync demo` again shows what a second sync writes; `--ui` shows it in Dagster."
+NEXT = (
+    ("canvas-sync psql --samples", "shows these queries; without --samples, opens psql"),
+    ("canvas-sync status", "shows the tables, and how fresh they are"),
+    ("canvas-sync demo", "shows what a second sync writes; --ui shows it in Dagster"),
+)
+"""What a person may type after the demo, and what it does."""
 
 
 @click.command()
@@ -52,7 +61,8 @@ def demo(size: str, ui: bool, port: int, by_term: bool) -> None:
         if ui:
             say(f"The Dagster UI comes up at http://127.0.0.1:{port}; Ctrl-C ends it.")
             sys.exit(ready.serve_ui(port))
-    show([paragraph(NEXT, width_of_output())])
+        show(_questions(ready.database_url, width_of_output()))
+    show(_next(width_of_output()))
 
 
 def _outcome(
@@ -70,3 +80,19 @@ def _outcome(
         loads_table(report.loads, width, by_term=by_term),
         "",
     ]
+
+
+def _questions(url: str, width: int | None) -> Iterator[RenderableType]:
+    """Yield the sample questions, with the first row of each answer."""
+    yield paragraph("Three questions, answered in SQL:", width, style="bold")
+    for question in QUESTIONS:
+        first = next(iter(ask(url, SLUG, question.query).rows), ())
+        yield paragraph(f"{question.text} {', '.join(map(quotable, first))}", width, mark="  ")
+    yield ""
+
+
+def _next(width: int | None) -> Iterator[RenderableType]:
+    yield paragraph("Next:", width, style="bold")
+    for command, what in NEXT:
+        yield paragraph(typed(command), width, mark="  ")
+        yield paragraph(what, width, mark="      ")

@@ -16,6 +16,13 @@ from pathlib import Path
 import dagster as dg
 from pydantic import SecretStr
 
+from canvas_sync_dagster.commands.known_demo import (
+    DAGSTER_DATABASE,
+    SLUG,
+    demo_database,
+    demo_directory,
+    remember_demo,
+)
 from canvas_sync_dagster.commands.sync_report import SyncReport
 from canvas_sync_dagster.commands.tenant_sync import SyncRequest, sync_tenant
 from canvas_sync_dagster.dagster_yaml import NAME, instance_file
@@ -34,7 +41,6 @@ from canvas_sync_dagster.sync.session import open_session
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 
-SLUG = "canvas"
 COMPILE_SECONDS = 0.03
 """Seconds that a report takes in the demo, which waits for sixty of them."""
 
@@ -121,15 +127,15 @@ def prepared_demo(home: Path, size: str) -> Iterator[Demo]:
     Yields:
         The prepared demo.
     """
-    directory = home / "demo"
+    directory = demo_directory(home)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / NAME).write_text(instance_file(), encoding="utf-8")
     # Prevents a dialog of Dagster that covers the page at the first visit.
     (directory / ".nux").mkdir(exist_ok=True)
     (directory / ".nux" / "nux.yaml").write_text("seen: 1\n", encoding="utf-8")
     os.environ["CANVAS_SYNC_HOME"] = str(home)
-    os.environ[DAGSTER_DATABASE_URL] = embedded_database_url(home, "demo_dagster")
-    url = embedded_database_url(home, f"demo_{size}")
+    os.environ[DAGSTER_DATABASE_URL] = embedded_database_url(home, DAGSTER_DATABASE)
+    url = embedded_database_url(home, demo_database(size))
     with SimulatedCanvas(size, compile_seconds=COMPILE_SECONDS).serve() as canvas:
         clock = directory / f"{size}.clock"
         _go_on(canvas, clock)
@@ -142,6 +148,7 @@ def prepared_demo(home: Path, size: str) -> Iterator[Demo]:
         )
         settings = Settings(home=home, tenants=(tenant,))
         migrate(url, tenant.schema_in_database, CanvasSync(settings).project().models_of(tenant))
+        remember_demo(home, size)
         try:
             yield Demo(canvas, settings, directory, url)
         finally:

@@ -3,28 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import RenderableType
 
 from canvas_sync_dagster.commands.checks import findings, instance_findings
 from canvas_sync_dagster.commands.checks.finding import Finding, Level, failed
-from canvas_sync_dagster.commands.location import Location, located
-from canvas_sync_dagster.commands.output import console
+from canvas_sync_dagster.commands.known_demo import located_or_demo
+from canvas_sync_dagster.commands.location import Location
+from canvas_sync_dagster.commands.output import console, json_option, show, width_of_output, write_json
+from canvas_sync_dagster.commands.rendering import counted, paragraph
 
-STYLES = {Level.OK: None, Level.NOTE: "yellow", Level.FAIL: "red"}
+STYLES = {Level.FAIL: "red", Level.NOTE: "yellow", Level.OK: ""}
+"""Style of each level, in the order in which findings are shown."""
+INSTANCE = "Dagster"
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What the checks found about one subject.
+
+    Attributes:
+        subject: Slug of a tenant, or `INSTANCE` for the Dagster instance.
+        findings: Results of its checks.
+    """
+
+    subject: str
+    findings: Sequence[Finding]
+
+    def of(self, level: Level) -> list[Finding]:
+        """Return the findings of a level."""
+        return [finding for finding in self.findings if finding.level is level]
 
 
 @click.command()
 @click.option("--tenant", help="Only this tenant; all by default.")
-@located
-def doctor(location: Location, tenant: str | None) -> None:
+@json_option
+@located_or_demo(with_canvas=True)
+def doctor(location: Location, tenant: str | None, as_json: bool) -> None:
     """Check dagster.yaml, settings, token, reports, clock, database and live-event keys.
 
-    Each line is `ok`, `note` (works, but you should know) or `FAIL`. Exit code 0 if nothing failed, 2 if only settings
-    are wrong, otherwise 1.
+    \b
+    Examples:
+      canvas-sync doctor
+      canvas-sync doctor --tenant school --json
+
+    The verdict comes first. Each line is `FAIL`, `note` (works, but you should know) or `ok`. Exit code 0 if nothing failed, 2
+    if only settings are wrong, otherwise 1.
     """
-    raise click.exceptions.Exit(exit_code(list(_print_all(console(), location, tenant))))
+    screen = console(stderr=True)
+    examined: list[Examination] = []
+    with screen.status("checking …") as status:
+        for subject, found in _subjects(location, tenant):
+            status.update(f"checking {subject} …")
+            examined.append(Examination(subject, list(found)))
+    if as_json:
+        write_json(_document(examined))
+    else:
+        show(doctor_lines(examined, width_of_output()))
+    raise click.exceptions.Exit(exit_code([finding for each in examined for finding in each.findings]))
 
 
 def exit_code(found: Sequence[Finding]) -> int:
@@ -35,20 +74,56 @@ def exit_code(found: Sequence[Finding]) -> int:
     return 2 if all(finding.misconfigured for finding in failures) else 1
 
 
-def _print_all(screen: Console, location: Location, tenant: str | None) -> Iterator[Finding]:
-    screen.print("Dagster", style="bold")
-    for finding in instance_findings():
-        yield _printed(screen, finding)
+def _subjects(location: Location, tenant: str | None) -> Iterator[tuple[str, Iterator[Finding]]]:
+    yield INSTANCE, instance_findings()
     for broken in () if tenant else location.settings.broken:
-        screen.print(broken.slug, style="bold")
-        yield _printed(screen, failed(broken.error))
+        yield broken.slug, iter([failed(broken.error)])
     for each in location.tenants(tenant):
-        screen.print(each.slug, style="bold")
-        for finding in findings(location, each):
-            yield _printed(screen, finding)
+        yield each.slug, findings(location, each)
 
 
-def _printed(screen: Console, finding: Finding) -> Finding:
-    level = finding.level
-    screen.print(f"  {level.value:<4}  {finding}", style=STYLES[level], soft_wrap=True)
-    return finding
+def doctor_lines(examined: Sequence[Examination], width: int | None) -> list[RenderableType]:
+    """Return what the checks found: verdict, then for each subject failures, notes, and what works.
+
+    Args:
+        examined: The findings of each subject.
+        width: Columns of the terminal, or None: then each finding is one line.
+    """
+    failures, notes, fine = (sum(len(each.of(level)) for each in examined) for level in STYLES)
+    bad = [each.subject for each in examined if each.of(Level.FAIL)]
+    verdict = f"{counted(failures, 'failure')} in {', '.join(bad)}" if bad else "all checks passed"
+    others = f"{counted(notes, 'note')}, {fine:,} ok"
+    style = "red" if bad else "yellow" if notes else "green"
+    shown: list[RenderableType] = [paragraph(f"doctor: {verdict}; {others}", width, style=f"bold {style}")]
+    for each in examined:
+        shown += ["", paragraph(each.subject, width, style="bold")]
+        shown += [line for level in STYLES for finding in each.of(level) for line in _lines(finding, width)]
+    return shown
+
+
+def _lines(finding: Finding, width: int | None) -> Iterator[RenderableType]:
+    style, mark = STYLES[finding.level], f"  {finding.level.value:<4}  "
+    if width is None:
+        yield paragraph(str(finding), width, mark=mark, style=style)
+        return
+    yield paragraph(finding.message.removesuffix(".") + ".", width, mark=mark, style=style)
+    if finding.remedy:
+        yield paragraph(finding.remedy, width, mark=" " * len(mark))
+
+
+def _document(examined: Sequence[Examination]) -> list[dict[str, Any]]:
+    return [
+        {
+            "subject": each.subject,
+            "findings": [
+                {
+                    "level": finding.level.value.lower(),
+                    "message": finding.message,
+                    "remedy": finding.remedy,
+                    "misconfigured": finding.misconfigured,
+                }
+                for finding in each.findings
+            ],
+        }
+        for each in examined
+    ]

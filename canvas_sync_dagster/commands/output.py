@@ -47,6 +47,17 @@ def say(text: str, *, err: bool = False) -> None:
     click.echo(printable(text), err=err)
 
 
+def ask_for(prompt: str) -> None:
+    """Print a prompt to standard error; the cursor stays behind it."""
+    click.echo(prompt, nl=False, err=True)
+
+
+def complain(text: str) -> None:
+    """Print an error to standard error: wrapped between words at a terminal, one line elsewhere."""
+    screen = console(stderr=True)
+    screen.print(text, style="red", soft_wrap=not screen.is_terminal)
+
+
 def write(document: str) -> None:
     """Print output for another program, complete and unchanged except for control characters."""
     click.echo(printable(document, LONGEST_DOCUMENT), nl=False)

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from canvas_sync_dagster.commands.log_lines import log_line, now
 from canvas_sync_dagster.commands.output import LONGEST_DOCUMENT, console, say
-from canvas_sync_dagster.commands.rendering import counted
-from canvas_sync_dagster.commands.sync_report import COUNTS, SyncReport, TableLoad, skipped_lines
+from canvas_sync_dagster.commands.rendering import counted, skipped_lines
+from canvas_sync_dagster.commands.sync_report import COUNTS, SyncReport, TableLoad
 from canvas_sync_dagster.orchestration.run_listener import Progress
 from canvas_sync_dagster.printable import printable, quotable
 

@@ -6,7 +6,7 @@ line is wrapped, so that programs can search the output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +24,10 @@ GAP = 2
 NARROWEST_TEXT = 20
 """Minimum columns of wrapped text; a terminal that is narrower wraps it itself."""
 NARROWEST_CELL = 8
+SHRUNK_CELL = 24
+"""Columns that a cell which may shrink keeps before a whole column is dropped; as many as the longest name of a model."""
+MARK = "  ! "
+"""Mark of what needs attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +61,37 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int |
     chosen = [at for at, column in enumerate(columns) if not (column.optional and _is_blank(cells, at))]
     widths = {at: max(cell_len(columns[at].heading), *(cell_len(row[at]) for row in cells), 0) for at in chosen}
     room = None if width is None else width - INDENT
-    while room is not None and _total(widths) > room:
+    least = {at: min(widths[at], SHRUNK_CELL) if columns[at].shrinks else widths[at] for at in chosen}
+    while room is not None and _total({at: least[at] for at in widths}) > room:
         droppable = [at for at in widths if columns[at].drop]
         if not droppable:
             break
         del widths[max(droppable, key=lambda at: columns[at].drop)]
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP // 2), header_style="bold")
-    excess = 0 if room is None else max(0, _total(widths) - room)
-    for at, needed in widths.items():
-        less = min(excess, max(0, needed - NARROWEST_CELL)) if columns[at].shrinks else 0
-        excess -= less
+    shrunk = widths if room is None else _shrunk(columns, widths, _total(widths) - room)
+    for at, cell_width in shrunk.items():
         made.add_column(
             columns[at].heading,
             justify="right" if columns[at].right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            width=needed - less,
+            width=cell_width,
         )
     for row in cells:
         made.add_row(*(row[at] for at in widths))
     return Padding(made, (0, 0, 0, INDENT), expand=False)
+
+
+def _shrunk(columns: Sequence[Column], widths: dict[int, int], excess: int) -> dict[int, int]:
+    """Take an excess from the columns that may shrink: first what exceeds `SHRUNK_CELL`, from the last column on."""
+    made = dict(widths)
+    for least in (SHRUNK_CELL, NARROWEST_CELL):
+        for at in sorted(made, reverse=True):
+            if columns[at].shrinks:
+                less = min(max(0, excess), max(0, made[at] - least))
+                made[at] -= less
+                excess -= less
+    return made
 
 
 def _is_blank(cells: Sequence[Sequence[str]], at: int) -> bool:
@@ -157,3 +172,11 @@ def unique(values: Iterable[str], several: Callable[[list[str]], str]) -> str:
     """Return the only value, or what a function makes of several."""
     found = list(dict.fromkeys(values))
     return found[0] if len(found) == 1 else several(found) if found else ""
+
+
+def skipped_lines(reasons: Mapping[str, str]) -> list[str]:
+    """Return each reason once, after the models that it applies to."""
+    models: dict[str, list[str]] = {}
+    for model, why in reasons.items():
+        models.setdefault(why, []).append(model)
+    return [f"{', '.join(names)} ({why})" for why, names in models.items()]

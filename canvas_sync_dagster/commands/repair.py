@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
+from typing import Any
 
 import click
 
 from canvas_sync_dagster.commands.location import Location, located
-from canvas_sync_dagster.commands.output import say
+from canvas_sync_dagster.commands.output import json_option, say, write_json
 from canvas_sync_dagster.sync.erase import erase_user
-from canvas_sync_dagster.sync.reconciliation import LIMIT
+from canvas_sync_dagster.sync.reconciliation import LIMIT, Reconciliation
 from canvas_sync_dagster.sync.reconciliation import reconcile as reconcile_model
 from canvas_sync_dagster.sync.rejects import replay_rejects
 from canvas_sync_dagster.sync.session import database_url, open_session
@@ -25,10 +27,20 @@ from canvas_sync_dagster.warehouse.warehouse import Warehouse
 @click.option("--model", help="Only this model; all by default.")
 @click.option("--limit", default=LIMIT, show_default=True, help="Maximum suspects per model.")
 @click.option("--tenant", help="Only this tenant; all by default.")
+@json_option
 @located
-def reconcile(location: Location, model: str | None, limit: int, tenant: str | None) -> None:
-    """Verify with Canvas the rows that its reports no longer list."""
+def reconcile(location: Location, model: str | None, limit: int, tenant: str | None, as_json: bool) -> None:
+    """Verify with Canvas the rows that its reports no longer list.
+
+    \b
+    Examples:
+      canvas-sync reconcile
+      canvas-sync reconcile --model enrollments --limit 100
+
+    A row that Canvas no longer has is marked as deleted; one that exists is refreshed.
+    """
     _refuse_unknown(model, location)
+    told: list[dict[str, Any]] = []
 
     def work(each: TenantSettings) -> None:
         asked = 0
@@ -39,15 +51,25 @@ def reconcile(location: Location, model: str | None, limit: int, tenant: str | N
                 done = reconcile_model(session, chosen, limit=limit)
                 asked += done.asked
                 if done.asked or done.reason or model:
-                    why = f" ({done.reason})" if done.reason else ""
-                    say(
-                        f"{each.slug}/{chosen.name}: {done.asked} asked, {done.deleted} deleted, {done.alive} alive, "
-                        f"{done.forbidden} hidden, {done.left} left{why}"
-                    )
-        if not asked:
+                    told.append({"tenant": each.slug, **asdict(done)})
+                    if not as_json:
+                        say(_reconciled(each, done))
+        if not asked and not as_json:
             say(f"{each.slug}: no suspect was asked about")
 
-    location.each(tenant, work)
+    try:
+        location.each(tenant, work)
+    finally:
+        if as_json:
+            write_json(told)
+
+
+def _reconciled(tenant: TenantSettings, done: Reconciliation) -> str:
+    why = f" ({done.reason})" if done.reason else ""
+    return (
+        f"{tenant.slug}/{done.model}: {done.asked} asked, {done.deleted} deleted, {done.alive} alive, "
+        f"{done.forbidden} hidden, {done.left} left{why}"
+    )
 
 
 def _refuse_unknown(model: str | None, location: Location) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 from psycopg import sql
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.clocks import horizon
-from canvas_sync_dagster.commands.location import Location, located
-from canvas_sync_dagster.commands.output import console, write
+from canvas_sync_dagster.commands.known_demo import located_or_demo
+from canvas_sync_dagster.commands.location import Location
+from canvas_sync_dagster.commands.output import json_option, show, width_of_output, write_json
+from canvas_sync_dagster.commands.status_report import problems, status_lines
 from canvas_sync_dagster.live_events.event_gaps import read_event_gaps
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.session import database_url
@@ -31,30 +29,37 @@ from canvas_sync_dagster.warehouse.state.sync_batches import Batch, SyncBatches
 from canvas_sync_dagster.warehouse.table_counts import count_matching
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
-FUTURE = (
-    "A clock was wrong: there are observations that lie in the future. They do not count, and the next sync replaces "
-    "what differs. Run `canvas-sync doctor` to compare the clocks; `canvas-sync sync --reload` gives each row a right time."
-)
-
 
 @click.command()
 @click.option("--tenant", help="Only this tenant; all by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@located
-def status(location: Location, tenant: str | None, as_json: bool) -> None:
-    """Show rows, freshness, last and next sync, suspects, rejects and waiting events."""
+@click.option("--by-term", is_flag=True, help="Show a row for each model and term, with reasons.")
+@json_option
+@located_or_demo()
+def status(location: Location, tenant: str | None, as_json: bool, by_term: bool) -> None:
+    """Show rows, freshness, last and next sync, suspects, rejects and waiting events.
+
+    \b
+    Examples:
+      canvas-sync status
+      canvas-sync status --by-term --tenant school
+      canvas-sync status --json | jq '.[].problems'
+
+    The verdict comes first, then what needs attention with its remedy, then a line per model. Exit code 0, also if something
+    needs attention; `doctor` and the alerts are for scripts.
+    """
     told: list[dict[str, Any]] = []
 
     def work(each: TenantSettings) -> None:
-        told.append(_of_tenant(location, each))
+        found = _of_tenant(location, each)
+        told.append(found | {"problems": problems(found)})
         if not as_json:
-            _print(console(), told[-1])
+            show(status_lines(found, width_of_output(), datetime.now(UTC), by_term=by_term))
 
     try:
         location.each(tenant, work)
     finally:
         if as_json:
-            write(json.dumps(told, default=str, indent=2) + "\n")
+            write_json(told)
 
 
 def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
@@ -181,132 +186,3 @@ def _events(warehouse: Warehouse, synced: datetime | None) -> dict[str, Any]:
         "silent": silent,
         "gaps": gaps,
     }
-
-
-def _print(screen: Console, told: dict[str, Any]) -> None:
-    if "lacking" in told:
-        screen.print(
-            f"{told['tenant']}: {len(told['lacking'])} tables or columns are missing. Run `canvas-sync migrate`."
-        )
-        return
-    screen.print(_table(told))
-    for line in _skipped(told["models"]):
-        screen.print(line, soft_wrap=True)
-    for batch in told["under_way"]:
-        screen.print(f"under way: {batch['key']}, since {_when(batch['started_at'])}")
-    if (batch := told["batch"]) and batch["status"] != "processing":
-        screen.print(f"last sync: {batch['key']} {batch['status']}{': ' + batch['reason'] if batch['reason'] else ''}")
-    screen.print(f"schedule: {told['schedule']}")
-    for problem in told["unmet"]:
-        screen.print(problem, markup=False)
-    for each in told["genres"]:
-        batch = each["batch"]
-        last = f"; last sync: {batch['key']} {batch['status']}" if batch else ""
-        screen.print(f"genre {each['genre']}: {each['schedule']}, models {', '.join(each['models'])}{last}")
-    if any(model["observed_in_future"] for model in told["models"]) or any(
-        scope["as_of_in_future"] for model in told["models"] for scope in model["scopes"]
-    ):
-        screen.print(FUTURE)
-    events = told["events"]
-    screen.print(
-        f"rejected rows: {told['rejects']:,}; live events waiting: {events['waiting']:,}, dead: {events['dead']:,}"
-    )
-    for each in told["undelivered_alerts"]:
-        screen.print(
-            f"alerts not delivered by {each['channel']}: {each['count']:,}, and sent again later: {each['error']}",
-            markup=False,
-        )
-    if events["silent"]:
-        screen.print(
-            f"no live event since {_when(events['latest'])}, which is longer than usual: is the receiver up, and the "
-            "subscription active? The next sync reaches back over the gap by itself."
-        )
-    for gap in events["gaps"]:
-        screen.print(
-            f"no live event from {_when(gap['since'])} to {_when(gap['until'])}, which was longer than usual: "
-            + (
-                "syncs have reached back over it."
-                if gap["repaired"]
-                else "the next sync reaches back over it by itself."
-            )
-        )
-
-
-def _table(told: dict[str, Any]) -> Table:
-    table = Table(title=told["tenant"], title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("model", "term"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("rows", justify="right")
-    table.add_column("data as of", no_wrap=True)
-    table.add_column("last sync")
-    table.add_column("next sync")
-    table.add_column("look at")
-    for model in told["models"]:
-        for at, scope in enumerate(_shown(model)):
-            first = at == 0
-            table.add_row(
-                model["model"] if first else "",
-                scope["term"],
-                f"{model['rows']:,}" if first else "",
-                "" if _is_skipped(scope) and scope["as_of"] is None else _when(scope["as_of"]),
-                _last(scope["last"]),
-                "" if _is_skipped(scope) else _next(scope["next"]),
-                ", ".join(_notes(model if first else {}, scope)),
-            )
-    return table
-
-
-def _shown(model: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the scopes to show of a model: one for all, if this Canvas cannot feed it."""
-    scopes: list[dict[str, Any]] = model["scopes"]
-    if scopes and all(_is_skipped(scope) and scope["as_of"] is None for scope in scopes):
-        return [{**scopes[0], "term": ""}]
-    return scopes
-
-
-def _skipped(models: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a line for each model that was skipped, with the reason."""
-    reasons = {
-        model["model"]: scope["last"]["mode_reason"]
-        for model in models
-        for scope in model["scopes"]
-        if _is_skipped(scope)
-    }
-    return [f"skipped: {model}, because {why}" for model, why in reasons.items()]
-
-
-def _is_skipped(scope: dict[str, Any]) -> bool:
-    return bool(scope["last"] and scope["last"]["status"] == "skipped")
-
-
-def _last(last: dict[str, Any] | None) -> str:
-    if last is None:
-        return "none"
-    if last["status"] == "skipped":
-        return "skipped"
-    if last["status"] == "cancelled":
-        return f"{_when(last['at'])} cancelled"
-    if last["status"] != "success":
-        return f"{_when(last['at'])} {last['status']}{': ' + last['error'].splitlines()[0] if last['error'] else ''}"
-    return f"{_when(last['at'])} {last['mode']}, {last['rows'] or 0:,} rows: {last['mode_reason']}"
-
-
-def _next(coming: dict[str, Any] | None) -> str:
-    if coming is None:
-        return "out of scope"
-    since = f" since {_when(coming['updated_after'])}" if coming["updated_after"] else f": {coming['mode_reason']}"
-    return f"{coming['mode']}{since}"
-
-
-def _notes(model: dict[str, Any], scope: dict[str, Any]) -> list[str]:
-    counted = [f"{model[name]:,} {name}" for name in ("suspects", "rejects") if model.get(name)]
-    if model.get("observed_in_future"):
-        counted.append(f"{model['observed_in_future']:,} observed in the future")
-    if superseded := (scope["last"] or {}).get("superseded"):
-        counted.append(f"{superseded:,} superseded")
-    marks = {"stale": scope["stale"], "synced in the future": scope["as_of_in_future"]}
-    return [*(name for name, applies in marks.items() if applies), *counted]
-
-
-def _when(moment: datetime | None) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if moment else "never"

@@ -11,7 +11,7 @@ import click
 from canvas_sync_dagster.catalogue import with_carriers
 from canvas_sync_dagster.commands.instance import dagster_instance
 from canvas_sync_dagster.commands.location import Location, located
-from canvas_sync_dagster.commands.output import console, json_option, show, width_of_output, write_json
+from canvas_sync_dagster.commands.output import complain, json_option, show, width_of_output, write_json
 from canvas_sync_dagster.commands.progress import FORMATS, Log, log_of, shown_progress
 from canvas_sync_dagster.commands.sync_report import SyncReport, summary
 from canvas_sync_dagster.commands.tenant_sync import SyncRequest, sync_tenant
@@ -136,7 +136,7 @@ def _print_errors(errors: Mapping[str, CanvasSyncError], log: Log | None) -> Non
         if log is not None:
             log.write("error", "failed", slugs, message=message)
         else:
-            console(stderr=True).print(f"failed: {slugs}: {message}", style="red", soft_wrap=True)
+            complain(f"failed: {slugs}: {message}")
 
 
 def _exit_code(errors: Mapping[str, CanvasSyncError], reports: Sequence[SyncReport]) -> int:

@@ -8,13 +8,22 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from canvas_sync_dagster.commands.rendering import Column, counted, elapsed, listed, paragraph, table, unique
+from canvas_sync_dagster.commands.rendering import (
+    MARK,
+    Column,
+    counted,
+    elapsed,
+    listed,
+    paragraph,
+    skipped_lines,
+    table,
+    unique,
+)
 from canvas_sync_dagster.orchestration.run_listener import Progress
 
 COUNTS = ("rows_in_report", "inserted", "updated", "unchanged", "superseded", "rejected", "duplicates")
 """Counts of the metadata of a table that was loaded; `rows_in_report` is the sum of the others."""
 HEADINGS = ("rows", *COUNTS[1:])
-MARK = "  ! "
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +230,3 @@ def _row(loads: Sequence[TableLoad], term: str) -> list[str]:
     counts = [f"{sum(load.counts[name] for load in loads):,}" for name in COUNTS]
     mode = unique((load.mode for load in loads), lambda _: "both")
     return [loads[0].model, term, *counts, mode, f"{sum(load.seconds for load in loads):.2f}"]
-
-
-def skipped_lines(reasons: Mapping[str, str]) -> list[str]:
-    """Return each reason once, after the models that it applies to."""
-    models: dict[str, list[str]] = {}
-    for model, why in reasons.items():
-        models.setdefault(why, []).append(model)
-    return [f"{', '.join(names)} ({why})" for why, names in models.items()]

@@ -80,7 +80,8 @@ def test_status_tells_how_each_model_was_synced_why_and_what_comes_next(
             "insert into canvas.canvas_sync_alerts (channel, kind, subject, condition, attempts, error) "
             "values ('webhook', 'stale_table', 'users', '{}', 1, 'the webhook at x answered 500')"
         )
-    shown = called(home, variables | {"CANVAS_SYNC_TERM_SCOPE": "116"}, "status").stdout
+    shown = called(home, variables | {"CANVAS_SYNC_TERM_SCOPE": "116"}, "status", "--by-term").stdout
+    assert shown.startswith("canvas: 2 things need attention\n  ! stale: courses.")
     assert "alerts not delivered by webhook: 1, and sent again later: the webhook at x answered 500" in shown
     assert "out of scope" in shown
     assert "stale" in shown
