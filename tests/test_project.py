@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
 import psycopg
 import pytest
@@ -656,9 +659,15 @@ def test_init_writes_a_location_that_works(tmp_path: Path) -> None:
         "conftest.py",
         ".env.example",
         ".gitignore",
+        "Dockerfile",
+        ".dockerignore",
+        "compose.yaml",
+        "create-dagster-database.sql",
+        "wheels/README.md",
+        ".github/workflows/test.yml",
     }
     again = CliRunner().invoke(main, arguments)
-    assert again.output.count("same ") == 11
+    assert again.output.count("same ") == 17
     own = target / "src" / "school" / "definitions.py"
     own.write_text("mine = 1\n")
     differs = CliRunner().invoke(main, arguments, input="n\n")
@@ -688,6 +697,44 @@ def test_a_directory_of_any_name_becomes_a_project_that_loads(tmp_path: Path) ->
             command, cwd=target, env=bare, capture_output=True, text=True, check=False, timeout=120
         )
         assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_image_the_services_and_the_workflow_of_a_project_name_files_and_commands_that_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["init", "school"])
+    assert done.exit_code == 0, done.output
+    school = tmp_path / "school"
+    kept = [line.removeprefix("!") for line in (school / ".dockerignore").read_text().splitlines() if line[0] == "!"]
+    copied = [
+        source
+        for line in (school / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ")
+        for source in line.split()[1:-1]
+    ]
+    assert sorted(copied) == sorted(kept)
+    assert [source for source in copied if not (school / source).exists()] == []
+    services = yaml.safe_load((school / "compose.yaml").read_text())["services"]
+    mounted = services["postgres"]["volumes"][1].split(":")[0]
+    assert (school / mounted).read_text() == "create database dagster;\n"
+    variables = set(re.findall(r"\$\{(\w+)", (school / "compose.yaml").read_text()))
+    assert variables == {"CANVAS_SYNC_BASE_URL", "CANVAS_SYNC_TOKEN", "POSTGRES_PASSWORD"}
+    assert all(name in (school / ".env.example").read_text() for name in variables)
+    assert "CANVAS_SYNC_TOKEN" not in services["receiver"]["environment"]
+    words = shlex.split(services["receiver"]["command"])
+    assert words[:4] == ["canvas-sync", "live-events", "-m", "school.definitions"]
+    context = main.get_command(click.Context(main), "live-events").make_context("live-events", words[2:])
+    assert context.params["health_port"] == 8081
+    steps = yaml.safe_load((school / ".github" / "workflows" / "test.yml").read_text())["jobs"]["test"]["steps"]
+    assert [step["run"] for step in steps if "run" in step][-2:] == ["pytest", "dagster definitions validate"]
+    # Hints are typed where the project is.
+    hinted = [line.strip() for line in done.stdout.splitlines()]
+    assert "cd school" in hinted
+    (serves,) = [line for line in hinted if line.endswith("dagster dev")]
+    program = shlex.split(serves)[1]
+    assert serves.startswith("PYTHONPATH=src ")
+    assert shutil.which(program) or Path(program).is_file()
 
 
 @pytest.mark.parametrize(

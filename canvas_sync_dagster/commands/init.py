@@ -9,15 +9,20 @@ import re
 import shlex
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
 
 import click
+from rich.console import RenderableType
+from rich.text import Text
 
 from canvas_sync_dagster.catalogue import BUILT_IN, with_carriers
-from canvas_sync_dagster.commands.output import say
+from canvas_sync_dagster.commands.output import say, show, width_of_output
+from canvas_sync_dagster.commands.rendering import paragraph
+from canvas_sync_dagster.commands.typed import typed
 from canvas_sync_dagster.dagster_yaml import NAME, instance_file
+from canvas_sync_dagster.extras import command as install_command
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = {
@@ -32,16 +37,24 @@ FILES = {
     "workspace.yaml": "workspace.yaml",
     ".env.example": "env.example",
     ".gitignore": "gitignore",
+    "Dockerfile": "Dockerfile",
+    ".dockerignore": "dockerignore",
+    "compose.yaml": "compose.yaml",
+    "create-dagster-database.sql": "create-dagster-database.sql",
+    "wheels/README.md": "wheels.md",
+    ".github/workflows/test.yml": "test.yml",
 }
 """Path of each file in the project → its template. The shape is that of `create-dagster`."""
-NEXT = """\
-Next:
-  cd {directory}
-  cp .env.example .env    # and set CANVAS_SYNC_BASE_URL and CANVAS_SYNC_TOKEN in it
-  pip install -e . --group dev    # needs pip 25.1 or newer; or: uv sync
-  pytest                  # or: uv run pytest; needs neither Canvas nor a database
-  canvas-sync doctor      # or: uv run canvas-sync doctor
-  dg dev                  # or: uv run dg dev; `dagster dev` does the same"""
+NEXT = (
+    ("pytest", "syncs a simulated Canvas; needs neither Canvas nor a database"),
+    ("canvas-sync doctor", "checks the settings, Canvas and the database"),
+    ("dagster dev", "serves the UI and runs the daemon; PYTHONPATH is for a project that is not installed"),
+)
+"""What a person may type in the new project, and what it does."""
+SCOPE = (
+    "Only currently active terms are synced (`term_scope: active` in canvas_sync.yaml). The gem syncs every term by default; "
+    "for the same, set `term_scope: all`."
+)
 
 
 @click.command()
@@ -61,7 +74,15 @@ Next:
 @click.option("--force", is_flag=True, help="Overwrite files that differ, without asking.")
 @click.option("--skip", is_flag=True, help="Keep files that differ, without asking.")
 def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> None:
-    """Write a code location into DIRECTORY."""
+    """Write a code location into DIRECTORY, with a test, a Dockerfile, a compose file and a CI workflow.
+
+    \b
+    Examples:
+      canvas-sync init school
+      canvas-sync init school --models users,courses --live-events users
+
+    Run it again: it shows a diff of each file that differs, and asks.
+    """
     if force and skip:
         raise click.UsageError("--force and --skip exclude each other; choose one")
     chosen = _checked(models, "--models", [model.name for model in BUILT_IN])
@@ -81,11 +102,32 @@ def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> 
             raise click.ClickException(
                 f"{target} cannot be written: {error.strerror}; choose another DIRECTORY"
             ) from None
-    say(NEXT.format(directory=shlex.quote(str(directory))))
-    say(
-        "Only currently active terms are synced (`term_scope: active` in canvas_sync.yaml). The gem syncs every term "
-        "by default; for the same, set `term_scope: all`."
+    show(hints(directory, width_of_output()))
+
+
+def hints(directory: Path, width: int | None) -> Iterator[RenderableType]:
+    """Yield what to do next, as commands that can be typed in the shell of this person.
+
+    Args:
+        directory: The new project.
+        width: Columns of the terminal, or None.
+    """
+    yield paragraph("Next:", width, style="bold")
+    yield Text(f"  cd {shlex.quote(str(directory))}")
+    yield Text("  cp .env.example .env")
+    yield paragraph("then set CANVAS_SYNC_BASE_URL and CANVAS_SYNC_TOKEN in .env", width, mark="      ")
+    if importlib.util.find_spec("dagster_webserver") is None or importlib.util.find_spec("pytest") is None:
+        yield Text(f"  {install_command('dev')}")
+    for command, what in NEXT:
+        # An installed project needs no PYTHONPATH; pytest and canvas-sync find `src` themselves.
+        path = "PYTHONPATH=src " if command.startswith("dagster") else ""
+        yield Text(f"  {path}{typed(command, directory=directory)}")
+        yield paragraph(what, width, mark="      ")
+    yield Text("  docker compose up --build --detach")
+    yield paragraph(
+        "runs everything in containers; wheels/README.md has what to know about the installation", width, mark="      "
     )
+    yield paragraph(SCOPE, width)
 
 
 def _files(values: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from canvas_sync_dagster.commands.location import Location, find, location_options
 from canvas_sync_dagster.commands.output import say
 from canvas_sync_dagster.embedded import embedded_database_url
-from canvas_sync_dagster.instance_storage import DATABASE_URL as DAGSTER_DATABASE_URL
+from canvas_sync_dagster.postgres_url import DAGSTER_DATABASE_URL
 from canvas_sync_dagster.project.builder import CanvasSync
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.tenants import TenantSettings
