@@ -1,4 +1,7 @@
-"""Loads one enrollments report as a whole process. usage: load_once.py DSN SCHEMA FILE
+"""Loads one report as a whole process. usage: load_once.py DSN SCHEMA FILE [MODEL]
+
+The file is one of enrollments. With a model it is one of this model, its keys are listed, and the rows that it lacks are
+marked, as a full sync does.
 
 Prints counts, phases and peak memory as JSON. Imports no Dagster, as the receiver and the tests do not.
 """
@@ -13,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from canvas_sync_dagster.catalogue.built_in.courses import enrollments
-from canvas_sync_dagster.warehouse.connection import connect
-from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
+from canvas_sync_dagster.warehouse.connection import Connection, connect
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_csv
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 
@@ -26,13 +29,31 @@ def peak_kilobytes() -> int:
     return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
 
 
+def full_load(connection: Connection, schema: str, path: Path, name: str) -> LoadCounts:
+    """Loads a report of any model, and marks the rows that it does not list."""
+    from canvas_sync_dagster.catalogue import BUILT_IN, ProvisioningFeed
+    from canvas_sync_dagster.warehouse.absence import mark_missing
+
+    models = {model.name: model for model in BUILT_IN}
+    feed, table = models[name].feed, Warehouse(connection, schema, models).table(models[name])
+    source = Source(scope="", observed_at=datetime.now(UTC), report="provisioning_csv", report_id=1)
+    prefer = feed.prefer if isinstance(feed, ProvisioningFeed) else None
+    counts = load_csv(table, lambda: path.open("rb"), source, prefer=prefer, lists=True)
+    if counts.listed is not None:
+        mark_missing(table, source, counts.listed)
+    return counts
+
+
 def main() -> None:
     """Loads, commits, prints."""
     url, schema, path = sys.argv[1:4]
     start = time.perf_counter()
-    source = Source(scope="1", observed_at=datetime.now(UTC), report="provisioning_csv", report_id=1)
     with connect(url) as connection:
-        counts = load_csv(Warehouse(connection, schema).table(enrollments), lambda: Path(path).open("rb"), source)  # noqa: SIM115 (load_csv closes it)
+        if len(sys.argv) > 4:
+            counts = full_load(connection, schema, Path(path), sys.argv[4])
+        else:
+            source = Source(scope="1", observed_at=datetime.now(UTC), report="provisioning_csv", report_id=1)
+            counts = load_csv(Warehouse(connection, schema).table(enrollments), lambda: Path(path).open("rb"), source)  # noqa: SIM115 (load_csv closes it)
     print(
         json.dumps(
             {

@@ -78,21 +78,26 @@ def compare_keys(
 
 
 def _pieces(listed: pl.DataFrame, model: Model) -> Iterator[tuple[pl.DataFrame, sql.Composable]]:
-    """Yield ranges of keys with the SQL condition that a row `t` is in the range; together the ranges have all rows."""
+    """Yield ranges of keys with the SQL condition that a row `t` is in the range; together the ranges have all rows.
+
+    The ranges are those of the first column of the key, if that is a bigint.
+    """
     name = model.key[0]
-    if len(model.key) > 1 or model[name].type is not ColumnType.BIGINT or listed.height <= KEYS_AT_ONCE:
+    if model[name].type is not ColumnType.BIGINT or listed.height <= KEYS_AT_ONCE:
         yield listed.unique(), EVERY_ROW
         return
-    keys, column = listed.get_column(name).sort(), sql.Identifier("t", name)
-    starts = keys.gather_every(KEYS_AT_ONCE)[1:].unique(maintain_order=True)
-    places = [0, *keys.search_sorted(starts, "left"), len(keys)]
+    # Loads list keys in their order, which needs no copy.
+    ordered = listed if listed.get_column(name).is_sorted() else listed.sort(name)
+    firsts, column = ordered.get_column(name), sql.Identifier("t", name)
+    starts = firsts.gather_every(KEYS_AT_ONCE)[1:].unique(maintain_order=True)
+    places = [0, *firsts.search_sorted(starts, "left"), len(firsts)]
     for (first, end), (start, stop) in zip(pairwise(places), pairwise([None, *starts, None]), strict=True):
         bounds: list[sql.Composable] = []
         if start is not None:
             bounds.append(sql.SQL("{} >= {}").format(column, sql.Literal(start)))
         if stop is not None:
             bounds.append(sql.SQL("{} < {}").format(column, sql.Literal(stop)))
-        yield keys[first:end].unique().to_frame(), sql.SQL(" and ").join(bounds)
+        yield ordered[first:end].unique(), sql.SQL(" and ").join(bounds)
 
 
 def _read_keys(table: Table, *conditions: sql.Composable, live: sql.Composable) -> pl.DataFrame:
