@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections import Counter
@@ -16,39 +15,19 @@ from picture import entity_picture
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from canvas_sync_dagster import (
-    Canvas,
-    CanvasAsset,
-    CanvasResource,
-    CanvasSync,
-    CanvasSyncComponent,
-    CanvasSyncTranslator,
-    DownloadedReport,
-    InsertionContext,
-    LiveEvent,
-    ReportContext,
-    Term,
-    WarehouseResource,
-    testing,
-)
 from canvas_sync_dagster.alert_settings import AlertSettings, EmailAlerts
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
-from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.configuration.environment import PREFIX
 from canvas_sync_dagster.configuration.spelling import spelled
 from canvas_sync_dagster.dagster_yaml import NAME, instance_file
-from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.sync import fetching
 from canvas_sync_dagster.tenants import Genre, Policy, TenantSettings
 from canvas_sync_dagster.translation_settings import NamedAttributes, Translation
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 REFERENCE = HERE / "reference"
-INTERNAL = {"applied", "model_post_init"}
-"""Methods of public classes that users do not call: of the resources, and what pydantic adds."""
 DBT = ROOT / "examples" / "dbt" / "models" / "sources.yml"
 
 
@@ -58,7 +37,6 @@ def pages() -> dict[Path, str]:
         REFERENCE / "tables.md": data_dictionary(BUILT_IN),
         HERE / "images" / "tables.svg": entity_picture(BUILT_IN),
         REFERENCE / "settings.md": settings_page(),
-        REFERENCE / "python.md": python_page(),
         REFERENCE / "commands.md": commands_page(),
         DBT: dbt_sources(),
         ROOT / NAME: instance_file(),
@@ -71,44 +49,6 @@ def dbt_sources() -> str:
     models = [model for model in BUILT_IN if model.name in wanted["models"]]
     whole = {"version": 2, "sources": [dbt_source("canvas", "canvas", models)]}
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
-
-
-def python_page() -> str:
-    """Return the public Python API, from docstrings."""
-    lines = [
-        "# Python API",
-        "",
-        "For developers who look up a name: every public class and function. This page is generated from the code "
-        "(`make docs`).",
-        "",
-    ]
-    for each in (
-        CanvasSync,
-        MappingOverride,
-        LiveEvent,
-        DownloadedReport,
-        ReportContext,
-        InsertionContext,
-        Canvas,
-        Term,
-        CanvasSyncTranslator,
-        CanvasAsset,
-        CanvasResource,
-        WarehouseResource,
-        CanvasSyncComponent,
-    ):
-        lines += [f"## `{each.__name__}`", "", *_docstring(each), ""]
-        lines += [line for name, member in _members(each) for line in _entry(name, member)]
-    lines += ["## Read from Canvas", "", *_docstring(fetching), ""]
-    for name in ("fetch", "find_or_fetch", "load_objects"):
-        lines += _entry(name, getattr(fetching, name))
-    lines += ["## `canvas_sync_dagster.testing`", "", *_docstring(testing), ""]
-    for name in ("simulated_canvas", "embedded_postgres", "code_location"):
-        lines += _entry(name, getattr(testing, name))
-    for shown in (testing.LocationUnderTest, SimulatedCanvas):
-        lines += [f"## `{shown.__name__}`", "", *_docstring(shown), ""]
-        lines += [line for name, member in _members(shown) for line in _entry(name, member)]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def commands_page() -> str:
@@ -125,40 +65,6 @@ def commands_page() -> str:
         if command is not None:
             lines += _command(command.make_context(name, [], parent=context, resilient_parsing=True))
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _members(of: type) -> Iterator[tuple[str, object]]:
-    for name, member in vars(of).items():
-        inner = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
-        if (
-            not name.startswith("_")
-            and name not in INTERNAL
-            and (inspect.isfunction(inner) or isinstance(inner, property))
-        ):
-            yield name, inner
-
-
-def _entry(name: str, member: object) -> list[str]:
-    if isinstance(member, property):
-        return [f"### `{name}`", "", *_docstring(member), ""]
-    signature = inspect.signature(inspect.unwrap(member))  # type: ignore[arg-type]
-    given = [each for each in signature.parameters.values() if each.name not in {"self", "cls"}]
-    shown = str(signature.replace(parameters=given)).replace("canvas_sync_dagster.", "")
-    shown = re.sub(r"(: |-> )'([^']*)'", r"\1\2", shown)
-    return [f"### `{name}{shown}`", "", *_docstring(member), ""]
-
-
-def _docstring(of: object) -> list[str]:
-    """Return a docstring as Markdown; its sections become lists."""
-    lines = []
-    for line in (inspect.getdoc(of) or "").splitlines():
-        if re.fullmatch(r"(Args|Attributes|Raises|Yields|Returns):", line):
-            lines += [f"*{line[:-1]}*", ""]
-        elif match := re.fullmatch(r"    (\w+): (.*)", line):
-            lines.append(f"- `{match[1]}`: {match[2]}")
-        else:
-            lines.append(f"  {line.strip()}" if line.startswith("        ") else line)
-    return lines
 
 
 def _command(context: click.Context) -> list[str]:

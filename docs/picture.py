@@ -84,10 +84,10 @@ def _box(place: tuple[int, int], model: Model, pointing: list[tuple[str, str]]) 
         for number, column in enumerate(_shown(model, pointing))
     ]
     return (
-        f'<rect class="box" x="{x}" y="{y}" width="{WIDTH}" height="{_height(model, pointing)}" rx="4"/>'
+        f'<a href="#{escape(model.name)}"><rect class="box" x="{x}" y="{y}" width="{WIDTH}" height="{_height(model, pointing)}" rx="4"/>'
         f'<rect fill="{COLOURS[model.domain]}" x="{x}" y="{y}" width="{WIDTH}" height="{HEAD}" rx="4">'
         f"<title>{model.domain}</title></rect>"
-        f'<text class="name" x="{x + 10}" y="{y + 17}">{escape(model.name)}</text>{"".join(rows)}'
+        f'<text class="name" x="{x + 10}" y="{y + 17}">{escape(model.name)}</text>{"".join(rows)}</a>'
     )
 
 
