@@ -7,7 +7,14 @@ takes 0.6 seconds and 60 MB.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
+
+if sys.platform == "win32":
+    # Locks of files (fcntl), accounts (pwd), limits (resource) and sockets in directories are those of POSIX.
+    raise ImportError(
+        "canvas_sync_dagster runs on Linux and macOS. On Windows, install it in the Windows Subsystem for Linux: `wsl --install`"
+    )
 
 if TYPE_CHECKING:
     from canvas_sync_dagster.assets.translation import CanvasAsset as CanvasAsset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import sys
@@ -37,12 +38,28 @@ def containers() -> list[list[str]]:
     return [each["command"] for one in whole for each in one["spec"]["template"]["spec"]["containers"]]
 
 
-COMMANDS = [shlex.split(each["command"]) for each in services().values() if "command" in each] + containers()
+def defaults() -> list[list[str]]:
+    """Return the default commands and the health checks of the images."""
+    return [json.loads(each) for each in re.findall(r"CMD (\[.*\])$", text("Dockerfile"), re.MULTILINE)]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+COMMANDS = [
+    *(shlex.split(each["command"]) for each in services().values() if "command" in each),
+    *(
+        each["healthcheck"]["test"][1:]
+        for each in services().values()
+        if "CMD" in each.get("healthcheck", {}).get("test", [])
+    ),
+    *containers(),
+    *defaults(),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command)[:60])
 def test_commands_exist(command: list[str]) -> None:
     assert (SCRIPTS / command[0]).is_file()
+    if command[:2] == ["python", "-c"]:
+        compile(command[2], "health check", "exec")
     if "-m" in command:
         assert importlib.util.find_spec(command[command.index("-m") + 1])
     if command[0] == "canvas-sync":
@@ -58,21 +75,58 @@ def test_settings_exist(file: str) -> None:
     assert set(re.findall(r"CANVAS_SYNC_[A-Z_]+", text(file))) <= SETTINGS | OTHERS
 
 
-def test_the_image_copies_what_is_there() -> None:
-    sources = [line.split()[1:-1] for line in text("Dockerfile").splitlines() if line.startswith("COPY")]
-    assert [name for names in sources for name in names if not (DEPLOY.parent / name).exists()] == []
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """Return the instructions of each stage of the Dockerfile, with those of the stage that it begins with."""
+    lines = "\n".join(line for line in text("Dockerfile").splitlines() if not line.startswith("#"))
+    found: dict[str, list[tuple[str, str]]] = {}
+    name = ""
+    for line in re.sub(r"\\\n\s*", " ", lines).splitlines():
+        word, _, rest = line.strip().partition(" ")
+        if word == "FROM":
+            origin, _, name = rest.partition(" AS ")
+            found[name] = [*found.get(origin, [])]
+        elif word and name:
+            found[name].append((word, rest.strip()))
+    return found
+
+
+IMAGES = ("canvas-sync", "receiver")
+
+
+def test_the_images_copy_what_is_there_and_the_builder_is_sent_no_more() -> None:
+    copied = [rest.split()[:-1] for each in stages().values() for word, rest in each if word == "COPY"]
+    names = {name for parts in copied if not parts[0].startswith("--from") for name in parts}
+    assert [name for name in names if not (DEPLOY.parent / name).exists()] == []
+    ignored = (DEPLOY.parent / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert "*" in ignored
+    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == names
     assert yaml.safe_load(text("workspace.yaml"))["load_from"][0]["grpc_server"]["host"] in services()
 
 
-def test_the_image_has_our_dagster_yaml_at_its_home_and_a_user_with_a_number() -> None:
-    dockerfile = text("Dockerfile")
-    (home,) = re.findall(r"DAGSTER_HOME=(\S+)", dockerfile)
-    assert f"COPY dagster.yaml {home}/dagster.yaml" in dockerfile
-    assert (DEPLOY.parent / "dagster.yaml").read_text(encoding="utf-8") == instance_file()
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_has_a_user_with_a_number_labels_a_health_check_and_pinned_packages(image: str) -> None:
+    found = stages()[image]
     # Kubernetes cannot tell from a name that a user is not root, and refuses the pod.
-    (user,) = re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)
+    (user,) = [rest for word, rest in found if word == "USER"]
     assert user.isdigit()
-    assert f"--uid {user}" in dockerfile
+    assert any(f"--uid {user}" in rest for word, rest in found if word == "RUN")
+    words = [word for word, _ in found]
+    assert words.index("USER") > max(number for number, word in enumerate(words) if word in {"RUN", "COPY"})
+    assert {"LABEL", "HEALTHCHECK", "CMD", "EXPOSE"} <= set(words)
+    installed = [rest for word, rest in found if word == "RUN" and "pip install" in rest]
+    assert all("--require-hashes" in rest or "/wheels/" in rest for rest in installed)
+
+
+def test_the_main_image_has_our_dagster_yaml_at_its_home() -> None:
+    found = stages()["canvas-sync"]
+    (home,) = re.findall(r"DAGSTER_HOME=(\S+)", text("Dockerfile"))
+    assert ("COPY", f"dagster.yaml {home}/dagster.yaml") in found
+    assert (DEPLOY.parent / "dagster.yaml").read_text(encoding="utf-8") == instance_file()
+
+
+def test_the_base_is_an_argument_and_its_pinning_is_documented() -> None:
+    assert re.findall(r"^ARG PYTHON_IMAGE=(\S+)\nFROM \$\{PYTHON_IMAGE\} AS base$", text("Dockerfile"), re.MULTILINE)
+    assert "@sha256:" in text("Dockerfile")
 
 
 def test_values_name_our_module_and_no_secret() -> None:

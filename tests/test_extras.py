@@ -74,6 +74,14 @@ def test_a_command_without_its_extra_names_the_installation(arguments: list[str]
     ]
 
 
+def test_native_windows_is_refused_with_a_way_out() -> None:
+    done = runs("import sys; sys.platform = 'win32'; import canvas_sync_dagster")
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: canvas_sync_dagster runs on Linux and macOS. On Windows, install it in the Windows Subsystem for "
+        "Linux: `wsl --install`"
+    )
+
+
 def test_another_missing_module_keeps_its_own_error() -> None:
     assert remedy("numpy", "canvas-sync sync") is None
     assert remedy(None, "canvas-sync sync") is None

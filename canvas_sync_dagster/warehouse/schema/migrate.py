@@ -23,7 +23,12 @@ from canvas_sync_dagster.warehouse.connection import Connection, connect, explai
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX, INBOX_DEFAULT, tables
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.schema.names import object_name
-from canvas_sync_dagster.warehouse.state.schema_migrations import LastMigration, last_migration, record_migration
+from canvas_sync_dagster.warehouse.state.schema_migrations import (
+    LastMigration,
+    last_migration,
+    record_migration,
+    refuse_newer_major,
+)
 
 LOCK = "canvas_sync migrate"
 SYSTEM_NAMES = frozenset(column.name for column in SYSTEM_COLUMNS)
@@ -120,6 +125,8 @@ def _context(connection: sa.Connection, schema: str, names: set[str]) -> Migrati
 
 
 def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) -> Migration:
+    last = last_migration(_driver(connection), schema)
+    refuse_newer_major(last, schema)
     judged = fitness(_driver(connection), schema, models)
     if judged.unusable:
         raise SchemaError("\n".join(judged.unusable))
@@ -144,7 +151,6 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
             else:
                 name = object_name(model.table, *model.key, "key")
                 found.append(ops.CreateIndexOp(name, model.table, list(model.key), schema=schema, unique=True))
-    last = last_migration(_driver(connection), schema)
     return Migration(schema, tuple(map(_sentence, found)), tuple(found), tuple(problems), judged.notes, last)
 
 

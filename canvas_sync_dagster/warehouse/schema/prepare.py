@@ -9,6 +9,7 @@ from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
 from canvas_sync_dagster.warehouse.schema.existing import Fitness, fitness
+from canvas_sync_dagster.warehouse.state.schema_migrations import last_migration, refuse_newer_major
 
 
 def prepare_schema(
@@ -34,11 +35,13 @@ def prepare_schema(
         How the tables of the needed models fit.
 
     Raises:
-        SchemaError: Names what is missing, or cannot be used.
+        SchemaError: Names what is missing, or cannot be used; or a newer major version has migrated the schema.
     """
     begin = connections.transaction if connections else transaction
     with begin(url, f"looking at schema {schema}") as connection:
         exists = schema_exists(connection, schema)
+        if exists:
+            refuse_newer_major(last_migration(connection, schema), schema)
         found = fitness(connection, schema, _needed(models, needed))
     if not exists:
         # Only here, for alembic takes a third of a second to import.

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from psycopg import sql
 from psycopg.types.json import Json
 
+from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.extras import DISTRIBUTION
 from canvas_sync_dagster.warehouse.connection import Connection
 
@@ -59,3 +60,26 @@ def last_migration(connection: Connection, schema: str) -> LastMigration | None:
     query = sql.SQL("select version, applied_at from {} order by id desc limit 1").format(sql.Identifier(schema, TABLE))
     row = connection.execute(query).fetchone()
     return LastMigration(str(row[0]), row[1]) if row else None
+
+
+def refuse_newer_major(last: LastMigration | None, schema: str) -> None:
+    """Refuse a schema that a newer major version has migrated. Within a major version, tables and columns are only added.
+
+    Args:
+        last: The last change of the schema.
+        schema: Its name, for the message.
+
+    Raises:
+        SchemaError: The installed version does not know this schema.
+    """
+    own = version(DISTRIBUTION)
+    if last is not None and _major(last.version) > _major(own):
+        raise SchemaError(
+            f"schema {schema} was migrated by {DISTRIBUTION} {last.version}, which this version {own} does not know: install "
+            f"{last.version} or newer, or restore the database from before that upgrade"
+        )
+
+
+def _major(text: str) -> int:
+    first = text.partition(".")[0]
+    return int(first) if first.isdigit() else 0
