@@ -66,7 +66,10 @@ def compare_keys(
     own, elsewhere = _kept_out_of_scope(table, scope)
     homeless = _without_term(table, own, seen).join(elsewhere, on=key, how="anti")
     expected, out_of_scope = homeless.height, [no_keys(model)]
-    gone = [homeless.join(listed.join(homeless, on=key, how="semi"), on=key, how="anti")]
+    gone = [homeless]
+    if not homeless.is_empty():
+        # A join would encode all listed keys at once, which takes 100 bytes per pair.
+        gone = [homeless.join(listed.join(homeless, on=key, how="semi"), on=key, how="anti")]
     for keys, piece in _pieces(listed, model):
         known = _read_keys(table, in_scope(table, scope), among, piece, live=seen)
         present = known.filter(LIVE).select(key).join(elsewhere, on=key, how="anti")
@@ -82,14 +85,14 @@ def _pieces(listed: pl.DataFrame, model: Model) -> Iterator[tuple[pl.DataFrame, 
 
     The ranges are those of the first column of the key, if that is a bigint.
     """
-    name = model.key[0]
-    if model[name].type is not ColumnType.BIGINT or listed.height <= KEYS_AT_ONCE:
+    name, at_once = model.key[0], max(1, KEYS_AT_ONCE // len(model.key))
+    if model[name].type is not ColumnType.BIGINT or listed.height <= at_once:
         yield listed.unique(), EVERY_ROW
         return
     # Loads list keys in their order, which needs no copy.
     ordered = listed if listed.get_column(name).is_sorted() else listed.sort(name)
     firsts, column = ordered.get_column(name), sql.Identifier("t", name)
-    starts = firsts.gather_every(KEYS_AT_ONCE)[1:].unique(maintain_order=True)
+    starts = firsts.gather_every(at_once)[1:].unique(maintain_order=True)
     places = [0, *firsts.search_sorted(starts, "left"), len(firsts)]
     for (first, end), (start, stop) in zip(pairwise(places), pairwise([None, *starts, None]), strict=True):
         bounds: list[sql.Composable] = []
