@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from canvas_sync_dagster.alert_settings import ALLOWED as ALERTS_ALLOWED
 from canvas_sync_dagster.alert_settings import AlertSettings
 from canvas_sync_dagster.catalogue import BUILT_IN, Model, with_carriers
+from canvas_sync_dagster.catalogue.feed_settings import refuse_impossible_feeds
 from canvas_sync_dagster.catalogue.parameters import refuse_parameters
 from canvas_sync_dagster.durations import Duration
 from canvas_sync_dagster.errors import SettingError
@@ -188,6 +189,11 @@ class TenantSettings(Policy):
         description="model → parameters of its report; those that the sync sets itself are refused",
         examples=[{"users": {"created_by_sis": True}}],
     )
+    feeds: Mapping[str, Literal["report", "rest"]] = Field(
+        {},
+        description="model → report or rest: what feeds it, for a model that both can feed",
+        examples=[{"submissions": "rest"}],
+    )
     provisioning_report: Literal["auto", "proservices_provisioning_csv", "provisioning_csv"] = Field(
         "auto", description="proservices_provisioning_csv, provisioning_csv, or auto"
     )
@@ -300,6 +306,12 @@ class TenantSettings(Policy):
                 refuse_parameters(known[name], given)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
+        return value
+
+    @field_validator("feeds")
+    @classmethod
+    def _feeds(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        refuse_impossible_feeds(value, BUILT_IN)
         return value
 
     @field_validator("blocking_checks")

@@ -16,6 +16,7 @@ from canvas_sync_dagster.simulator import SimulatedCanvas
 from canvas_sync_dagster.simulator.report_tables.offered_reports import PROPRIETARY, SINGLE
 from canvas_sync_dagster.simulator.report_tables.report_query import ReportQuery
 from canvas_sync_dagster.sync.flow import Flow
+from canvas_sync_dagster.sync.model_sync import sync_models
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import ModelOutcome
 from canvas_sync_dagster.sync.report_request import report_groups, rest_models
@@ -161,8 +162,8 @@ def sync_everything(session: Session, options: SyncOptions = FULL) -> dict[tuple
     for group in report_groups(session.models):
         for scope in live_term_ids(session) if group.term_scoped else [""]:
             names = {model.name for model in group.models}
-            outcome = sync_report(Flow.of(session, options, scope), group, names)
-            outcomes |= {(each.model.name, scope): each for each in outcome.models}
+            for outcome in sync_models(Flow.of(session, options, scope), group, names):
+                outcomes |= {(each.model.name, scope): each for each in outcome.models}
     for model in rest_models(session.models):
         for scope in live_term_ids(session) if model.term_scoped else []:
             outcomes[model.name, scope] = sync_list(Flow.of(session, options, scope), model).models[0]

@@ -56,9 +56,8 @@ SYSTEM = {"created_at", "updated_at", "observed_at", "missing_since", "row_hash"
 GONE = {"deleted", "inactive"}
 
 
-def told(canvas: SimulatedCanvas) -> Iterator[tuple[str, list[Row]]]:
+def told(u: University) -> Iterator[tuple[str, list[Row]]]:
     """Yields each model with the rows that Canvas lists of it, under the names of the columns."""
-    u = canvas.university
     live_terms = u.terms.filter(pl.col("state") != "deleted").get_column("id").to_list()
     for model, make in REPORTS.items():
         frames = [make(u, ReportQuery(term)) for term in (live_terms if model in TERM_SCOPED else [None])]
@@ -118,7 +117,7 @@ def _within(body: Mapping[str, Any], outer: str, inner: str) -> Any:
 def assert_whole_truth(canvas: SimulatedCanvas, session: Session) -> None:
     """Says of every table that it holds what Canvas lists, in every column, and marks whatever else it holds."""
     seen = set()
-    for name, rows in told(canvas):
+    for name, rows in told(canvas.university):
         seen.add(name)
         model = session.by_name[name]
         columns = [column.name for column in model.columns]

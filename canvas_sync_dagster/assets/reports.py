@@ -1,4 +1,7 @@
-"""Factory of the report-fed assets: one Canvas report is one op, however many tables it fills."""
+"""Factory of the report-fed assets: one Canvas report is one op, however many tables it fills.
+
+A table whose report this Canvas does not offer is filled over REST by the same op.
+"""
 
 from collections.abc import Iterator
 
@@ -16,8 +19,8 @@ from canvas_sync_dagster.assets.run_options import run_options
 from canvas_sync_dagster.assets.tenant_assets import TenantAssets
 from canvas_sync_dagster.resources import CodeLocation, SyncOptionsResource, as_dagster_failure
 from canvas_sync_dagster.sync.flow import Flow
+from canvas_sync_dagster.sync.model_sync import sync_models
 from canvas_sync_dagster.sync.report_request import ReportGroup, requested
-from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 
@@ -62,15 +65,15 @@ def report_asset(assets: TenantAssets, group: ReportGroup) -> dg.AssetsDefinitio
             reports = requested([(group, selected)], flow.policy.params)
             for place_in_op, (part, names) in enumerate(reports):
                 ahead = [*reports[place_in_op + 1 :], *following]
-                outcome = sync_report(flow, part, names, following=ahead)
-                for name, why in outcome.skipped.items():
-                    context.log_event(skipped_observation(keys.of(name), scope or None, why))
-                    yield from skipped_checks(keys.of(name), why, wanted)
-                held = _held(session)
-                for each in outcome.models:
-                    loaded.append(each.model.name)
-                    yield materialization(assets, outcome, each, options.batch_id)
-                    yield from check_results(keys.of(each.model.name), each, scope, held, wanted)
+                for outcome in sync_models(flow, part, names, following=ahead):
+                    for name, why in outcome.skipped.items():
+                        context.log_event(skipped_observation(keys.of(name), scope or None, why))
+                        yield from skipped_checks(keys.of(name), why, wanted)
+                    held = _held(session)
+                    for each in outcome.models:
+                        loaded.append(each.model.name)
+                        yield materialization(assets, outcome, each, options.batch_id)
+                        yield from check_results(keys.of(each.model.name), each, scope, held, wanted)
             covered = code_location.batches(tenant.slug, connections=session.connections).terms
             yield from staleness_results(covered, {name: keys.of(name) for name in loaded}, wanted)
 

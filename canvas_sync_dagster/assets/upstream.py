@@ -35,5 +35,10 @@ def _parents(model: Model, together: set[str] | None, unscoped: set[str]) -> tup
     """
     if isinstance(model.feed, RestFeed):
         return tuple(name for name in model.parents if name in unscoped or name == model.feed.per)
-    alike = together or set()
-    return tuple(name for name in model.parents if name in alike or (model.term_scoped and name in unscoped))
+    alike, per = together or set(), model.rest.per if model.rest else None
+    return tuple(
+        name
+        for name in model.parents
+        # A walk over REST reads a list for each row of this parent, which must be loaded before.
+        if name in alike or (name in unscoped and (model.term_scoped or name == per))
+    )

@@ -79,6 +79,7 @@ class Canvas:
         self._epoch: float | None = None
         self._root: str | None = None
         self._lock = threading.Lock()
+        self._requests = 0
         self._deadline, verify = Deadline(), _authorities()
         # The client's default headers lack Authorization, because downloads go to other hosts through the same client.
         self.http = httpx.Client(
@@ -123,6 +124,12 @@ class Canvas:
         if epoch is None or epoch + at > horizon(ours).timestamp():
             return ours
         return datetime.fromtimestamp(epoch + at, UTC)
+
+    @property
+    def requests(self) -> int:
+        """Number of requests that were sent, including those that were tried again."""
+        with self._lock:
+            return self._requests
 
     @property
     def ahead(self) -> timedelta | None:
@@ -248,6 +255,8 @@ class Canvas:
         request.headers["Authorization"] = f"Bearer {self._token}"
         request.headers["Accept"] = "application/json"
         response: httpx.Response | None = None
+        with self._lock:
+            self._requests += 1
         self._throttle.acquire()
         try:
             with (

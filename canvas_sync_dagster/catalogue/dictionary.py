@@ -63,14 +63,11 @@ def dbt_source(
 
 def _section(model: Model) -> list[str]:
     scope = "term by term" if model.term_scoped else "for the whole account"
-    rows = [
-        (f"`{c.name}`", c.type.value, _report(model, c), f"`{c.api}`" if c.api else "", c.comment)
-        for c in model.columns
-    ]
+    rows = [(f"`{c.name}`", c.type.value, _report(model, c), _over_rest(model, c), c.comment) for c in model.columns]
     return [
         f"## {model.name}",
         "",
-        f"{model.comment}{_stored(model)} Domain: {model.domain}. Key: {', '.join(f'`{name}`' for name in model.key)}. {_source(model)}, {scope}.",
+        f"{model.comment}{_stored(model)} Domain: {model.domain}. Key: {', '.join(f'`{name}`' for name in model.key)}. {_source(model)}, {scope}.{_walk(model)}",
         "",
         *_table(("column", "type", "in the report", "over REST", "meaning"), rows),
         "",
@@ -90,6 +87,22 @@ def _source(model: Model) -> str:
             return f"Fed by `{report}`{' (header assumed)' if assumed else ''}"
         case rest:
             return f"Fed over REST from `{rest.path}`"
+
+
+def _walk(model: Model) -> str:
+    """Return a sentence about the walk over REST in place of the report; empty if there is none."""
+    if model.rest is None:
+        return ""
+    return f" Without that report, or if `feeds` requests it: over REST from `{model.rest.path}`."
+
+
+def _over_rest(model: Model, column: Column) -> str:
+    """Return the field of the API; of a model that can be walked, also that a column is from the parent, or not provided."""
+    if column.api:
+        return f"`{column.api}`"
+    if model.rest is None:
+        return ""
+    return "the parent" if model.is_walked(column) else "not provided"
 
 
 def _report(model: Model, column: Column) -> str:

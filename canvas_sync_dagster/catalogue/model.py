@@ -7,7 +7,7 @@ the table. It holds data only: nothing here reads, writes or waits.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -15,6 +15,12 @@ from typing import Any
 
 from canvas_sync_dagster.catalogue.domains import Domain
 
+Body = Mapping[str, Any]
+"""An object of Canvas's API."""
+CONTEXTS = "contexts"
+"""`RestFeed.per` of lists that both courses and accounts have."""
+CONTEXT_COLUMNS = ("canvas_context_id", "canvas_context_type")
+"""Columns that a walk over courses and accounts fills."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
 DELETED: Mapping[str, str] = MappingProxyType({"workflow_state": "deleted"})
 
@@ -131,21 +137,35 @@ class RestFeed:
 
     Args:
         path: Path below `/api/v1`, with `{account_id}` for the tenant's account, `{root_account_id}` for the root
-            account above it, and `{parent}` for each parent.
+            account above it, `{parent}` for the id of each parent, and `{context}` for the course or account of each
+            parent (`courses/2001`).
         parameters: Query of the first page.
         envelope: Key of the list in the response. None if the response is the list.
         first: Path of a single object that the list omits (the root account).
-        per: Model whose active rows are the parents; each has a list. `self` is the token's user.
+        per: Model whose active rows are the parents; each has a list. `self` is the token's user; `contexts` are the
+            courses and the accounts.
+        of_deleted: Whether parents that are marked as deleted have lists, too.
+        parents_path: Path of the list of the courses. If given, Canvas is asked which courses there are, because in one
+            sync their table may be loaded after this model.
         inject: Column that gets the parent's id, where the objects do not contain it.
         item: Key of the object in each element of the list. None if the element is the object.
+        expand: Pure function that returns the objects in an element of the list. None if the element is the object.
+        is_object: Whether the path has one object in place of a list; `expand` returns what it contains.
+        separate: Key of a list in each element that Canvas may omit if it is long, and its path with `{parent}` and `{id}`.
+        empty_if: HTTP statuses by which Canvas reports that a parent has no such objects.
         absent: Values that a complete walk writes to rows that it did not list. If empty, they become suspects.
-        holder: Column with the id of the parent whose list a row belongs to. Rows of a parent that Canvas did not answer
-            for are left alone.
+        holder: Column with the id of the parent whose list a row belongs to; or a column, the model that it points to,
+            and the column with the parent's id there. Rows of a parent that Canvas did not answer for are left alone.
         among: Column and value of the rows that the walk can list at all. Other rows are never marked as missing.
-        active_by: Models and their columns with the parent's id. A change of such a row, or of the parent's own row, makes
-            the parent active; an incremental sync reads the lists of active parents only. If empty, every sync reads all.
+        active_by: Models and their columns with the parent's id, or with the value of a third name, a column of the
+            parent. A change of such a row, or of the parent's own row, makes the parent active; an incremental sync reads
+            the lists of active parents only. If empty, every sync reads all.
+        since: Parameters each of which limits the list to what changed in one respect since a time. If given, an
+            incremental sync reads the lists of parents that are not active once with each parameter.
         only_with: Model and its column with the parent's id. A parent without such a row has an empty list, which is not
             read.
+        size: Models and their columns with the parent's id; the product of their rows is the length of a list. If empty,
+            a list is expected to have one page.
     """
 
     path: str
@@ -153,13 +173,21 @@ class RestFeed:
     envelope: str | None = None
     first: str | None = None
     per: str | None = None
+    of_deleted: bool = False
+    parents_path: str | None = None
     inject: str | None = None
     item: str | None = None
+    expand: Callable[[Body], Iterable[Body]] | None = None
+    is_object: bool = False
+    separate: tuple[str, str] | None = None
+    empty_if: tuple[int, ...] = ()
     absent: Mapping[str, str] = field(default_factory=lambda: NOTHING)
-    holder: str | None = None
+    holder: str | tuple[str, str, str] | None = None
     among: tuple[str, str] | None = None
-    active_by: tuple[tuple[str, str], ...] = ()
+    active_by: tuple[tuple[str, ...], ...] = ()
+    since: tuple[str, ...] = ()
     only_with: tuple[str, str] | None = None
+    size: tuple[tuple[str, str], ...] = ()
 
 
 Feed = ProvisioningFeed | ReportFeed | RestFeed
@@ -216,7 +244,7 @@ class Model:
     Args:
         name: Name of model and asset, and of the table unless a mapping sets another (`courses`).
         columns: All columns but the system's, in the order in which the table gets them.
-        feed: Source that fills the table in bulk.
+        feed: Source that fills the table in bulk, if this Canvas offers it.
         key: Columns of the natural key, which is the primary key.
         term_scoped: Whether its feed is requested term by term.
         parents: Models that its rows point to. They are loaded before it and are its upstream assets.
@@ -232,6 +260,10 @@ class Model:
         stored_in: Name of the table that a mapping sets. None: the table has the model's name.
         page: Path of the Canvas page that shows the objects to people, with `{account_id}`. None if there is no such page.
         domain: What the model is about; its asset is in the group of this name.
+        rest: Walk that fills the table in its place, for a Canvas that does not offer the report, or where the setting
+            `feeds` requests it. None if there is no such walk, or if `feed` is the walk.
+        identity: Columns that identify a row for a feed that lacks the key. A row that only such a feed knows gets a
+            negative key until another feed knows its key.
     """
 
     name: str
@@ -252,6 +284,8 @@ class Model:
     stored_in: str | None = None
     page: str | None = None
     domain: Domain = Domain.CUSTOM
+    rest: RestFeed | None = None
+    identity: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -292,6 +326,17 @@ class Model:
     def event_columns(self) -> Iterator[Column]:
         """Yield the columns that live events carry."""
         return (column for column in self.columns if column.event)
+
+    @property
+    def walk(self) -> RestFeed | None:
+        """Return the walk over REST that can feed the table, whether it is the preferred feed or not; None if none can."""
+        return self.feed if isinstance(self.feed, RestFeed) else self.rest
+
+    def is_walked(self, column: Column) -> bool:
+        """Return whether the walk over REST fills a column."""
+        injected = self.walk is not None and column.name == self.walk.inject
+        in_context = self.walk is not None and self.walk.per == CONTEXTS and column.name in CONTEXT_COLUMNS
+        return bool(column.api) or injected or in_context
 
     @property
     def ignored(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def digest(parameters: Parameters) -> str:
     """Return a short digest of parameters; empty if there are none."""
     if not parameters:
         return ""
-    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(dict(parameters), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def refuse_owned(given: Mapping[str, object], owned: Collection[str] = OWNED) -> None:

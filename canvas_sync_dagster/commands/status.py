@@ -9,7 +9,7 @@ from typing import Any
 import click
 from psycopg import sql
 
-from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.commands.known_demo import located_or_demo
 from canvas_sync_dagster.commands.location import Location
@@ -113,6 +113,7 @@ def _models(warehouse: Warehouse, models: Sequence[Model], found: list[ScopeStat
             "rows": count_matching(tables[model]),
             "suspects": count_matching(tables[model], sql.SQL("missing_since is not null")),
             "rejects": rejected.get(model, 0),
+            "has_report": not isinstance(tables[model].model.feed, RestFeed),
             "observed_in_future": count_matching(
                 tables[model], sql.SQL("observed_at > {}").format(sql.Literal(horizon()))
             ),
@@ -139,6 +140,9 @@ def _scope(each: ScopeStatus) -> dict[str, Any]:
             "rows": last.rows,
             "superseded": last.superseded,
             "error": last.error,
+            "feed": last.feed,
+            "feed_reason": last.feed_reason,
+            "requests": last.requests,
         },
         "next": coming and {"mode": coming.mode, "mode_reason": coming.reason, "updated_after": coming.updated_after},
     }

@@ -146,6 +146,17 @@ def _facts(told: Facts, now: datetime) -> Iterator[str]:
     }
     for line in skipped_lines(reasons):
         yield f"skipped: {line}"
+    yield from _walked(told["models"])
+
+
+def _walked(models: Sequence[Facts]) -> Iterator[str]:
+    """Yield a line for each model that was read over REST although a report can feed it, with the reason and the cost."""
+    for model in models:
+        walks = [scope["last"] for scope in model["scopes"] if scope["last"] and scope["last"]["feed"] == "rest"]
+        if walks and model["has_report"]:
+            requests = sum(each["requests"] or 0 for each in walks)
+            why = walks[-1]["feed_reason"]
+            yield f"over REST: {model['model']}, because {why}; the last walks took {counted(requests, 'request')}"
 
 
 def _by_model(told: Facts, width: int | None) -> RenderableType:

@@ -92,7 +92,9 @@ def _held(finding: Finding, why: str) -> Finding:
 
 def _header(outcome: ModelOutcome) -> Finding:
     if outcome.header is None:
-        return Finding("header_contract", passed=True, figure="not compared: the rows went to a function")
+        return Finding(
+            "header_contract", passed=True, figure="not compared: the rows were read over REST, or went to a function"
+        )
     header = outcome.header
     drift = {"missing": header.missing, "unknown": header.unknown, "duplicated": header.duplicated}
     listed = {name: quotable(", ".join(columns), LONGEST_HEADER) for name, columns in drift.items() if columns}

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from canvas_sync_dagster.catalogue import HeaderMatch, Model
 from canvas_sync_dagster.sync.policy import Decision
+from canvas_sync_dagster.sync.walk_cost import WalkCost
 from canvas_sync_dagster.warehouse.absence import Absence
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts
 
@@ -51,6 +52,9 @@ class SyncOutcome:
         skipped: Model → why this Canvas cannot feed it.
         report_id: Canvas's id of the report; None for a list.
         adopted: Whether the report was started before: by an earlier run, or ahead by this one.
+        feed: `report` or `rest`.
+        feed_reason: Why this feed; empty for a report.
+        walked: Requests and seconds of a walk over REST, and what was estimated; None for a report.
     """
 
     source: str
@@ -62,6 +66,9 @@ class SyncOutcome:
     skipped: Mapping[str, str] = field(default_factory=dict)
     report_id: int | None = None
     adopted: bool = False
+    feed: str = "report"
+    feed_reason: str = ""
+    walked: WalkCost | None = None
 
     @classmethod
     def nothing(cls, source: str, scope: str, observed_at: datetime, skipped: Mapping[str, str]) -> SyncOutcome:
@@ -79,4 +86,7 @@ class SyncOutcome:
             "mode_reason": self.decision.reason,
             "models": {each.model.name: each.counts.as_dict() for each in self.models},
             "skipped": dict(self.skipped),
+            "feed": self.feed,
+            "feed_reason": self.feed_reason,
+            **(self.walked.as_dict() if self.walked else {}),
         }

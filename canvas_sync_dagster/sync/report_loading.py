@@ -19,6 +19,7 @@ from canvas_sync_dagster.warehouse.absence import GATE, Absence, clear_unlisted,
 from canvas_sync_dagster.warehouse.key_comparison import no_keys
 from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
+from canvas_sync_dagster.warehouse.loading.provisional_keys import remove_provisional
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
 from canvas_sync_dagster.warehouse.table_counts import count_rows
 from canvas_sync_dagster.warehouse.warehouse import Table
@@ -93,6 +94,7 @@ class ReportLoad:
             counts = load_row_by_row(self._table(model), csv, source, function)
             return _Loaded(model, source, counts, {}, None)
         counts = self._load_table(model, csv, source)
+        remove_provisional(self._table(model))
         extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
         enriched = {extra.table: self._enrich(model, extra, tables[extra.table], source) for extra in extras}
         return _Loaded(model, source, counts, enriched, no_keys(model) if counts.listed is None else counts.listed)

@@ -181,9 +181,9 @@ def plan_request(
         available: Names of the reports that this Canvas offers.
         provisioning_report: The setting: Canvas's name of the report, or `auto`.
     """
-    report = group.report or _provisioning_report(provisioning_report, available)
+    report = group.report or provisioning_report_of(provisioning_report, available)
     wanted = tuple(model for model in group.models if model.name in selected)
-    skipped = {model.name: why for model in wanted if (why := _why_not(model, report, available))}
+    skipped = {model.name: why for model in wanted if (why := why_not(model, report, available))}
     feeds = [model.feed for model in wanted]
     return ReportRequest(
         report,
@@ -195,13 +195,20 @@ def plan_request(
     )
 
 
-def _provisioning_report(setting: str, available: Collection[str]) -> str:
+def provisioning_report_of(setting: str, available: Collection[str]) -> str:
+    """Return Canvas's name of the provisioning report.
+
+    Args:
+        setting: The name, or `auto`.
+        available: Names of the reports that this Canvas offers.
+    """
     if setting != "auto":
         return setting
     return PROPRIETARY if PROPRIETARY in available else STOCK
 
 
-def _why_not(model: Model, report: str, available: Collection[str]) -> str | None:
+def why_not(model: Model, report: str, available: Collection[str]) -> str | None:
+    """Return why a report of this Canvas cannot feed a model; None if it can."""
     if report not in available:
         return f"this Canvas has no report {report}, or the token may not run it on this account"
     if not carries(report, model):
@@ -214,12 +221,25 @@ def carries(report: str, model: Model) -> bool:
     return report != STOCK or not isinstance(model.feed, ProvisioningFeed) or model.feed.stock
 
 
-def refuse_skipped(request: ReportRequest, named: Collection[str], *, tenant: str) -> None:
+def refuse_skipped(
+    request: ReportRequest, named: Collection[str], *, tenant: str, set_to_report: Collection[str] = ()
+) -> None:
     """Refuse a request that skips a model which the settings name.
+
+    Args:
+        request: What is requested.
+        named: Models that the setting `models` names.
+        tenant: Slug of the tenant.
+        set_to_report: Models for which the setting `feeds` requests the report.
 
     Raises:
         CanvasNotFoundError: A model that is named cannot be fed.
     """
+    if fixed := [name for name in request.skipped if name in set_to_report]:
+        raise CanvasNotFoundError(
+            f"tenant {tenant}: feeds requests the report of {fixed[0]}, but {request.skipped[fixed[0]]}. Set feeds: "
+            f"{{{fixed[0]}: rest}}, remove it from feeds, or have Canvas offer the report."
+        )
     refused = {name: why for name, why in request.skipped.items() if name in named}
     if refused:
         reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())

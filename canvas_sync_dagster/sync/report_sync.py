@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile
 from canvas_sync_dagster.catalogue.parameters import Parameters
 from canvas_sync_dagster.errors import CanvasError
+from canvas_sync_dagster.sync.feeds import FeedChooser, over_rest
 from canvas_sync_dagster.sync.flow import Flow, Publication
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.outcome import SyncOutcome
@@ -23,7 +25,12 @@ Wanted = tuple[ReportGroup, Collection[str]]
 
 
 def sync_report(
-    flow: Flow, group: ReportGroup, selected: Collection[str], *, following: Sequence[Wanted] = ()
+    flow: Flow,
+    group: ReportGroup,
+    selected: Collection[str],
+    *,
+    following: Sequence[Wanted] = (),
+    reasons: Mapping[str, str] = MappingProxyType({}),
 ) -> SyncOutcome:
     """Request a report and load its tables.
 
@@ -32,6 +39,7 @@ def sync_report(
         group: Models that the report feeds. If some have parameters of their own, `report_request.requested` splits it first.
         selected: Names of those that are wanted now.
         following: Reports that this run requests next; Canvas may already compile them.
+        reasons: Model → why it has this feed, which is reported if Canvas cannot feed it.
 
     Raises:
         CanvasSyncError: Nothing was published; the message names the remedy.
@@ -40,7 +48,10 @@ def sync_report(
     available = flow.session.available_reports()
     group = _one_report(group, selected, flow.policy.params)
     request = plan_request(group, selected, available, flow.policy.provisioning_report)
-    refuse_skipped(request, flow.policy.named_models, tenant=flow.session.tenant.slug)
+    request = replace(request, skipped={name: reasons.get(name, why) for name, why in request.skipped.items()})
+    tenant = flow.session.tenant
+    to_report = [name for name, feed in tenant.feeds.items() if feed == "report"]
+    refuse_skipped(request, flow.policy.named_models, tenant=tenant.slug, set_to_report=to_report)
     request = request.without({name: f"{why}; see `canvas-sync doctor`" for name, why in tables.without_key.items()})
     if not request.models:
         return _skip(flow, request)
@@ -124,9 +135,25 @@ def _one_report(group: ReportGroup, selected: Collection[str], params: Mapping[s
 
 def _ahead(flow: Flow, following: Sequence[Wanted], available: Collection[str]) -> list[ReportRequest]:
     policy = flow.policy
-    wanted = requested(following, policy.params)[: policy.reports_ahead]
+    chooser = chooser_of(flow, available)
+    reports = [
+        (group, names - {*over_rest(chooser.of_group(group, names))})
+        for group, names in requested(following, policy.params)
+    ]
+    wanted = [(group, names) for group, names in reports if names][: policy.reports_ahead]
     requests = [plan_request(group, names, available, policy.provisioning_report) for group, names in wanted]
     return [request for request in requests if request.models]
+
+
+def chooser_of(flow: Flow, available: Collection[str]) -> FeedChooser:
+    """Return what chooses the feeds of a sync.
+
+    Args:
+        flow: The tenant and the policy.
+        available: Names of the reports that this Canvas offers.
+    """
+    policy, feeds = flow.policy, flow.session.tenant.feeds
+    return FeedChooser(available, policy.provisioning_report, feeds, policy.params, flow.row_functions)
 
 
 def _watermarks(flow: Flow, request: ReportRequest) -> list[str]:

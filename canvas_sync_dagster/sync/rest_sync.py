@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
 
 from canvas_sync_dagster.catalogue import Model, RestFeed
+from canvas_sync_dagster.catalogue.model import CONTEXTS
 from canvas_sync_dagster.catalogue.parameters import NONE, Parameters
 from canvas_sync_dagster.sync.flow import Flow, Publication
 from canvas_sync_dagster.sync.outcome import ModelOutcome, SyncOutcome
@@ -21,28 +23,32 @@ from canvas_sync_dagster.sync.token_expiry import store_token_expiry
 from canvas_sync_dagster.warehouse.absence import GATE, Absence, mark_missing
 from canvas_sync_dagster.warehouse.key_comparison import keys_of, no_keys
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_parts
-from canvas_sync_dagster.warehouse.row_conditions import covered_by_list
+from canvas_sync_dagster.warehouse.loading.provisional_keys import with_keys
+from canvas_sync_dagster.warehouse.row_conditions import covered_by_list, held_by
 from canvas_sync_dagster.warehouse.table_counts import count_rows
 from canvas_sync_dagster.warehouse.warehouse import Table
 
+NO_REPORT = "no report feeds this model"
+OVER_REST: Parameters = MappingProxyType({"feed": "rest"})
 IN_FULL = "a list over REST is always read in full"
 
 
-def sync_list(flow: Flow, model: Model) -> SyncOutcome:
+def sync_list(flow: Flow, model: Model, *, because: str = "") -> SyncOutcome:
     """Read a model's list, or one list per parent, and load it.
 
     Args:
         flow: The tenant, the policy and the scope.
         model: Model of the listed objects.
+        because: Why they are read over REST, of a model that a report can feed.
 
     Raises:
         CanvasSyncError: Nothing was published; the message names the remedy.
     """
-    feed = model.feed
-    if not isinstance(feed, RestFeed):
+    feed = model.walk
+    if feed is None:
         raise TypeError(f"{model.name} is not fed over REST")
     flow.prepare([model.name], per_term=model.term_scoped)
-    outcome = flow.run(ModelList(flow, model, feed, _decided(flow, model, feed)))
+    outcome = flow.run(ModelList(flow, model, feed, _decided(flow, model, feed), because or NO_REPORT))
     if model.name == "terms":
         # Every sync begins with the terms.
         store_root_account(flow.session)
@@ -54,10 +60,18 @@ def _decided(flow: Flow, model: Model, feed: RestFeed) -> Decision:
     """Decide whether the lists of all parents are read, or those of active parents."""
     if not feed.active_by:
         return Decision(None, IN_FULL)
-    decided = flow.decide([model.name], NONE, takes_updated_after=True)
+    decided = flow.decide([model.name], _parameters(model), takes_updated_after=True)
     if decided.updated_after is None:
         return decided
-    return replace(decided, reason=f"only the lists of {feed.per} that were active {decided.reason}")
+    per = "courses" if feed.per == CONTEXTS else feed.per
+    if feed.since:
+        return replace(decided, reason=f"what changed in each of the {per} {decided.reason}")
+    return replace(decided, reason=f"only the lists of {per} that were active {decided.reason}")
+
+
+def _parameters(model: Model) -> Parameters:
+    """Return what distinguishes the walk from the model's report, so that the first sync after a switch is full."""
+    return NONE if isinstance(model.feed, RestFeed) else OVER_REST
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +83,14 @@ class ModelList:
         model: Model of the listed objects.
         feed: Its feed.
         decision: Whether all lists are read.
+        because: Why the model is read over REST.
     """
 
     flow: Flow
     model: Model
     feed: RestFeed
     decision: Decision
+    because: str = ""
 
     @property
     def job(self) -> str:
@@ -90,7 +106,7 @@ class ModelList:
 
     @property
     def parameters(self) -> Parameters:
-        return NONE
+        return _parameters(self.model)
 
     def fetch(self) -> AbstractContextManager[Walk]:
         """Read the list, or the lists of the parents."""
@@ -110,6 +126,9 @@ class ModelList:
             decision=replace(self.decision, reason="; ".join(filter(None, [self.decision.reason, problems]))),
             waited=publication.waited,
             models=(self._load(publication),),
+            feed="rest",
+            feed_reason=self.because,
+            walked=listed.cost,
         )
         listed.staging.remove(publication.warehouse)
         return outcome
@@ -124,7 +143,8 @@ class ModelList:
             watermark=watermark.observed_at if watermark else None,
         )
         keys: list[pl.DataFrame] = [no_keys(self.model)]
-        parts = self._noting_keys(publication.content.parts(publication.warehouse), keys)
+        complete = (with_keys(table, rows) for rows in publication.content.parts(publication.warehouse))
+        parts = self._noting_keys(complete, keys)
         counts = load_parts(table, parts, source, keep_rejects=True)
         absence = self._mark_missing(table, publication.content, source, pl.concat(keys))
         counted = count_rows(table)
@@ -150,12 +170,14 @@ class ModelList:
             # The lists of inactive parents were not read.
             return Absence()
         deleted = is_deleted(table.warehouse, self.flow.scope)
+        # A report lists rows of deleted courses as well, and a walk cannot: it decides about what it has read.
+        stands_in = self.feed is not self.model.feed
         return mark_missing(
             table,
             source,
             keys,
             gate=None if self.flow.policy.accept_shrinkage or deleted else GATE,
-            among=covered_by_list(self.feed, listed.unread),
+            among=held_by(table, self.feed, listed.read) if stands_in else covered_by_list(self.feed, listed.unread),
             values=self.feed.absent,
         )
 

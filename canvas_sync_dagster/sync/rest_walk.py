@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Model, RestFeed
+from canvas_sync_dagster.catalogue.model import CONTEXT_COLUMNS, CONTEXTS
 from canvas_sync_dagster.errors import CanvasError
 from canvas_sync_dagster.sync.api_rows import rows_of
-from canvas_sync_dagster.sync.rest_lists import ACCOUNT, FAILED, HIDDEN, NOT_FOUND, READ, ListEnd, read_lists
+from canvas_sync_dagster.sync.rest_lists import ACCOUNT, FAILED, HIDDEN, NOT_FOUND, READ, ListEnd, Parent, read_lists
 from canvas_sync_dagster.sync.rest_parents import parents_of
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.sync.walk_cost import WalkCost, estimate
 from canvas_sync_dagster.sync.walk_staging import WalkStaging, fingerprint
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -37,12 +39,14 @@ class Walk:
         observed_at: When the first request was sent, on Canvas's clock.
         results: Parent → how its list ended.
         per: Model of the parents; None for a list without parents.
+        cost: Its requests and seconds, and what was estimated.
         staging: The rows.
     """
 
     observed_at: datetime
     results: Mapping[int, str]
     per: str | None
+    cost: WalkCost
     staging: WalkStaging = field(repr=False)
 
     @property
@@ -66,8 +70,9 @@ class Walk:
             parents = sorted(parent for parent, result in self.results.items() if result == problem)
             if parents:
                 more = f" and {len(parents) - SHOWN} more" if len(parents) > SHOWN else ""
-                named = ", ".join(map(str, parents[:SHOWN]))
-                sentences.append(f"{words} {self.per or 'the list'} {named}{more}")
+                named = ", ".join(f"account {-each}" if each < 0 else str(each) for each in parents[:SHOWN])
+                per = "courses" if self.per == CONTEXTS else self.per or "the list"
+                sentences.append(f"{words} {per} {named}{more}")
         return "; ".join(sentences)
 
 
@@ -115,19 +120,29 @@ class _Walker:
     _errors: dict[int, CanvasError] = field(default_factory=dict)
     _failed_in_a_row: int = 0
 
-    def read(self, parents: Sequence[int]) -> Walk:
+    def read(self, parents: Sequence[Parent]) -> Walk:
+        cost, before = self._estimated(parents), self.session.canvas.requests
         if len(parents) > 1 and (done := self.staging.resume()):
             self.log(f"{self.model.name}: an interrupted walk is resumed; {done:,} of {len(parents):,} lists are read")
-        left = [parent for parent in parents if parent not in self.staging.results]
+        left = [parent for parent in parents if parent.id not in self.staging.results]
         self._read_all(left, len(parents))
-        failed = [parent for parent in left if self.staging.results.get(parent) == FAILED]
+        failed = [parent for parent in left if self.staging.results.get(parent.id) == FAILED]
         if failed and len(failed) < len(parents):
             self._read_all(failed, len(parents))
-        self._refuse_outage(parents)
-        results = {parent: self.staging.results[parent] for parent in parents}
-        return Walk(self._observed_at(), results, self.feed.per, self.staging)
+        ids = [parent.id for parent in parents]
+        self._refuse_outage(ids)
+        results = {number: self.staging.results[number] for number in ids}
+        cost = replace(cost, requests=self.session.canvas.requests - before, seconds=time.monotonic() - self._start)
+        return Walk(self._observed_at(), results, self.feed.per, cost, self.staging)
 
-    def _read_all(self, parents: Sequence[int], total: int) -> None:
+    def _estimated(self, parents: Sequence[Parent]) -> WalkCost:
+        with self.session.warehouse("estimating a walk") as warehouse:
+            cost = estimate(warehouse, self.feed, parents)
+        if len(parents) > 1:
+            self.log(f"{self.model.name}: {len(parents):,} lists are read over REST: {cost}")
+        return cost
+
+    def _read_all(self, parents: Sequence[Parent], total: int) -> None:
         for item in read_lists(self.session.canvas, self.feed, parents):
             if isinstance(item, ListEnd):
                 self._end(item, total)
@@ -148,7 +163,9 @@ class _Walker:
             self.log(f"{self.model.name}: {done:,} of {total:,} lists are read")
 
     def _rows(self, parent: int, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
-        injected = {self.feed.inject: parent} if self.feed.inject and parent != ACCOUNT else {}
+        injected: dict[str, object] = {self.feed.inject: parent} if self.feed.inject and parent != ACCOUNT else {}
+        if self.feed.per == CONTEXTS:
+            injected = dict(zip(CONTEXT_COLUMNS, (abs(parent), "Course" if parent > 0 else "Account"), strict=True))
         return rows_of(self.session, self.model, ((body, injected) for body in bodies))
 
     def _refuse_outage(self, parents: Sequence[int]) -> None:

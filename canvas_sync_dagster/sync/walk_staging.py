@@ -178,5 +178,6 @@ def fingerprint(model: Model, feed: RestFeed, scope: str, since: datetime | None
         "scope": scope,
         "full": since is None,
         "columns": columns,
+        "expand": getattr(feed.expand, "__qualname__", None),
     }
     return hashlib.sha256(repr(sorted(requested.items())).encode()).hexdigest()[:32]

@@ -64,7 +64,7 @@ def compare_keys(
     model, key = table.model, list(table.model.key)
     # What the report of another term lists is missed by that term's report, whatever the tables show.
     own, elsewhere = _kept_out_of_scope(table, scope)
-    homeless = _without_term(table, own, seen).join(elsewhere, on=key, how="anti")
+    homeless = _without_term(table, own, among, seen).join(elsewhere, on=key, how="anti")
     expected, out_of_scope = homeless.height, [no_keys(model)]
     gone = [homeless]
     if not homeless.is_empty():
@@ -129,11 +129,11 @@ def _kept_out_of_scope(table: Table, scope: str) -> tuple[pl.DataFrame, pl.DataF
     return usable.get(scope, no_keys(model)), elsewhere
 
 
-def _without_term(table: Table, keys: pl.DataFrame, seen: sql.Composable) -> pl.DataFrame:
+def _without_term(table: Table, keys: pl.DataFrame, covered: sql.Composable, seen: sql.Composable) -> pl.DataFrame:
     """Read which out-of-scope keys should be listed again: those of live rows that still belong to no term."""
     if keys.is_empty():
         return keys
     given, same_key = has_key_of(table.model, keys)
     among = sql.SQL("exists (select from {} where {})").format(given, same_key)
     without_term = sql.SQL("not ({})").format(has_term(table))
-    return _read_keys(table, among, without_term, live=seen).filter(LIVE).select(table.model.key)
+    return _read_keys(table, among, covered, without_term, live=seen).filter(LIVE).select(table.model.key)

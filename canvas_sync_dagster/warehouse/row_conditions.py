@@ -9,6 +9,7 @@ import polars as pl
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import Model, RestFeed
+from canvas_sync_dagster.catalogue.model import CONTEXTS
 from canvas_sync_dagster.warehouse.warehouse import Table
 
 EVERY_ROW = sql.SQL("true")
@@ -64,7 +65,7 @@ def not_deleted(model: Model) -> sql.Composable:
 
 
 def covered_by_list(feed: RestFeed, unread: Sequence[int]) -> sql.Composable:
-    """Return the condition that a row belongs to the lists that were read over REST.
+    """Return the condition that a row does not belong to a list that could not be read over REST.
 
     Args:
         feed: Of the lists.
@@ -74,10 +75,50 @@ def covered_by_list(feed: RestFeed, unread: Sequence[int]) -> sql.Composable:
     if feed.among is not None:
         column, value = feed.among
         conditions.append(sql.SQL("{} = {}").format(sql.Identifier("t", column), sql.Literal(value)))
-    if feed.holder is not None and unread:
+    if isinstance(feed.holder, str) and unread:
         holder, ids = sql.Identifier("t", feed.holder), sql.Literal(list(unread))
         conditions.append(sql.SQL("({0} is null or {0} <> all({1}))").format(holder, ids))
     return sql.SQL(" and ").join(conditions)
+
+
+def held_by(table: Table, feed: RestFeed, parents: Sequence[int]) -> sql.Composable:
+    """Return the condition that a row belongs to the lists of some parents.
+
+    Args:
+        table: Of the row.
+        feed: Of the lists.
+        parents: Ids of the parents; those of accounts among courses are negative.
+    """
+    conditions = [covered_by_list(feed, ())]
+    if isinstance(feed.holder, str) and feed.per == CONTEXTS:
+        conditions.append(_in_context(feed.holder, parents))
+    elif isinstance(feed.holder, str):
+        conditions.append(_is_one_of(sql.Identifier("t", feed.holder), parents))
+    elif feed.holder is not None:
+        column, name, holder = feed.holder
+        between = table.sibling(name)
+        held = _is_one_of(sql.Identifier("h", holder), parents)
+        conditions.append(
+            sql.SQL("{} in (select h.{} from {} h where {})").format(
+                sql.Identifier("t", column), sql.Identifier(between.model.key[0]), between.name, held
+            )
+        )
+    return sql.SQL(" and ").join(conditions)
+
+
+def _in_context(holder: str, parents: Sequence[int]) -> sql.Composable:
+    kinds = {"Course": [number for number in parents if number > 0], "Account": [-each for each in parents if each < 0]}
+    either = [
+        sql.SQL("(t.canvas_context_type = {} and {})").format(
+            sql.Literal(kind), _is_one_of(sql.Identifier("t", holder), ids)
+        )
+        for kind, ids in kinds.items()
+    ]
+    return sql.SQL("({})").format(sql.SQL(" or ").join(either))
+
+
+def _is_one_of(column: sql.Composable, ids: Sequence[int]) -> sql.Composable:
+    return sql.SQL("{} = any({}::bigint[])").format(column, sql.Literal(list(ids)))
 
 
 def written_since(since: datetime, alias: str) -> sql.Composable:
@@ -85,7 +126,9 @@ def written_since(since: datetime, alias: str) -> sql.Composable:
     return sql.SQL("{} >= {}").format(sql.Identifier(alias, "updated_at"), sql.Literal(since))
 
 
-def refers_to(table: Table, other: Table, column: str, condition: sql.Composable = EVERY_ROW) -> sql.Composable:
+def refers_to(
+    table: Table, other: Table, column: str, condition: sql.Composable = EVERY_ROW, *, own: str | None = None
+) -> sql.Composable:
     """Return the condition that a row of another table refers to a row of this one.
 
     Args:
@@ -93,9 +136,10 @@ def refers_to(table: Table, other: Table, column: str, condition: sql.Composable
         other: The other table; its rows have the alias `r`.
         column: Its column with the key.
         condition: Further SQL condition on rows `r`.
+        own: Column of this row that the other one holds; the key if not given.
     """
     return sql.SQL("exists (select from {} r where r.{} = t.{} and {})").format(
-        other.name, sql.Identifier(column), sql.Identifier(table.model.key[0]), condition
+        other.name, sql.Identifier(column), sql.Identifier(own or table.model.key[0]), condition
     )
 
 

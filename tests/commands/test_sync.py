@@ -49,6 +49,7 @@ def test_what_is_skipped_is_named_once_and_is_neither_failed_nor_ok(database_url
     (Path.cwd() / "own.py").write_text(
         "from canvas_sync_dagster import CanvasSync\nfrom canvas_sync_dagster.settings import Settings\n"
         "sync = CanvasSync(Settings.from_environment(), models=['terms', 'users', 'rubrics', 'courses', 'submissions'])\n"
+        "for name in ('rubrics', 'submissions'):\n    sync.mapping(name).alter_rows(lambda row: row)\n"
         "@sync.insert(after='courses')\ndef broken(context):\n    raise RuntimeError('no')\n"
         "@sync.insert(after='broken')\ndef later(context):\n    pass\n"
     )
@@ -58,7 +59,10 @@ def test_what_is_skipped_is_named_once_and_is_neither_failed_nor_ok(database_url
     assert done.exit_code == 1
     log = logfmt(done.stdout)
     assert done.stderr == ""
-    missing = "the token may not run it on this account"
+    missing = (
+        "the token may not run it on this account; its rows go through functions of yours, which a walk over REST does "
+        "not call"
+    )
     assert [
         {name: each[name] for name in ("event", "tenant", "model", "title", "models", "message") if name in each}
         for each in log
@@ -101,9 +105,15 @@ def test_what_is_skipped_is_named_once_and_is_neither_failed_nor_ok(database_url
 
 
 def test_a_model_that_the_command_names_must_be_fed(database_url: str) -> None:
+    (Path.cwd() / "canvas_sync.yaml").write_text(
+        "tenants: {canvas: {feeds: {rubric_associations: report}, token: '{{ env.CANVAS_SYNC_TOKEN }}'}}\n"
+    )
     with SimulatedCanvas(compile_seconds=0.01, reports=STOCK).serve() as canvas:
-        done = called(canvas, database_url, "sync", "--models", "rubrics")
-    assert (done.exit_code, done.stderr, logfmt(done.stdout)[-1]["failed"]) == (1, "", "rubrics")
+        done = called(canvas, database_url, "sync", "--models", "terms,rubrics,rubric_associations")
+        shown = called(canvas, database_url, "status")
+    assert (done.exit_code, done.stderr, logfmt(done.stdout)[-1]["failed"]) == (1, "", "rubric_associations")
+    assert "feeds requests the report of rubric_associations, but this Canvas has no report" in done.stdout
+    assert "over REST: rubrics, because this Canvas has no report rubrics_csv" in shown.stdout
 
 
 def test_json_is_one_document_and_the_log_is_json_on_standard_error(canvas: SimulatedCanvas, migrated_url: str) -> None:

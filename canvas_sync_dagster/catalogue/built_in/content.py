@@ -1,8 +1,10 @@
 """What courses hold, where it came from, and how far students are in it."""
 
+from canvas_sync_dagster.catalogue.built_in import listed_objects
+from canvas_sync_dagster.catalogue.built_in.walked_courses import ACTIVITY, COURSES, RUNNING
 from canvas_sync_dagster.catalogue.columns import BIGINT, NUMERIC, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.domains import Domain
-from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed
+from canvas_sync_dagster.catalogue.model import CONTEXTS, Events, Model, ReportFeed, RestFeed
 
 context_modules = Model(
     name="context_modules",
@@ -14,6 +16,15 @@ context_modules = Model(
     term_by=("canvas_context_id", "courses"),
     single="/courses/{canvas_context_id}/modules/{canvas_id}",
     events=Events(("module_created", "module_updated")),
+    rest=RestFeed(
+        "/courses/{parent}/modules",
+        per="courses",
+        parents_path=COURSES,
+        inject="canvas_context_id",
+        holder="canvas_context_id",
+        expand=listed_objects.modules,
+        active_by=(("context_modules", "canvas_context_id"), *ACTIVITY),
+    ),
     columns=(
         column(
             "canvas_id",
@@ -35,6 +46,7 @@ context_modules = Model(
             "canvas_context_type",
             TEXT,
             report=("canvas_context_type", "context_type"),
+            api="context_type",
             event="context_type",
             comment="Always Course.",
         ),
@@ -51,6 +63,7 @@ context_modules = Model(
             "workflow_state",
             TEXT,
             report="workflow_state",
+            api="workflow_state",
             event="workflow_state",
             comment="active, unpublished or deleted.",
         ),
@@ -86,6 +99,18 @@ context_module_items = Model(
     term_scoped=True,
     term_by=("canvas_context_module_id", "context_modules"),
     events=Events(("module_item_created", "module_item_updated")),
+    rest=RestFeed(
+        # One request for each course instead of one for each module.
+        "/courses/{parent}/modules",
+        (("include[]", "items"),),
+        per="courses",
+        parents_path=COURSES,
+        holder=("canvas_context_module_id", "context_modules", "canvas_context_id"),
+        expand=listed_objects.module_items,
+        separate=("items", "/courses/{parent}/modules/{id}/items"),
+        active_by=(("context_modules", "canvas_context_id"), *ACTIVITY),
+        only_with=("context_modules", "canvas_context_id"),
+    ),
     columns=(
         column(
             "canvas_id",
@@ -123,18 +148,21 @@ context_module_items = Model(
             "canvas_content_type",
             TEXT,
             report=("canvas_content_type", "content_type"),
+            api="content_type",
             comment="Kind of content: Assignment, Attachment, DiscussionTopic, ExternalUrl, Quiz, WikiPage …",
         ),
         column(
             "canvas_assignment_id",
             BIGINT,
             report=("canvas_assignment_id", "assignment_id"),
+            api="assignment_id",
             comment="Assignment of the item; points to assignments.canvas_id. Null if it has none.",
         ),
         column(
             "workflow_state",
             TEXT,
             report="workflow_state",
+            api="workflow_state",
             event="workflow_state",
             comment="active, unpublished or deleted.",
         ),
@@ -146,11 +174,19 @@ content_migrations = Model(
     domain=Domain.CONTENT,
     comment="Copies and imports of content into courses and accounts.",
     feed=ReportFeed("proserv_content_migrations_csv", assumed_header=True),
+    rest=RestFeed(
+        "/{context}/content_migrations",
+        per=CONTEXTS,
+        parents_path=COURSES,
+        holder="canvas_context_id",
+        active_by=ACTIVITY,
+    ),
     columns=(
         column(
             "canvas_id",
             BIGINT,
             report=("canvas_content_migration_id", "content_migration_id"),
+            api="id",
             comment="Canvas id of the migration.",
         ),
         column(
@@ -170,6 +206,8 @@ content_migrations = Model(
             "workflow_state",
             TEXT,
             report="workflow_state",
+            api="workflow_state",
+            folds=RUNNING,
             comment="created, queued, pre_processing, pre_processed, exporting, exported, importing, imported or failed.",
         ),
         column(
@@ -178,19 +216,27 @@ content_migrations = Model(
             report="migration_settings",
             comment="Settings of the migration, as the report has them.",
         ),
-        column("started_at", TIMESTAMP, report="started_at", comment="When the migration started."),
-        column("finished_at", TIMESTAMP, report="finished_at", comment="When the migration ended; null if it has not."),
+        column("started_at", TIMESTAMP, report="started_at", api="started_at", comment="When the migration started."),
+        column(
+            "finished_at",
+            TIMESTAMP,
+            report="finished_at",
+            api="finished_at",
+            comment="When the migration ended; null if it has not.",
+        ),
         column("progress", NUMERIC, report="progress", comment="Progress in percent."),
         column(
             "canvas_source_course_id",
             BIGINT,
             report=("canvas_source_course_id", "source_course_id"),
+            api="settings.source_course_id",
             comment="Source course; points to courses.canvas_id. Null for an import from a file.",
         ),
         column(
             "migration_type",
             TEXT,
             report="migration_type",
+            api="migration_type",
             comment="Kind of migration, such as course_copy_importer or canvas_cartridge_importer.",
         ),
         column(
@@ -217,6 +263,19 @@ course_progresses = Model(
     term_scoped=True,
     term_by=("canvas_course_id", "courses"),
     key=("canvas_user_id", "canvas_course_id"),
+    rest=RestFeed(
+        "/courses/{parent}/bulk_user_progress",
+        per="courses",
+        parents_path=COURSES,
+        inject="canvas_course_id",
+        holder="canvas_course_id",
+        expand=listed_objects.course_progresses,
+        # Canvas answers 400 for a course without modules that have requirements.
+        empty_if=(400,),
+        active_by=ACTIVITY,
+        only_with=("enrollments", "canvas_course_id"),
+        size=(("enrollments", "canvas_course_id"),),
+    ),
     columns=(
         column(
             "canvas_course_id",
@@ -229,6 +288,7 @@ course_progresses = Model(
             "canvas_user_id",
             BIGINT,
             report=("canvas_user_id", "user_id"),
+            api="user_id",
             comment="Student; points to users.canvas_id.",
             user=True,
         ),

@@ -2,9 +2,11 @@
 
 from types import MappingProxyType
 
+from canvas_sync_dagster.catalogue.built_in import listed_objects
+from canvas_sync_dagster.catalogue.built_in.walked_courses import ACTIVITY, COURSES
 from canvas_sync_dagster.catalogue.columns import BIGINT, BIGINT_ARRAY, BOOLEAN, NUMERIC, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.domains import Domain
-from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed, Suffices
+from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed, RestFeed, Suffices
 
 assignment_groups = Model(
     name="assignment_groups",
@@ -16,6 +18,15 @@ assignment_groups = Model(
     term_by=("canvas_course_id", "courses"),
     single="/courses/{canvas_course_id}/assignment_groups/{canvas_id}",
     events=Events(("assignment_group_created", "assignment_group_updated"), Suffices.FOR_KNOWN_ROWS),
+    rest=RestFeed(
+        "/courses/{parent}/assignment_groups",
+        per="courses",
+        parents_path=COURSES,
+        inject="canvas_course_id",
+        holder="canvas_course_id",
+        expand=listed_objects.assignment_groups,
+        active_by=(("assignment_groups", "canvas_course_id"), *ACTIVITY),
+    ),
     columns=(
         column(
             "canvas_id",
@@ -38,6 +49,7 @@ assignment_groups = Model(
             "rules",
             TEXT,
             report="rules",
+            api="rules",
             event="rules",
             comment="Rules of the group (scores to drop, assignments never to drop), as Canvas stores them.",
         ),
@@ -61,6 +73,7 @@ assignment_groups = Model(
             "workflow_state",
             TEXT,
             report=("workflow_state", "status"),
+            api="workflow_state",
             event="workflow_state",
             comment="available or deleted.",
         ),
@@ -89,6 +102,16 @@ assignments = Model(
     term_by=("canvas_context_id", "courses"),
     single="/courses/{canvas_context_id}/assignments/{canvas_id}",
     events=Events(("assignment_created", "assignment_updated")),
+    rest=RestFeed(
+        "/courses/{parent}/assignments",
+        (("override_assignment_dates", "false"),),
+        per="courses",
+        parents_path=COURSES,
+        inject="canvas_context_id",
+        holder="canvas_context_id",
+        expand=listed_objects.assignments,
+        active_by=ACTIVITY,
+    ),
     columns=(
         column(
             "canvas_id",
@@ -158,6 +181,7 @@ assignments = Model(
             "submission_types",
             TEXT,
             report="submission_types",
+            api="submission_type_names",
             event="submission_types",
             comment="Kinds of submission, comma-separated: online_upload, online_text_entry, online_quiz, on_paper …",
         ),
@@ -179,7 +203,12 @@ assignments = Model(
             comment="Course of the assignment; points to courses.canvas_id.",
         ),
         column(
-            "canvas_context_type", TEXT, report="canvas_context_type", event="context_type", comment="Always Course."
+            "canvas_context_type",
+            TEXT,
+            report="canvas_context_type",
+            api="context_type",
+            event="context_type",
+            comment="Always Course.",
         ),
         column(
             "canvas_assignment_group_id",
@@ -215,6 +244,18 @@ assignment_overrides = Model(
     term_by=("canvas_assignment_id", "assignments"),
     single="/courses/{canvas_course_id}/assignments/{canvas_assignment_id}/overrides/{canvas_id}",
     events=Events(("assignment_override_created", "assignment_override_updated")),
+    rest=RestFeed(
+        # One request for each course instead of one for each assignment.
+        "/courses/{parent}/assignments",
+        (("include[]", "overrides"), ("override_assignment_dates", "false")),
+        per="courses",
+        parents_path=COURSES,
+        inject="canvas_course_id",
+        holder="canvas_course_id",
+        expand=listed_objects.assignment_overrides,
+        active_by=(("assignment_overrides", "canvas_course_id"), *ACTIVITY),
+        only_with=("assignments", "canvas_context_id"),
+    ),
     columns=(
         column(
             "canvas_id",
@@ -308,7 +349,14 @@ assignment_overrides = Model(
         column(
             "title", TEXT, report="title", api="title", comment="Title of the override, such as the section's name."
         ),
-        column("workflow_state", TEXT, report="workflow_state", event="workflow_state", comment="active or deleted."),
+        column(
+            "workflow_state",
+            TEXT,
+            report="workflow_state",
+            api="workflow_state",
+            event="workflow_state",
+            comment="active or deleted.",
+        ),
     ),
 )
 
@@ -339,6 +387,25 @@ submissions = Model(
     term_by=("canvas_course_id", "courses"),
     single="/courses/{canvas_course_id}/assignments/{canvas_assignment_id}/submissions/{canvas_user_id}",
     events=Events(("submission_created", "submission_updated", "grade_change")),
+    rest=RestFeed(
+        "/courses/{parent}/students/submissions",
+        (
+            ("student_ids[]", "all"),
+            # Texts and attachments are most of the bytes, and no column keeps them.
+            ("exclude_response_fields[]", "body"),
+            ("exclude_response_fields[]", "attachments"),
+            ("exclude_response_fields[]", "preview_url"),
+        ),
+        per="courses",
+        parents_path=COURSES,
+        inject="canvas_course_id",
+        holder="canvas_course_id",
+        # Enrollments and assignments make submissions that nobody has submitted or graded.
+        active_by=(("enrollments", "canvas_course_id"), ("assignments", "canvas_context_id")),
+        since=("submitted_since", "graded_since"),
+        only_with=("enrollments", "canvas_course_id"),
+        size=(("enrollments", "canvas_course_id"), ("assignments", "canvas_context_id")),
+    ),
     columns=(
         column(
             "canvas_id",
@@ -428,12 +495,32 @@ scores = Model(
     feed=ReportFeed("proserv_scores_csv", assumed_header=True),
     term_scoped=True,
     term_by=("canvas_enrollment_id", "enrollments"),
+    rest=RestFeed(
+        "/courses/{parent}/enrollments",
+        (
+            ("type[]", "StudentEnrollment"),
+            *(
+                ("state[]", state)
+                for state in ("active", "invited", "creation_pending", "rejected", "completed", "inactive")
+            ),
+        ),
+        per="courses",
+        parents_path=COURSES,
+        holder=("canvas_enrollment_id", "enrollments", "canvas_course_id"),
+        among=("course_score", "true"),
+        expand=listed_objects.course_scores,
+        active_by=ACTIVITY,
+        only_with=("enrollments", "canvas_course_id"),
+        size=(("enrollments", "canvas_course_id"),),
+    ),
+    identity=("canvas_enrollment_id", "canvas_grading_period_id", "canvas_assignment_group_id"),
     columns=(
         column("canvas_id", BIGINT, report=("canvas_score_id", "score_id"), comment="Canvas id of the score."),
         column(
             "canvas_enrollment_id",
             BIGINT,
             report=("canvas_enrollment_id", "enrollment_id"),
+            api="enrollment_id",
             indexed=True,
             comment="Enrollment; points to enrollments.canvas_id.",
         ),
@@ -441,42 +528,58 @@ scores = Model(
             "canvas_grading_period_id",
             BIGINT,
             report=("canvas_grading_period_id", "grading_period_id"),
+            api="grading_period_id",
             comment="Grading period that the score is for; points to grading_periods.canvas_id. Null otherwise.",
         ),
         column(
             "canvas_assignment_group_id",
             BIGINT,
             report=("canvas_assignment_group_id", "assignment_group_id"),
+            api="assignment_group_id",
             comment="Assignment group that the score is for; points to assignment_groups.canvas_id. Null otherwise.",
         ),
-        column("course_score", BOOLEAN, report="course_score", comment="Whether the score is for the whole course."),
         column(
-            "current_score", NUMERIC, report="current_score", comment="Score in percent over posted, graded work only."
+            "course_score",
+            BOOLEAN,
+            report="course_score",
+            api="course_score",
+            comment="Whether the score is for the whole course.",
+        ),
+        column(
+            "current_score",
+            NUMERIC,
+            report="current_score",
+            api="current_score",
+            comment="Score in percent over posted, graded work only.",
         ),
         column(
             "final_score",
             NUMERIC,
             report="final_score",
+            api="final_score",
             comment="Score in percent in which posted work counts as 0 until it is graded.",
         ),
         column(
             "unposted_current_score",
             NUMERIC,
             report="unposted_current_score",
+            api="unposted_current_score",
             comment="current_score, with grades included that are not posted yet.",
         ),
         column(
             "unposted_final_score",
             NUMERIC,
             report="unposted_final_score",
+            api="unposted_final_score",
             comment="final_score, with grades included that are not posted yet.",
         ),
         column(
             "override_score",
             NUMERIC,
             report="override_score",
+            api="override_score",
             comment="Score in percent that a teacher set in place of the computed one; null if none.",
         ),
-        column("workflow_state", TEXT, report="workflow_state", comment="active or deleted."),
+        column("workflow_state", TEXT, report="workflow_state", api="workflow_state", comment="active or deleted."),
     ),
 )

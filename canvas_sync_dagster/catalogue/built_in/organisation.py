@@ -2,11 +2,14 @@
 
 from types import MappingProxyType
 
+from canvas_sync_dagster.catalogue.built_in import listed_objects
 from canvas_sync_dagster.catalogue.columns import BIGINT, BOOLEAN, JSON, NUMERIC, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.domains import Domain
 from canvas_sync_dagster.catalogue.model import Events, Model, ProvisioningFeed, RestFeed
 
 INACTIVE = MappingProxyType({"workflow_state": "inactive"})
+PERIOD_SETS = "/accounts/{root_account_id}/grading_period_sets"
+"""List of the sets of grading periods, each with its periods; only root accounts have them."""
 
 terms = Model(
     name="terms",
@@ -161,27 +164,37 @@ grading_period_groups = Model(
     page="/accounts/self/grading_standards",
     comment="Sets of grading periods.",
     feed=ProvisioningFeed("grading_period_groups", stock=False),
+    rest=RestFeed(PERIOD_SETS, envelope="grading_period_sets", expand=listed_objects.active),
     columns=(
         column(
             "canvas_id",
             BIGINT,
             report=("canvas_grading_period_group_id", "grading_period_group_id"),
+            api="id",
             comment="Canvas id of the set.",
         ),
-        column("title", TEXT, report="title", comment="Title of the set."),
+        column("title", TEXT, report="title", api="title", comment="Title of the set."),
         column(
             "weighted",
             BOOLEAN,
             report="weighted",
+            api="weighted",
             comment="Whether the periods' weights count towards the course grade.",
         ),
         column(
             "display_totals_for_all_grading_periods",
             BOOLEAN,
             report="display_totals_for_all_grading_periods",
+            api="display_totals_for_all_grading_periods",
             comment="Whether Canvas shows a total over all periods.",
         ),
-        column("workflow_state", TEXT, report=("workflow_state", "status"), comment="active or deleted."),
+        column(
+            "workflow_state",
+            TEXT,
+            report=("workflow_state", "status"),
+            api="workflow_state",
+            comment="active or deleted.",
+        ),
     ),
 )
 
@@ -192,35 +205,46 @@ grading_periods = Model(
     parents=("grading_period_groups",),
     comment="Grading periods.",
     feed=ProvisioningFeed("grading_periods", stock=False),
+    rest=RestFeed(PERIOD_SETS, envelope="grading_period_sets", expand=listed_objects.grading_periods),
     columns=(
         column(
             "canvas_id",
             BIGINT,
             report=("canvas_grading_period_id", "grading_period_id"),
+            api="id",
             comment="Canvas id of the grading period.",
         ),
-        column("title", TEXT, report="title", comment="Title of the period."),
+        column("title", TEXT, report="title", api="title", comment="Title of the period."),
         column(
             "weight",
             NUMERIC,
             report="weight",
+            api="weight",
             comment="Weight in the course grade, in percent; null if the set is not weighted.",
         ),
-        column("start_date", TIMESTAMP, report="start_date", comment="Start of the period."),
-        column("end_date", TIMESTAMP, report="end_date", comment="End of the period."),
+        column("start_date", TIMESTAMP, report="start_date", api="start_date", comment="Start of the period."),
+        column("end_date", TIMESTAMP, report="end_date", api="end_date", comment="End of the period."),
         column(
             "close_date",
             TIMESTAMP,
             report="close_date",
+            api="close_date",
             comment="Time after which grades of the period can no longer be changed.",
         ),
         column(
             "canvas_grading_period_group_id",
             BIGINT,
             report=("canvas_grading_period_group_id", "grading_period_group_id"),
+            api="grading_period_group_id",
             indexed=True,
             comment="Set of the period; points to grading_period_groups.canvas_id.",
         ),
-        column("workflow_state", TEXT, report=("workflow_state", "status"), comment="active or deleted."),
+        column(
+            "workflow_state",
+            TEXT,
+            report=("workflow_state", "status"),
+            api="workflow_state",
+            comment="active or deleted.",
+        ),
     ),
 )

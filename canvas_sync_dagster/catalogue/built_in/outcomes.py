@@ -1,8 +1,10 @@
 """Rubrics and learning outcomes."""
 
+from canvas_sync_dagster.catalogue.built_in import listed_objects
+from canvas_sync_dagster.catalogue.built_in.walked_courses import ACTIVITY, COURSES
 from canvas_sync_dagster.catalogue.columns import BIGINT, BOOLEAN, NUMERIC, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.domains import Domain
-from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed, RestFeed
+from canvas_sync_dagster.catalogue.model import CONTEXTS, Events, Model, ReportFeed, RestFeed
 
 rubrics = Model(
     name="rubrics",
@@ -10,8 +12,22 @@ rubrics = Model(
     page="/accounts/{account_id}/rubrics",
     comment="Rubrics of accounts and courses.",
     feed=ReportFeed("rubrics_csv", assumed_header=True),
+    rest=RestFeed(
+        "/{context}/rubrics",
+        per=CONTEXTS,
+        parents_path=COURSES,
+        holder="canvas_context_id",
+        expand=listed_objects.rubrics,
+        active_by=ACTIVITY,
+    ),
     columns=(
-        column("canvas_id", BIGINT, report=("canvas_rubric_id", "rubric_id", "id"), comment="Canvas id of the rubric."),
+        column(
+            "canvas_id",
+            BIGINT,
+            report=("canvas_rubric_id", "rubric_id", "id"),
+            api="id",
+            comment="Canvas id of the rubric.",
+        ),
         column(
             "canvas_user_id",
             BIGINT,
@@ -31,24 +47,42 @@ rubrics = Model(
             "canvas_context_id",
             BIGINT,
             report=("canvas_context_id", "context_id"),
+            api="context_id",
             indexed=True,
             comment="Canvas id of the account or course, by canvas_context_type.",
         ),
         column(
-            "canvas_context_type", TEXT, report=("canvas_context_type", "context_type"), comment="Account or Course."
+            "canvas_context_type",
+            TEXT,
+            report=("canvas_context_type", "context_type"),
+            api="context_type",
+            comment="Account or Course.",
         ),
-        column("data", TEXT, report="data", comment="Criteria with their ratings, as Canvas serializes them."),
-        column("points_possible", NUMERIC, report="points_possible", comment="Maximum points over all criteria."),
-        column("title", TEXT, report="title", comment="Title of the rubric."),
+        column(
+            "data", TEXT, report="data", api="data", comment="Criteria with their ratings, as Canvas serializes them."
+        ),
+        column(
+            "points_possible",
+            NUMERIC,
+            report="points_possible",
+            api="points_possible",
+            comment="Maximum points over all criteria.",
+        ),
+        column("title", TEXT, report="title", api="title", comment="Title of the rubric."),
         column("description", TEXT, report="description", comment="Description of the rubric."),
         column(
-            "reusable", BOOLEAN, report="reusable", comment="Whether the rubric can be used for several assignments."
+            "reusable",
+            BOOLEAN,
+            report="reusable",
+            api="reusable",
+            comment="Whether the rubric can be used for several assignments.",
         ),
-        column("public", BOOLEAN, report="public", comment="Whether other courses can find the rubric."),
+        column("public", BOOLEAN, report="public", api="public", comment="Whether other courses can find the rubric."),
         column(
             "read_only",
             BOOLEAN,
             report="read_only",
+            api="read_only",
             comment="Whether the rubric can no longer be changed, because it is in use.",
         ),
         column("association_count", BIGINT, report="association_count", comment="Number of uses of the rubric."),
@@ -56,10 +90,15 @@ rubrics = Model(
             "free_form_criterion_comments",
             BOOLEAN,
             report="free_form_criterion_comments",
+            api="free_form_criterion_comments",
             comment="Whether graders write comments instead of choosing ratings.",
         ),
         column(
-            "context_code", TEXT, report="context_code", comment="Context as Canvas spells it, such as course_2001."
+            "context_code",
+            TEXT,
+            report="context_code",
+            api="context_code",
+            comment="Context as Canvas spells it, such as course_2001.",
         ),
         column(
             "migration_id",
@@ -68,9 +107,19 @@ rubrics = Model(
             comment="Id in the import that brought the rubric; null otherwise.",
         ),
         column(
-            "hide_score_total", BOOLEAN, report="hide_score_total", comment="Whether students do not see the total."
+            "hide_score_total",
+            BOOLEAN,
+            report="hide_score_total",
+            api="hide_score_total",
+            comment="Whether students do not see the total.",
         ),
-        column("workflow_state", TEXT, report="workflow_state", comment="active, draft, archived or deleted."),
+        column(
+            "workflow_state",
+            TEXT,
+            report="workflow_state",
+            api="workflow_state",
+            comment="active, draft, archived or deleted.",
+        ),
         column(
             "canvas_root_account_id",
             BIGINT,
@@ -94,17 +143,28 @@ rubric_associations = Model(
     parents=("rubrics",),
     comment="Uses of rubrics: for an assignment, a course or an account.",
     feed=ReportFeed("rubric_associations_csv", assumed_header=True),
+    rest=RestFeed(
+        "/{context}/rubrics/{parent}",
+        (("include[]", "associations"),),
+        per="rubrics",
+        holder="canvas_rubric_id",
+        is_object=True,
+        expand=listed_objects.rubric_associations,
+        active_by=(("assignments", "canvas_context_id", "canvas_context_id"),),
+    ),
     columns=(
         column(
             "canvas_id",
             BIGINT,
             report=("canvas_rubric_association_id", "rubric_association_id", "id"),
+            api="id",
             comment="Canvas id of the association.",
         ),
         column(
             "canvas_rubric_id",
             BIGINT,
             report=("canvas_rubric_id", "rubric_id"),
+            api="rubric_id",
             indexed=True,
             comment="Rubric; points to rubrics.canvas_id.",
         ),
@@ -112,6 +172,7 @@ rubric_associations = Model(
             "canvas_association_id",
             BIGINT,
             report=("canvas_association_id", "association_id"),
+            api="association_id",
             indexed=True,
             comment="Canvas id of the object that uses the rubric, by canvas_association_type.",
         ),
@@ -119,20 +180,26 @@ rubric_associations = Model(
             "canvas_association_type",
             TEXT,
             report=("canvas_association_type", "association_type"),
+            api="association_type",
             comment="Assignment, Course or Account.",
         ),
         column(
             "use_for_grading",
             BOOLEAN,
             report="use_for_grading",
+            api="use_for_grading",
             comment="Whether the rubric's total becomes the grade.",
         ),
         column("title", TEXT, report="title", comment="Title of the use, such as the assignment's name."),
         column("description", TEXT, report="description", comment="Description of the use."),
         column(
-            "summary_data", TEXT, report="summary_data", comment="Summary of past ratings, as Canvas serializes it."
+            "summary_data",
+            TEXT,
+            report="summary_data",
+            api="summary_data",
+            comment="Summary of past ratings, as Canvas serializes it.",
         ),
-        column("purpose", TEXT, report="purpose", comment="grading or bookmark."),
+        column("purpose", TEXT, report="purpose", api="purpose", comment="grading or bookmark."),
         column("url", TEXT, report="url", comment="Address of the object that uses the rubric."),
         column(
             "canvas_context_id",
@@ -145,7 +212,11 @@ rubric_associations = Model(
             "canvas_context_type", TEXT, report=("canvas_context_type", "context_type"), comment="Account or Course."
         ),
         column(
-            "hide_score_total", BOOLEAN, report="hide_score_total", comment="Whether students do not see the total."
+            "hide_score_total",
+            BOOLEAN,
+            report="hide_score_total",
+            api="hide_score_total",
+            comment="Whether students do not see the total.",
         ),
         column(
             "bookmarked",
@@ -156,11 +227,18 @@ rubric_associations = Model(
         column(
             "context_code", TEXT, report="context_code", comment="Context as Canvas spells it, such as course_2001."
         ),
-        column("hide_points", BOOLEAN, report="hide_points", comment="Whether the rubric shows no points here."),
+        column(
+            "hide_points",
+            BOOLEAN,
+            report="hide_points",
+            api="hide_points",
+            comment="Whether the rubric shows no points here.",
+        ),
         column(
             "hide_outcome_results",
             BOOLEAN,
             report="hide_outcome_results",
+            api="hide_outcome_results",
             comment="Whether results of outcomes are not reported.",
         ),
         column(
@@ -169,7 +247,7 @@ rubric_associations = Model(
             report=("canvas_root_account_id", "root_account_id"),
             comment="Root account; points to accounts.canvas_id.",
         ),
-        column("workflow_state", TEXT, report="workflow_state", comment="active or deleted."),
+        column("workflow_state", TEXT, report="workflow_state", api="workflow_state", comment="active or deleted."),
     ),
 )
 
@@ -179,11 +257,21 @@ rubric_assessments = Model(
     parents=("rubric_associations", "users"),
     comment="Assessments made with a rubric.",
     feed=ReportFeed("rubric_assessments_csv", assumed_header=True),
+    rest=RestFeed(
+        "/{context}/rubrics/{parent}",
+        (("include[]", "assessments"), ("style", "full")),
+        per="rubrics",
+        holder="canvas_rubric_id",
+        is_object=True,
+        expand=listed_objects.rubric_assessments,
+        active_by=(("submissions", "canvas_course_id", "canvas_context_id"),),
+    ),
     columns=(
         column(
             "canvas_id",
             BIGINT,
             report=("canvas_rubric_assessment_id", "rubric_assessment_id", "id"),
+            api="id",
             comment="Canvas id of the assessment.",
         ),
         column(
@@ -198,6 +286,7 @@ rubric_assessments = Model(
             "canvas_rubric_id",
             BIGINT,
             report=("canvas_rubric_id", "rubric_id"),
+            api="rubric_id",
             indexed=True,
             comment="Rubric; points to rubrics.canvas_id.",
         ),
@@ -205,30 +294,44 @@ rubric_assessments = Model(
             "canvas_rubric_association_id",
             BIGINT,
             report=("canvas_rubric_association_id", "rubric_association_id"),
+            api="rubric_association_id",
             indexed=True,
             comment="Use of the rubric; points to rubric_associations.canvas_id.",
         ),
-        column("score", NUMERIC, report="score", comment="Total score in points."),
+        column("score", NUMERIC, report="score", api="score", comment="Total score in points."),
         column(
-            "data", TEXT, report="data", comment="Points and comments for each criterion, as Canvas serializes them."
+            "data",
+            TEXT,
+            report="data",
+            api="data",
+            comment="Points and comments for each criterion, as Canvas serializes them.",
         ),
         column(
             "canvas_artifact_id",
             BIGINT,
             report=("canvas_artifact_id", "artifact_id"),
+            api="artifact_id",
             comment="Canvas id of the assessed object, by canvas_artifact_type.",
         ),
         column(
             "canvas_artifact_type",
             TEXT,
             report=("canvas_artifact_type", "artifact_type"),
+            api="artifact_type",
             comment="Kind of assessed object, usually Submission.",
         ),
-        column("assessment_type", TEXT, report="assessment_type", comment="grading, peer_review or provisional_grade."),
+        column(
+            "assessment_type",
+            TEXT,
+            report="assessment_type",
+            api="assessment_type",
+            comment="grading, peer_review or provisional_grade.",
+        ),
         column(
             "canvas_assessor_id",
             BIGINT,
             report=("canvas_assessor_id", "assessor_id"),
+            api="assessor_id",
             comment="Assessor; points to users.canvas_id.",
             user=True,
         ),
@@ -236,6 +339,7 @@ rubric_assessments = Model(
             "artifact_attempt",
             BIGINT,
             report="artifact_attempt",
+            api="artifact_attempt",
             comment="Attempt of the submission that was assessed, from 1.",
         ),
         column("hide_points", BOOLEAN, report="hide_points", comment="Whether no points are shown."),

@@ -2,7 +2,7 @@
 
 from canvas_sync_dagster.catalogue.columns import BIGINT, TEXT, column
 from canvas_sync_dagster.catalogue.domains import Domain
-from canvas_sync_dagster.catalogue.model import Events, Listing, Model, ProvisioningFeed
+from canvas_sync_dagster.catalogue.model import Events, Listing, Model, ProvisioningFeed, RestFeed
 
 users = Model(
     name="users",
@@ -74,6 +74,15 @@ pseudonyms = Model(
     comment="Logins; a user can have several.",
     feed=ProvisioningFeed(
         "pseudonyms", stock=False, ignored=("integration_id", "authentication_provider_id", "created_by_sis")
+    ),
+    rest=RestFeed(
+        "/users/{parent}/logins",
+        per="users",
+        # The state of a user is that of one login; another one may be active.
+        of_deleted=True,
+        holder="canvas_user_id",
+        # Only a change of the user, or of a login that an event brought, shows that logins changed.
+        active_by=(("pseudonyms", "canvas_user_id"),),
     ),
     columns=(
         column("canvas_id", BIGINT, report="canvas_pseudonym_id", api="id", comment="Canvas id of the login."),

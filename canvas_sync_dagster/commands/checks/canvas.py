@@ -11,8 +11,10 @@ from canvas_sync_dagster.catalogue import ReportFeed
 from canvas_sync_dagster.clocks import SLACK
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, note, ok, run_checks
 from canvas_sync_dagster.errors import CanvasSyncError
+from canvas_sync_dagster.sync.feed_costs import model_feeds
 from canvas_sync_dagster.sync.report_request import PROPRIETARY, STOCK
-from canvas_sync_dagster.sync.session import connect_canvas
+from canvas_sync_dagster.sync.session import Session, connect_canvas
+from canvas_sync_dagster.sync.walk_cost import WalkCost
 
 NOTED_SKEW = 10.0
 """Seconds between this host's clock and Canvas's that indicate a missing NTP synchronization."""
@@ -43,18 +45,42 @@ def reports(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
             "Give the token's user the permission to run reports of the account",
         )
     tenant = checked.tenant
-    feeds = {m.name: m.feed.report for m in checked.location.models if isinstance(m.feed, ReportFeed)}
+    feeds = {
+        m.name: m.feed.report for m in checked.location.models if isinstance(m.feed, ReportFeed) and m.rest is None
+    }
     lacking = {model: report for model, report in feeds.items() if tenant.wants(model) and report not in offered}
     for model in [model for model in lacking if model in tenant.models]:
         yield fail(
             f"this Canvas has no report {lacking[model]}, which feeds {model}", f"Remove {model} from the models"
         )
+    for each in checked.location.models:
+        report = each.feed.report if isinstance(each.feed, ReportFeed) else None
+        if report is not None and report not in offered and tenant.feeds.get(each.name) == "report":
+            yield fail(
+                f"this Canvas has no report {report}, which feeds requests for {each.name}",
+                f"Set feeds: {{{each.name}: rest}}",
+            )
     skipped = [model for model in lacking if model not in tenant.models]
     if skipped:
         yield note(
             f"skipped, because this Canvas lacks the report that feeds them: {', '.join(skipped)}",
             "To silence this note, list the models that you need, without these",
         )
+
+
+def walks(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
+    """Which tables are read over REST, why, and at what cost."""
+    location, tenant = checked.location, checked.tenant
+    models, home = tuple(location.models_of(tenant)), location.settings.home
+    session = Session(tenant, home, canvas, checked.url, models, shard=tenant.shard, extensions=location.extensions)
+    requests = 0
+    for each in model_feeds(session):
+        if each.choice.feed == "rest":
+            requests += each.cost.estimated_requests if each.cost else 0
+            cost = f"a full walk takes {each.cost}" if each.cost else "the first sync of its parents shows its cost"
+            yield ok(f"{each.model} is read over REST, because {each.choice.reason}; {cost}")
+    if requests:
+        yield ok(f"a full walk of all tables that are read over REST takes {WalkCost(requests)}")
 
 
 def clock(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
@@ -71,5 +97,5 @@ def clock(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
     yield ok(message) if skew < NOTED_SKEW else note(message, remedy) if skew < SKEW else fail(message, remedy)
 
 
-CHECKS: tuple[Callable[[Checked, Canvas], Iterator[Finding]], ...] = (reports, clock)
+CHECKS: tuple[Callable[[Checked, Canvas], Iterator[Finding]], ...] = (reports, walks, clock)
 """Each gets the tenant and a client with a valid token. Add further checks here."""

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from canvas_sync_dagster.simulator.report_tables.report_query import students
+from canvas_sync_dagster.simulator.university.course_index import of_course
 from canvas_sync_dagster.simulator.university.learning_outcomes import outcomes
 from canvas_sync_dagster.simulator.university.sizes import ROOT_ACCOUNT
 from canvas_sync_dagster.simulator.university.state import University
@@ -95,7 +96,7 @@ def outcome_results(u: University, course: int) -> list[dict[str, object]]:
     """One result per student of every third course."""
     if course % 3:
         return []
-    rows = students(u).filter(pl.col("course_id") == course).unique("user_id", keep="first", maintain_order=True)
+    rows = students(of_course(u, course)).unique("user_id", keep="first", maintain_order=True)
     return [
         {
             "id": int(row["id"]) + 600_000_000,

@@ -12,6 +12,7 @@ import polars as pl
 from canvas_sync_dagster.simulator.report_tables import course_content, coursework, groups, provisioning
 from canvas_sync_dagster.simulator.report_tables.provisioning import ROLES
 from canvas_sync_dagster.simulator.report_tables.report_query import ReportQuery
+from canvas_sync_dagster.simulator.university.course_index import of_course
 from canvas_sync_dagster.simulator.university.learning_outcomes import outcomes
 from canvas_sync_dagster.simulator.university.state import University
 
@@ -30,17 +31,6 @@ TIMES = {
     "cached_due_date",
     "all_day_date",
 }
-
-
-def of_course(u: University, course: int) -> University:
-    """Return a copy with one course and its contents only, so that a single object is quick to find."""
-    narrow = copy.copy(u)
-    narrow.courses = u.courses.filter(pl.col("id") == course)
-    narrow.sections = u.sections.filter(pl.col("course_id") == course)
-    ids = narrow.sections.get_column("id").implode()
-    narrow.enrollments = u.enrollments.filter(pl.col("section_id").is_in(ids))
-    narrow.assignments = u.assignments.filter(pl.col("course_id") == course)
-    return narrow
 
 
 def user(u: University, number: int) -> Body | None:
@@ -142,6 +132,16 @@ def enrollment_body(u: University, row: Mapping[str, Any]) -> Body:
 
 
 def assignment(u: University, of: int, number: int) -> Body | None:
+    found = _row(coursework.assignments, of_course(u, of), canvas_assignment_id=number)
+    return found and assignment_body(found)
+
+
+def assignment_body(row: Mapping[str, Any]) -> Body:
+    """Return the body of an assignment.
+
+    Args:
+        row: Row of the report of assignments.
+    """
     names = {
         "id": "canvas_assignment_id",
         "course_id": "canvas_context_id",
@@ -160,11 +160,20 @@ def assignment(u: University, of: int, number: int) -> Body | None:
             )
         },
     }
-    found = _row(coursework.assignments, of_course(u, of), canvas_assignment_id=number)
-    return found and _body(found, names)
+    return _body(row, names) | {"submission_types": row["submission_types"].split(",")}
 
 
 def submission(u: University, of: int, task: int, person: int) -> Body | None:
+    found = _row(coursework.submissions, of_course(u, of), **{"assignment id": task, "canvas user id": person})
+    return found and submission_body(found)
+
+
+def submission_body(row: Mapping[str, Any]) -> Body:
+    """Return the body of a submission.
+
+    Args:
+        row: Row of the report of submissions.
+    """
     names = {
         "id": "submission id",
         "course_id": "canvas course id",
@@ -177,8 +186,7 @@ def submission(u: University, of: int, task: int, person: int) -> Body | None:
         "excused": "excused",
         "workflow_state": "workflow state",
     }
-    found = _row(coursework.submissions, of_course(u, of), **{"assignment id": task, "canvas user id": person})
-    return found and _body(found, names)
+    return _body(row, names)
 
 
 def assignment_group(u: University, of: int, number: int) -> Body | None:

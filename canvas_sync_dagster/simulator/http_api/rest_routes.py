@@ -9,7 +9,7 @@ import polars as pl
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from canvas_sync_dagster.simulator.http_api import rest_lists, rest_objects, rest_samples
+from canvas_sync_dagster.simulator.http_api import course_lists, rest_lists, rest_objects, rest_samples
 from canvas_sync_dagster.simulator.http_api.error_answers import crashed, not_found, unauthorized_object
 from canvas_sync_dagster.simulator.http_api.served_state import Handler, Routes, ServedState
 from canvas_sync_dagster.simulator.university.sizes import ROOT_ACCOUNT
@@ -25,6 +25,24 @@ LISTS: dict[str, tuple[Callable[..., Any], str | None]] = {
     "/groups/{group}/memberships": (rest_samples.memberships, None),
 }
 """Path → what makes the list, and the key of the JSON object that holds it; None for a bare list."""
+QUERIES: dict[str, tuple[Callable[..., Any], str | None]] = {
+    "/accounts/{account}/courses": (course_lists.courses, None),
+    "/accounts/{account}/grading_period_sets": (course_lists.grading_period_sets, "grading_period_sets"),
+    "/accounts/{account}/content_migrations": (course_lists.nothing, None),
+    "/accounts/{account}/rubrics": (course_lists.nothing, None),
+    "/users/{user}/logins": (course_lists.logins, None),
+    "/courses/{course}/assignment_groups": (course_lists.assignment_groups, None),
+    "/courses/{course}/assignments": (course_lists.assignments, None),
+    "/courses/{course}/students/submissions": (course_lists.submissions, None),
+    "/courses/{course}/enrollments": (course_lists.enrollments, None),
+    "/courses/{course}/modules": (course_lists.modules, None),
+    "/courses/{course}/modules/{module}/items": (course_lists.module_items, None),
+    "/courses/{course}/bulk_user_progress": (course_lists.progresses, None),
+    "/courses/{course}/content_migrations": (course_lists.content_migrations, None),
+    "/courses/{course}/rubrics": (course_lists.rubrics, None),
+    "/courses/{course}/rubrics/{rubric}": (course_lists.rubric, None),
+}
+"""Path → what makes the list, or the one object, from the query of the request."""
 OBJECTS: dict[str, Callable[..., Any]] = {
     "/users/{user}": rest_objects.user,
     "/courses/{course}": rest_objects.course,
@@ -61,11 +79,10 @@ class RestRoutes:
             ("GET", f"{ACCOUNT_PATH}/terms"): self._terms,
             ("GET", f"{ACCOUNT_PATH}/terms/{{term:int}}"): self._term,
             ("GET", f"{ACCOUNT_PATH}/users"): self._users,
-            ("GET", f"{ACCOUNT_PATH}/courses"): self._courses,
-            ("GET", "/api/v1/courses/{course}/enrollments"): self._enrollments,
             ("GET", "/api/v1/users/self"): self._me,
             ("GET", "/api/v1/users/self/tokens/{hint}"): self._token,
             **{("GET", f"/api/v1{path}"): self._list(find, key) for path, (find, key) in LISTS.items()},
+            **{("GET", f"/api/v1{path}"): self._queried(find, key) for path, (find, key) in QUERIES.items()},
             **{("GET", f"/api/v1{path}"): self._object(find) for path, find in OBJECTS.items()},
         }
 
@@ -97,19 +114,6 @@ class RestRoutes:
     async def _users(self, request: Request, account: int) -> Response:
         return self._state.page(request, rest_samples.users(self._state.university))
 
-    async def _courses(self, request: Request, account: int) -> Response:
-        asked = request.query_params.get("enrollment_term_id", "")
-        university = self._state.university
-        term = int(asked) if asked.isdecimal() else None
-        return self._state.page(request, rest_samples.courses(university, term, university.subtree(account)))
-
-    async def _enrollments(self, request: Request, account: int) -> Response:
-        ids = _ids(request, account)
-        states = request.query_params.getlist("state[]") or ["active", "invited"]
-        if ids is None:
-            return not_found()
-        return self._state.page(request, rest_samples.enrollments(self._state.university, ids[0], states))
-
     async def _me(self, request: Request, account: int) -> Response:
         return JSONResponse({"id": 1001, "name": "Sync User"})
 
@@ -138,6 +142,16 @@ class RestRoutes:
             if ids is None:
                 return not_found()
             return self._state.page(request, find(self._state.university, *ids), envelope)
+
+        return answer
+
+    def _queried(self, find: Callable[..., Any], envelope: str | None) -> Handler:
+        async def answer(request: Request, account: int) -> Response:
+            ids = _ids(request, account)
+            found = find(self._state.university, request.query_params, *ids) if ids is not None else None
+            if found is None:
+                return not_found()
+            return JSONResponse(found) if isinstance(found, dict) else self._state.page(request, found, envelope)
 
         return answer
 

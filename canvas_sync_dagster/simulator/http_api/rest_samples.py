@@ -9,6 +9,7 @@ import polars as pl
 from canvas_sync_dagster.simulator.http_api import rest_objects
 from canvas_sync_dagster.simulator.report_tables import groups, provisioning
 from canvas_sync_dagster.simulator.report_tables.report_query import ReportQuery
+from canvas_sync_dagster.simulator.university.course_index import of_course
 from canvas_sync_dagster.simulator.university.state import University
 
 Body = dict[str, Any]
@@ -51,10 +52,11 @@ def sections(u: University, course: int) -> list[Body]:
 
 def enrollments(u: University, course: int, states: list[str]) -> list[Body]:
     """Return the enrollments of a course in some states, each with its user."""
-    narrow = rest_objects.of_course(u, course)
+    narrow = of_course(u, course)
     ids = narrow.enrollments.filter(pl.col("state").is_in(states)).sort("id").to_dicts()
     live = u.logins.filter((pl.col("state") != "deleted") & pl.col("user_id").is_in([row["user_id"] for row in ids]))
     logins = dict(live.select("user_id", "unique_id").rows())
+    narrow.logins = live
     found = []
     for row in ids:
         body = rest_objects.enrollment_body(narrow, row)
@@ -70,6 +72,6 @@ def memberships(u: University, group: int) -> list[Body]:
 
 
 def _with_courses(u: University, rows: pl.DataFrame) -> University:
-    narrow = rest_objects.of_course(u, 0)
+    narrow = of_course(u, 0)
     narrow.courses = rows
     return narrow

@@ -49,18 +49,30 @@ def read_existing_ids(table: Table, ids: Collection[int]) -> set[int]:
     return {int(number) for (number,) in table.connection.execute(query, (list(ids),)).fetchall()}
 
 
-def read_live_ids(table: Table, scope: str, *, among: sql.Composable = EVERY_ROW) -> list[int]:
+def read_live_ids(table: Table, scope: str, *, among: sql.Composable = EVERY_ROW, deleted: bool = False) -> list[int]:
     """Read the ids of the rows of a scope that are not marked as deleted, in order.
 
     Args:
         table: Table of a model whose key is one id.
         scope: Canvas term id; empty for all rows.
         among: Further SQL condition on rows `t`.
+        deleted: Whether rows that are marked as deleted are read, too.
     """
+    live = EVERY_ROW if deleted else not_deleted(table.model)
     query = sql.SQL("select t.{} from {} t where {} and {} and {} order by 1").format(
-        sql.Identifier(table.model.key[0]), table.name, not_deleted(table.model), in_scope(table, scope), among
+        sql.Identifier(table.model.key[0]), table.name, live, in_scope(table, scope), among
     )
     return [int(row[0]) for row in table.connection.execute(query).fetchall()]
+
+
+def read_live_contexts(table: Table, scope: str, *, among: sql.Composable = EVERY_ROW) -> list[tuple[int, str, int]]:
+    """Read the rows as `read_live_ids` does, each with the type and the id of its context; rows without one are left out."""
+    query = sql.SQL(
+        "select t.{}, t.canvas_context_type, t.canvas_context_id from {} t where {} and {} and {} "
+        "and t.canvas_context_id is not null order by 1"
+    ).format(sql.Identifier(table.model.key[0]), table.name, not_deleted(table.model), in_scope(table, scope), among)
+    rows = table.connection.execute(query).fetchall()
+    return [(int(number), str(kind), int(context)) for number, kind, context in rows]
 
 
 def mark_deleted(table: Table, row: Mapping[str, Any], values: Mapping[str, object], observed_at: datetime) -> int:

@@ -72,6 +72,9 @@ class LastSync:
         rows: Rows of the report or list.
         superseded: Rows for which the table had newer content.
         error: Message of the error.
+        feed: `report` or `rest`; None if it failed.
+        feed_reason: Why it was read over REST.
+        requests: Requests of the walk over REST; None for a report.
     """
 
     source: str
@@ -82,6 +85,9 @@ class LastSync:
     rows: int | None
     superseded: int | None
     error: str | None
+    feed: str | None = None
+    feed_reason: str | None = None
+    requests: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,8 @@ class JobLogs:
             "case when skipped ? fed.model then 'skipped' when j.exception = %s then 'cancelled' else j.status end, j.at, "
             "j.metadata->>'mode', coalesce(skipped->>fed.model, j.metadata->>'mode_reason'), "
             "(j.metadata->'models'->fed.model->>'rows_in_report')::bigint, "
-            "(j.metadata->'models'->fed.model->>'superseded')::bigint, j.exception from (select id, job_class, status, "
+            "(j.metadata->'models'->fed.model->>'superseded')::bigint, j.exception, "
+            "j.metadata->>'feed', j.metadata->>'feed_reason', (j.metadata->>'requests')::bigint from (select id, job_class, status, "
             "exception, coalesce(completed_at, started_at)::timestamptz as at, {} as arguments, {} as metadata from {}) j "
             "cross join lateral (select coalesce(j.metadata->'skipped', '{{}}')) as left_out(skipped) "
             "cross join lateral (select jsonb_array_elements_text(j.arguments->'models') "
