@@ -17,7 +17,7 @@ from canvas_sync_dagster.orchestration.identifiers import (
     sync_schedule_name,
 )
 from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch
-from canvas_sync_dagster.tenants import TenantSettings
+from canvas_sync_dagster.tenants import OFF, TenantSettings
 
 
 def sync_schedule(
@@ -65,10 +65,14 @@ def sync_schedule(
     return sync
 
 
-def nightly_schedules(tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
-    """Return the schedules of a tenant's nightly jobs: reconciliation and housekeeping.
+def nightly_schedules(tenant: TenantSettings, *, audits: bool = True) -> list[dg.ScheduleDefinition]:
+    """Return the schedules of a tenant's nightly jobs: audit, reconciliation and housekeeping.
 
-    Housekeeping is on by default: its absence would be noticed only when the disk is full.
+    Audits and housekeeping are on by default: their absence would be noticed only when rows are lost, or the disk is full.
+
+    Args:
+        tenant: Settings of the tenant.
+        audits: Whether the tenant has tables that can be audited.
     """
     configured = tenant.base_url is not None or tenant.database_url is not None
 
@@ -86,6 +90,18 @@ def nightly_schedules(tenant: TenantSettings) -> list[dg.ScheduleDefinition]:
             default_status=status if configured else dg.DefaultScheduleStatus.STOPPED,
         )
         for job, cron, status, description in (
+            *(
+                [
+                    (
+                        "audit",
+                        tenant.audit_schedule,
+                        dg.DefaultScheduleStatus.RUNNING,
+                        f"Compares a random sample of the tables of {tenant.slug} with Canvas.",
+                    )
+                ]
+                if audits and tenant.audit_schedule != OFF
+                else []
+            ),
             (
                 "reconcile",
                 "20 2 * * *",

@@ -23,6 +23,8 @@ from canvas_sync_dagster.full_sync_policy import FullSyncEvery
 from canvas_sync_dagster.postgres_url import ALLOWED, problem_of
 from canvas_sync_dagster.translation_settings import Translation
 
+OFF = "off"
+"""Value of `audit_schedule` that stops the audits."""
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
 SLUG_RULE = "a lowercase letter, then up to 30 lowercase letters, digits or underscores"
 FINDINGS = ("header_contract", "volume", "rejects", "duplicate_keys", "suspects", "orphans")
@@ -51,6 +53,17 @@ def parse_updated_after(value: object) -> datetime | bool:
 
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _off(value: object) -> object:
+    # YAML reads `off` as false.
+    return OFF if value is False or str(value).strip().lower() in {OFF, "false"} else value
+
+
+def _cron(value: str) -> str:
+    if not re.fullmatch(r"(@(hourly|daily|weekly|monthly|yearly))|([\w*/,\-]+\s+){4}[\w*/,\-]+", value.strip()):
+        raise ValueError("not a cron expression")
+    return value.strip()
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -134,9 +147,7 @@ class Policy(BaseModel):
     @field_validator("schedule")
     @classmethod
     def _schedule(cls, value: str) -> str:
-        if not re.fullmatch(r"(@(hourly|daily|weekly|monthly|yearly))|([\w*/,\-]+\s+){4}[\w*/,\-]+", value.strip()):
-            raise ValueError("not a cron expression")
-        return value.strip()
+        return _cron(value)
 
     @field_validator("timezone")
     @classmethod
@@ -230,6 +241,14 @@ class TenantSettings(Policy):
     alerts: AlertSettings | None = Field(
         None, description=ALERTS_ALLOWED, examples=[{"webhook_url": "{{ env.ALERTS_WEBHOOK_URL }}"}]
     )
+    audit_schedule: Annotated[str, BeforeValidator(_off)] = Field(
+        "50 4 * * *",
+        description="a cron expression with five fields, or off: when the tables are compared with Canvas",
+        examples=["50 4 * * sunday", "off"],
+    )
+    audit_sample: int = Field(
+        400, ge=1, le=100_000, description="1 to 100000: rows, and lists of Canvas, that an audit reads per model"
+    )
     unsigned_events: bool = Field(False, description="true or false: whether unsigned live events are accepted")
     poll_seconds: float = Field(
         30.0, gt=0, le=3600, description="longest pause between two polls of a report, in seconds: above 0, up to 3600"
@@ -274,6 +293,11 @@ class TenantSettings(Policy):
             # The terms are the partitions.
             wanted.add("terms")
         return tuple(model for model in known if model.name in wanted)
+
+    @field_validator("audit_schedule")
+    @classmethod
+    def _audit_schedule(cls, value: str) -> str:
+        return value if value == OFF else _cron(value)
 
     @field_validator("slug")
     @classmethod

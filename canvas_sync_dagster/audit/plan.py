@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +13,9 @@ from canvas_sync_dagster.canvas.client import PAGE_SIZE
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.catalogue.parameters import merged
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
-from canvas_sync_dagster.sync.object_requests import can_ask
+from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.sampling import count_rows, group_sizes, sample_rows
 from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
@@ -73,26 +74,41 @@ class ModelPlan:
         return min(self.sample, sum(_pages(group.rows) for group in self.groups)) + len(self.groups)
 
 
-def independent_paths(session: Session, model: Model) -> tuple[str, str]:
-    """Return why the rows of a model cannot be read from Canvas by another path, and why its lists cannot; empty if they can."""
+def independent_paths(
+    model: Model, tenant: TenantSettings, synced: Collection[str], extensions: Extensions
+) -> tuple[str, str]:
+    """Return why the rows of a model cannot be read by another path than the sync's, and why its lists cannot.
+
+    Args:
+        model: The model.
+        tenant: Settings of the tenant.
+        synced: Names of the models that it syncs.
+        extensions: The user's functions.
+
+    Returns:
+        Two reasons; one is empty if there is such a path.
+    """
     if model.alterations:
         why = "alter_rows changes its rows, so that they cannot be compared with Canvas"
         return why, why
     fed_by = "lists" if isinstance(model.feed, RestFeed) else "the report"
-    rows = "" if can_ask(session, model) else f"Canvas shows its objects by no other path than {fed_by}"
+    override = extensions.api.get(model.name)
+    has_single = model.single is not None or (override is not None and override.fetch is not None)
+    rows = "" if has_single else f"Canvas shows its objects by no other path than {fed_by}"
     if model.listing is None or isinstance(model.feed, RestFeed):
         return rows, f"Canvas lists its objects by no other path than {fed_by}"
-    if given := merged(model.parameters, session.tenant.params.get(model.name, {})):
+    if given := merged(model.parameters, tenant.params.get(model.name, {})):
         return rows, f"its report has parameters ({', '.join(given)}), which may leave out rows that Canvas lists"
     per = model.listing.per
-    if per is not None and per not in session.by_name:
+    if per is not None and per not in synced:
         return rows, f"its lists are read for each row of {per}, which the tenant does not sync"
     return rows, ""
 
 
-def audited_models(session: Session) -> tuple[Model, ...]:
-    """Return the models of a tenant that an independent path exists for."""
-    return tuple(model for model in session.models if not all(independent_paths(session, model)))
+def audited_models(models: Sequence[Model], tenant: TenantSettings, extensions: Extensions) -> tuple[Model, ...]:
+    """Return those of a tenant's models that an independent path exists for."""
+    synced = {model.name for model in models}
+    return tuple(model for model in models if not all(independent_paths(model, tenant, synced, extensions)))
 
 
 def plan_audit(session: Session, covered: CoveredTerms, model: Model, sample: int, seed: int) -> ModelPlan:
@@ -108,7 +124,7 @@ def plan_audit(session: Session, covered: CoveredTerms, model: Model, sample: in
     Raises:
         CanvasSyncError: The database does not answer.
     """
-    rows_reason, objects_reason = independent_paths(session, model)
+    rows_reason, objects_reason = independent_paths(model, session.tenant, session.by_name, session.extensions)
     if rows_reason and objects_reason:
         return ModelPlan(model, sample, seed, rows_reason=rows_reason, objects_reason=objects_reason)
     now = datetime.now(UTC)

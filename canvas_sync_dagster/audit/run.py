@@ -60,7 +60,11 @@ def chosen_models(session: Session, names: Sequence[str]) -> tuple[Model, ...]:
         if name not in known:
             problem = f"tenant {session.tenant.slug} does not sync such a model"
             raise SettingError("model", problem, allowed=", ".join(known), value=name)
-    return tuple(known[name] for name in names) if names else audited_models(session)
+    return (
+        tuple(known[name] for name in names)
+        if names
+        else audited_models(session.models, session.tenant, session.extensions)
+    )
 
 
 def plan_models(session: Session, models: Sequence[Model], sample: int, *, seed: int | None = None) -> list[ModelPlan]:

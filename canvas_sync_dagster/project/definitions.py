@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
+from canvas_sync_dagster.assets.audits import audit_job, drift_checks
 from canvas_sync_dagster.assets.custom_assets import custom_report_asset, insertion_asset
 from canvas_sync_dagster.assets.jobs import housekeeping_job, live_events_job, reconcile_job
 from canvas_sync_dagster.assets.merging import merged
@@ -55,15 +57,17 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
     needed = tenants_of_process(tenants)
     whole = [each for each in tenants if each.tenant.slug in needed]
     others = [each for each in tenants if each.tenant.slug not in needed]
-    jobs = {each.tenant.slug: _jobs(project, each) for each in whole}
+    checks = {each.tenant.slug: drift_checks(each, project.extensions) for each in whole}
+    jobs = {each.tenant.slug: _jobs(project, each, checks[each.tenant.slug]) for each in whole}
     jobs |= {each.tenant.slug: outlined_jobs(project, each.tenant) for each in others}
     ours = dg.Definitions(
         assets=[
             *(asset for each in whole for asset in _assets(project, each)),
             *(spec for each in others for spec in each.specs.values()),
         ],
+        asset_checks=[each for each in checks.values() if each is not None],
         jobs=[job for each in jobs.values() for job in each],
-        schedules=[schedule for each in whole for schedule in _schedules(project, location, each)],
+        schedules=[schedule for each in whole for schedule in _schedules(project, location, each, checks)],
         sensors=sensors_of(project, location, whole, jobs),
         resources=resources,
         # Reports are waiting, not computing, and a process per op costs five CPU seconds.
@@ -82,7 +86,7 @@ def _assets(project: Project, assets: TenantAssets) -> list[dg.AssetsDefinition]
     ]
 
 
-def _jobs(project: Project, assets: TenantAssets) -> list[Any]:
+def _jobs(project: Project, assets: TenantAssets, drift: dg.AssetChecksDefinition | None) -> list[Any]:
     tenant, genre = assets.tenant, assets.tenant.batch_genre
     selected = {
         "sync_root": project.assets_of(tenant, genre, per_term=False),
@@ -90,24 +94,36 @@ def _jobs(project: Project, assets: TenantAssets) -> list[Any]:
         "sync_end": project.chain.at("end"),
     }
     tags = {TENANT_TAG: tenant.slug, GENRE_TAG: genre}
+    audited = drift.check_keys if drift is not None else ()
     syncs = [
         dg.define_asset_job(
             f"{tenant.slug}__{name}",
-            selection=dg.AssetSelection.assets(*assets.keys.all_of(names)),
+            # An audit is a job of its own.
+            selection=dg.AssetSelection.assets(*assets.keys.all_of(names)) - dg.AssetSelection.checks(*audited),
             description=PARTS[name].format(tenant=tenant.slug),
             tags=tags,
         )
         for name, names in selected.items()
         if names
     ]
-    return [live_events_job(assets), reconcile_job(assets), housekeeping_job(assets), *syncs]
+    audits = [audit_job(assets, drift)] if drift is not None else []
+    return [live_events_job(assets), *audits, reconcile_job(assets), housekeeping_job(assets), *syncs]
 
 
-def _schedules(project: Project, location: CodeLocation, assets: TenantAssets) -> list[dg.ScheduleDefinition]:
+def _schedules(
+    project: Project,
+    location: CodeLocation,
+    assets: TenantAssets,
+    drift: Mapping[str, dg.AssetChecksDefinition | None],
+) -> list[dg.ScheduleDefinition]:
     tenant = assets.tenant
     batches, on_sync = functools.partial(location.batches, tenant.slug), project.extensions.on_sync
     root_assets = {
         genre: assets.keys.all_of(project.assets_of(tenant, genre, per_term=False)) for genre in tenant.genres
     }
     genres = [sync_schedule(tenant, batches, on_sync, genre=genre, assets=keys) for genre, keys in root_assets.items()]
-    return [sync_schedule(tenant, batches, on_sync), *genres, *nightly_schedules(tenant)]
+    return [
+        sync_schedule(tenant, batches, on_sync),
+        *genres,
+        *nightly_schedules(tenant, audits=drift[tenant.slug] is not None),
+    ]

@@ -13,7 +13,7 @@ from canvas_sync_dagster.orchestration.identifiers import end_job, root_job, ter
 from canvas_sync_dagster.sync.project import Project
 from canvas_sync_dagster.tenants import TenantSettings
 
-OTHER_JOBS = ("live_events", "reconcile", "housekeeping")
+OTHER_JOBS = ("live_events", "audit", "reconcile", "housekeeping")
 """Jobs that every tenant has, and that materialize no assets."""
 
 
