@@ -100,7 +100,8 @@ def share_of_objects(lists: Sequence[SampledList], *, complete: bool = False) ->
     shares = [each.missing / each.objects if each.objects else 0.0 for each in lists]
     value = math.fsum(weight * share for weight, share in zip(weights, shares, strict=True)) / total
     if complete:
-        return Share(value, value, value)
+        exact = sum(each.missing for each in lists) / sum(each.objects for each in lists)
+        return Share(exact, exact, exact)
     low, high = wilson(value, _independent_objects(lists, value, total))
     return Share(value, low, high)
 

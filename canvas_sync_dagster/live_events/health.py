@@ -7,13 +7,14 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.live_events.tenant_inbox import Inbox
 from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.state.audits import Audits, StoredAudit
 from canvas_sync_dagster.warehouse.state.inbox import depth
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -35,12 +36,14 @@ class InboxHealth:
         waiting: Number of events that are not applied yet.
         dead: Number of events that failed as often as they may.
         oldest_seconds: Age of the oldest waiting event.
+        audits: Model → its latest audit, for `/metrics`.
     """
 
     database: str = "ok"
     waiting: int = 0
     dead: int = 0
     oldest_seconds: float = 0.0
+    audits: Mapping[str, StoredAudit] = field(default_factory=dict)
 
 
 UNANSWERED = InboxHealth("failing: it does not answer in time")
@@ -86,11 +89,12 @@ def inbox_health(url: str, schema: str) -> InboxHealth:
     """Return the state of an inbox; blocking."""
     try:
         with transaction(url, "looking into the inbox") as connection:
-            found = depth(Warehouse(connection, schema))
+            warehouse = Warehouse(connection, schema)
+            found, audits = depth(warehouse), Audits(warehouse).latest()
     except CanvasSyncError as error:
         return InboxHealth(f"failing: {type(error).__name__}")
     age = (datetime.now(UTC) - found.oldest).total_seconds() if found.oldest else 0.0
-    return InboxHealth("ok", found.waiting, found.counts.get("dead", 0), round(max(0.0, age), 1))
+    return InboxHealth("ok", found.waiting, found.counts.get("dead", 0), round(max(0.0, age), 1), audits)
 
 
 def health_document(keys: KeySet, inboxes: Mapping[str, InboxHealth]) -> tuple[bool, bytes]:
@@ -99,6 +103,11 @@ def health_document(keys: KeySet, inboxes: Mapping[str, InboxHealth]) -> tuple[b
     document = {
         "status": "ok" if fine else "failing",
         "keys": {"known": keys.size, "age_seconds": keys.age, "server": "away" if keys.away else "ok"},
-        **{tenant: asdict(each) for tenant, each in inboxes.items()},
+        **{tenant: _shown(each) for tenant, each in inboxes.items()},
     }
     return fine, json.dumps(document).encode()
+
+
+def _shown(inbox: InboxHealth) -> dict[str, object]:
+    """Return what a probe is told about an inbox; audits are no matter of health."""
+    return {name: value for name, value in asdict(inbox).items() if name != "audits"}

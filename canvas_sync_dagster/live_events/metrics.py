@@ -21,10 +21,26 @@ from prometheus_client.registry import Collector
 from canvas_sync_dagster.live_events.budget import Budget
 from canvas_sync_dagster.live_events.health import InboxHealth
 from canvas_sync_dagster.live_events.keys import KeySet
+from canvas_sync_dagster.warehouse.state.audits import StoredAudit
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable of `prometheus_client`: directory that the processes of one receiver share."""
 PREFIX = "canvas_sync_live_events"
+AUDIT_PREFIX = "canvas_sync_audit"
+AUDIT_METRICS: tuple[tuple[str, str, Callable[[StoredAudit], float | None]], ...] = (
+    ("timestamp_seconds", "When the table was last compared with Canvas.", lambda each: each.audited_at.timestamp()),
+    ("drifted", "Differences of the sample that are not lag.", lambda each: each.drifted),
+    ("wrong_ratio", "Estimated share of rows that differ from Canvas.", lambda each: each.wrong_share),
+    ("wrong_ratio_at_most", "Upper end of its 95 % interval.", lambda each: each.wrong_high),
+    ("missing_ratio", "Estimated share of Canvas's objects that the table lacks.", lambda each: each.missing_share),
+    ("missing_ratio_at_most", "Upper end of its 95 % interval.", lambda each: each.missing_high),
+    (
+        "lag_p95_seconds",
+        "95 % of the changes that the table lacks are at most so old.",
+        lambda each: each.lag_p95_seconds,
+    ),
+)
+"""Metrics of the latest audit of each table: name, text and value; None if the audit has no such value."""
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -118,6 +134,17 @@ class _Inboxes(Collector):
         yield self._family("waiting", "Events in the inbox that are not applied yet.", lambda each: each.waiting)
         yield self._family("dead", "Events that failed as often as they may.", lambda each: each.dead)
         yield self._family("oldest_seconds", "Age of the oldest waiting event.", lambda each: each.oldest_seconds)
+
+        for name, text, of in AUDIT_METRICS:
+            yield self._audits(name, text, of)
+
+    def _audits(self, name: str, text: str, value: Callable[[StoredAudit], float | None]) -> Metric:
+        family = GaugeMetricFamily(f"{AUDIT_PREFIX}_{name}", text, labels=["tenant", "model"])
+        for tenant, inbox in self._inboxes.items():
+            for model, audit in inbox.audits.items():
+                if (number := value(audit)) is not None:
+                    family.add_metric([tenant, model], float(number))
+        return family
 
     def _family(self, name: str, text: str, value: Callable[[InboxHealth], float]) -> Metric:
         family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=["tenant"])

@@ -14,7 +14,7 @@ from canvas_sync_dagster.simulator.rate_limit import Bucket
 from canvas_sync_dagster.simulator.report_runs.report_run import ReportRun
 from canvas_sync_dagster.simulator.report_tables.offered_reports import REPORTS
 from canvas_sync_dagster.simulator.simulated_canvas import SimulatedCanvas
-from canvas_sync_dagster.simulator.university.sizes import EPOCH, ROOT_ACCOUNT, SIZES
+from canvas_sync_dagster.simulator.university.sizes import EPOCH, ROOT_ACCOUNT, SIZES, Size
 from canvas_sync_dagster.simulator.university.state import University
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "ReportRun",
     "Signer",
     "SimulatedCanvas",
+    "Size",
     "University",
     "deliver",
     "event",

@@ -22,7 +22,7 @@ from canvas_sync_dagster.simulator.report_runs.report_queue import ReportQueue
 from canvas_sync_dagster.simulator.report_runs.report_run import ReportRun
 from canvas_sync_dagster.simulator.report_tables.offered_reports import REPORTS
 from canvas_sync_dagster.simulator.university.founding import found_university
-from canvas_sync_dagster.simulator.university.sizes import EPOCH
+from canvas_sync_dagster.simulator.university.sizes import EPOCH, Size
 
 
 class SimulatedCanvas:
@@ -30,7 +30,7 @@ class SimulatedCanvas:
 
     Args:
         size: `small` (hundreds of rows), `medium` (60 k users, 400 k enrollments, 2 M submissions) or `large` (ten
-            times as many).
+            times as many); or a `Size`.
         seed: Two simulators of the same size and seed hold the same data and change in the same way.
         token: The one API token that is accepted.
         hostile: Whether requests, reports and files fail at random, as often as a correct client survives.
@@ -52,7 +52,7 @@ class SimulatedCanvas:
 
     def __init__(
         self,
-        size: str = "small",
+        size: str | Size = "small",
         *,
         seed: int = 1,
         token: str = "simulated~token",  # noqa: S107 (it opens nothing real)

@@ -141,7 +141,7 @@ def test_jobs_have_descriptions() -> None:
     sync.insert(at="end", name="last")(lambda context: None)
     jobs = sync.definitions().resolve_all_job_defs()
     assert {job.name for job in jobs if not job.name.startswith("__")} == {
-        f"canvas__{name}" for name in ("sync_root", "sync_term", "sync_end", "live_events", "reconcile", "housekeeping")
+        f"canvas__{name}" for name in ("sync_root", "sync_term", "sync_end", "live_events", "audit", "reconcile", "housekeeping")
     }
     assert [job.name for job in jobs if not job.description and not job.name.startswith("__")] == []
 

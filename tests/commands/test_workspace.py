@@ -97,7 +97,12 @@ def test_a_share_has_its_tenants_and_the_definitions_of_the_user(home: Path, mon
     sys.path.insert(0, str(home))
     found = getattr(shares, "school_of_the_test:defs:north,gone")
     assert {key.to_user_string() for key in found.resolve_all_asset_keys()} == {"north/terms", "report_of_the_school"}
-    assert {each.name for each in found.schedules} == {"north__sync", "north__reconcile", "north__housekeeping"}
+    assert {each.name for each in found.schedules} == {
+        "north__sync",
+        "north__audit",
+        "north__reconcile",
+        "north__housekeeping",
+    }
     with pytest.raises(SettingError, match="has loaded school_of_the_test:defs:north,gone already"):
         getattr(shares, "school_of_the_test:defs:south")
     with pytest.raises(AttributeError, match="MODULE:ATTRIBUTE:TENANTS"):

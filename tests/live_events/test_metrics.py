@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +15,7 @@ from canvas_sync_dagster.live_events.budget import Budget
 from canvas_sync_dagster.live_events.health import InboxHealth
 from canvas_sync_dagster.live_events.keys import KeySet
 from canvas_sync_dagster.live_events.metrics import DIRECTORY, Metrics
+from canvas_sync_dagster.warehouse.state.audits import StoredAudit
 
 COUNTING = """
 import sys
@@ -47,6 +50,28 @@ def test_one_process_reports_its_own_numbers_and_the_inboxes() -> None:
     found = samples(metrics.text({"school": InboxHealth(waiting=7, dead=2, oldest_seconds=1.5)}).decode())
     assert (found["total"], found["closed_total"], found["uncommitted"], found["connections"]) == (1, 1, 3, 0)
     assert (found["database_up"], found["waiting"], found["dead"], found["oldest_seconds"]) == (1, 7, 2, 1.5)
+
+
+def test_the_latest_audit_of_each_table_is_reported() -> None:
+    at = datetime(2026, 10, 5, tzinfo=UTC)
+    clean = StoredAudit("users", at, 400, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.012, None, None, None, {}, None, None, None)
+    wrong = replace(clean, model="courses", rows_that_differ=2, missing_here=1, wrong_share=0.005, lag_p95_seconds=60.0)
+    metrics = Metrics(Budget(), KeySet("http://127.0.0.1:9/"))
+    text = metrics.text({"school": InboxHealth(audits={"users": clean, "courses": wrong})}).decode()
+    families = (
+        family for family in text_string_to_metric_families(text) if family.name.startswith("canvas_sync_audit")
+    )
+    found = {
+        (each.name.removeprefix("canvas_sync_audit_"), each.labels["model"]): each.value
+        for family in families
+        for each in family.samples
+    }
+    assert (found["drifted", "users"], found["drifted", "courses"]) == (0, 3)
+    assert (found["wrong_ratio", "courses"], found["wrong_ratio_at_most", "users"]) == (0.005, 0.012)
+    assert found["timestamp_seconds", "users"] == at.timestamp()
+    # What was not measured is not 0.
+    assert ("missing_ratio", "users") not in found
+    assert ("lag_p95_seconds", "users") not in found
 
 
 def test_counters_of_all_processes_are_kept_and_gauges_only_of_living_ones(tmp_path: Path) -> None:

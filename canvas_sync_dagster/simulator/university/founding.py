@@ -24,7 +24,7 @@ SUBJECTS = [
 ]
 
 
-def found_university(size: str = "small", *, seed: int = 1) -> University:
+def found_university(size: str | Size = "small", *, seed: int = 1) -> University:
     """Return a new university; two of the same size and seed are equal, and change in the same way.
 
     Args:
@@ -34,7 +34,7 @@ def found_university(size: str = "small", *, seed: int = 1) -> University:
     Raises:
         KeyError: There is no such size.
     """
-    of_size, chance = SIZES[size], chance_of(seed)
+    of_size, chance = SIZES[size] if isinstance(size, str) else size, chance_of(seed)
     users, logins = _people(of_size, chance)
     courses = _courses(of_size, chance)
     university = University(

@@ -87,12 +87,14 @@ class Audits:
         self.warehouse.connection.execute(query, given)
 
     def latest(self) -> dict[str, StoredAudit]:
-        """Read the latest audit of each model; empty without the table.
+        """Read the latest audit of each model; empty without the table, or without the right to read it.
 
         Returns:
             Name of the model → its latest audit.
         """
-        if not self.warehouse.has(TABLE):
+        name = self.warehouse.identifier(TABLE).as_string(self.warehouse.connection)
+        readable = "select coalesce(has_table_privilege(to_regclass(%s), 'select'), false)"
+        if self.warehouse.connection.execute(readable, (name,)).fetchone() != (True,):
             return {}
         columns = sql.SQL(", ").join(sql.Identifier(each.name) for each in fields(StoredAudit))
         query = sql.SQL("select distinct on (model) {} from {} order by model, id desc").format(
