@@ -61,7 +61,7 @@ def test_the_job_evaluates_the_drift_checks_and_a_materialization_repeats_them(
         }
         metadata = {name: value.value for name, value in found["sections"].metadata.items()}
         assert (metadata["drifted"], metadata["differing_columns"]) == (1, {"name": 1})
-        assert "| canvas_id 4006 | differs | undated | name |" in metadata["differences"]
+        assert "| canvas_id 4006 | differs | undated | name |" in str(metadata["differences"])
         assert "planted" not in str(found["sections"])
         observed = instance.fetch_observations(sections, limit=1).records[0].asset_observation
         assert observed is not None

@@ -141,7 +141,8 @@ def test_jobs_have_descriptions() -> None:
     sync.insert(at="end", name="last")(lambda context: None)
     jobs = sync.definitions().resolve_all_job_defs()
     assert {job.name for job in jobs if not job.name.startswith("__")} == {
-        f"canvas__{name}" for name in ("sync_root", "sync_term", "sync_end", "live_events", "audit", "reconcile", "housekeeping")
+        f"canvas__{name}"
+        for name in ("sync_root", "sync_term", "sync_end", "live_events", "audit", "reconcile", "housekeeping")
     }
     assert [job.name for job in jobs if not job.description and not job.name.startswith("__")] == []
 
@@ -162,7 +163,11 @@ def test_a_key_that_a_translator_changes_is_followed_by_what_depends_on_it() -> 
     graph = definitions.resolve_asset_graph()
     people = dg.AssetKey(["lms", "people"])
     assert dg.AssetKey(["canvas", "users"]) not in graph.get_all_asset_keys()
-    assert {check.name for check in graph.asset_check_keys if check.asset_key == people} == {"load", "staleness"}
+    assert {check.name for check in graph.asset_check_keys if check.asset_key == people} == {
+        "load",
+        "staleness",
+        "drift",
+    }
     assert people in definitions.resolve_job_def("canvas__sync_root").asset_layer.executable_asset_keys
 
 

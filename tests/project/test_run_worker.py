@@ -110,7 +110,7 @@ def test_what_a_worker_builds_is_what_the_code_server_has(monkeypatch: pytest.Mo
     assert part.asset_graph.get_all_asset_keys() == whole.asset_graph.get_all_asset_keys()
     assert set(part.job_names) == set(whole.job_names)
     jobs = [name for name in whole.job_names if name.startswith("south__")]
-    assert len(jobs) == 5
+    assert len(jobs) == 6
     for name in jobs:
         assert part.get_job(name).get_job_snapshot_id() == whole.get_job(name).get_job_snapshot_id(), name
     selections: list[tuple[str, Any]] = [("asset_selection", keys("south/courses", "south/sections")),
