@@ -33,7 +33,7 @@ class Share:
     high: float
 
     def __str__(self) -> str:
-        return f"{_percent(self.value)} ({_percent(self.low)} to {_percent(self.high)})"
+        return f"{100 * self.value:.2f} % ({100 * self.low:.2f} to {100 * self.high:.2f})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,3 @@ def quantile(values: Sequence[float], part: float) -> float | None:
     """
     ordered = sorted(values)
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)] if ordered else None
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"

@@ -124,6 +124,10 @@ def audit_plans(
         CanvasError: Canvas does not answer, refuses the token, or throttles for too long; earlier models stay stored.
     """
     for plan in plans:
+        if plan.reason:
+            # Nothing is read, so that there is no result to store.
+            yield audit_model(session, plan)
+            continue
         with journaled(session, f"audit:{plan.model.name}", {"sample": plan.sample}, run_id) as job:
             audit = audit_model(session, plan, progress)
             if repair and audit.drifted:

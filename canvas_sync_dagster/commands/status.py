@@ -23,6 +23,7 @@ from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.state.alert_states import AlertStates
+from canvas_sync_dagster.warehouse.state.audits import Audits, StoredAudit
 from canvas_sync_dagster.warehouse.state.inbox import depth
 from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
 from canvas_sync_dagster.warehouse.state.sync_batches import Batch, SyncBatches
@@ -81,12 +82,29 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
             "batch": next(map(_batch, latest), None),
             "genres": [_genre(tenant.of_genre(name), latest) for name in tenant.genres],
             "events": _events(warehouse, _synced(found, location.models)),
+            "audits": [
+                {"model": each.model, "at": each.audited_at, "drifted": each.drifted, **_shares(each)}
+                for each in Audits(warehouse).latest().values()
+            ],
             "rejects": sum(RejectedRows(warehouse).count_by_model().values()),
             "undelivered_alerts": [
                 {"channel": channel, "count": count, "error": error}
                 for channel, (count, error) in AlertStates(warehouse).count_undelivered().items()
             ],
         }
+
+
+def _shares(audit: StoredAudit) -> dict[str, float | None]:
+    names = (
+        "wrong_share",
+        "wrong_low",
+        "wrong_high",
+        "missing_share",
+        "missing_low",
+        "missing_high",
+        "lag_p95_seconds",
+    )
+    return {name: getattr(audit, name) for name in names}
 
 
 def _genre(tenant: TenantSettings, latest: Sequence[Batch]) -> dict[str, Any]:

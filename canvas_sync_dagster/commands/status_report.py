@@ -72,6 +72,12 @@ def _of_rows(told: Facts) -> Iterator[str]:
             f"{counted(told['rejects'], 'rejected row')}: {listed(names)}. canvas_sync_rejected_rows has the reasons; after a "
             "fix, run `canvas-sync replay rejects`."
         )
+    if drifted := [each for each in told.get("audits", ()) if each["drifted"]]:
+        number = counted(sum(each["drifted"] for each in drifted), "difference")
+        yield (
+            f"{number} from Canvas in the latest audit: {listed([each['model'] for each in drifted])}. Run `canvas-sync audit` "
+            "to see them; with --repair, it reads them again."
+        )
     ahead = any(model["observed_in_future"] for model in told["models"])
     if ahead or any(scope["as_of_in_future"] for model in told["models"] for scope in model["scopes"]):
         yield FUTURE
@@ -133,6 +139,13 @@ def _facts(told: Facts, now: datetime) -> Iterator[str]:
         batch = each["batch"]
         last = f"; last sync: {batch['key']} {batch['status']}" if batch else ""
         yield f"genre {each['genre']}: {each['schedule']}, models {', '.join(each['models'])}{last}"
+    if audits := told.get("audits"):
+        highest = max(audits, key=lambda each: max(each["wrong_high"] or 0, each["missing_high"] or 0))
+        most = max(highest["wrong_high"] or 0, highest["missing_high"] or 0)
+        yield (
+            f"latest audit: {when(max(each['at'] for each in audits))}, {counted(len(audits), 'table')}; wrong or missing are "
+            f"at most {100 * most:.2f} % of a table ({highest['model']})"
+        )
     events = told["events"]
     latest = f"; the latest one: {when(events['latest'])}" if events["latest"] else ""
     yield f"live events: {events['waiting']:,} waiting{latest}"

@@ -149,7 +149,7 @@ def test_a_blocking_check_keeps_assets_downstream_from_running(
         assert warned.success
         assert dg.AssetKey(["reporting", "enrollments"]) in materialized(warned)
         assert not evaluated(warned)["load"].passed
-        assert evaluated(warned).keys() == {"load", "staleness"}
+        assert evaluated(warned).keys() == {"load", "staleness", "drift"}
         # Only 118 was synced; the check in the op evaluates every term in scope.
         staleness = evaluated(warned)["staleness"]
         assert not staleness.passed
