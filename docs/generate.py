@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import click
@@ -15,6 +17,7 @@ from picture import entity_picture
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from canvas_sync_dagster import errors
 from canvas_sync_dagster.alert_settings import AlertSettings, EmailAlerts
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
@@ -22,12 +25,24 @@ from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.configuration.environment import PREFIX
 from canvas_sync_dagster.configuration.spelling import spelled
 from canvas_sync_dagster.dagster_yaml import NAME, instance_file
+from canvas_sync_dagster.live_events.budget import Budget
+from canvas_sync_dagster.live_events.health import InboxHealth
+from canvas_sync_dagster.live_events.keys import KeySet
+from canvas_sync_dagster.live_events.metrics import Metrics
 from canvas_sync_dagster.tenants import Genre, Policy, TenantSettings
 from canvas_sync_dagster.translation_settings import NamedAttributes, Translation
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 REFERENCE = HERE / "reference"
+ERROR_KINDS: dict[type[errors.CanvasSyncError], str] = {
+    errors.MisconfiguredError: "A person must change a setting, a permission or the schema. Exit code 2.",
+    errors.TransientError: "Canvas, the database or this machine is unavailable: run it again later. Exit code 1.",
+    errors.PermanentError: "The same request will get the same answer: correct the cause first. Exit code 1.",
+    errors.DataRejectedError: "Canvas delivered something that cannot be loaded; nothing was published. Exit code 1.",
+    errors.DeliveryError: "The receiver did not accept an event. The sender gets the HTTP status.",
+}
+"""Base class → who must act."""
 DBT = ROOT / "examples" / "dbt" / "models" / "sources.yml"
 
 
@@ -38,6 +53,9 @@ def pages() -> dict[Path, str]:
         HERE / "images" / "tables.svg": entity_picture(BUILT_IN),
         REFERENCE / "settings.md": settings_page(),
         REFERENCE / "commands.md": commands_page(),
+        REFERENCE / "errors.md": errors_page(),
+        REFERENCE / "events.md": events_page(),
+        REFERENCE / "metrics.md": metrics_page(),
         DBT: dbt_sources(),
         ROOT / NAME: instance_file(),
     }
@@ -150,25 +168,35 @@ def settings_page() -> str:
         "that `CANVAS_SYNC_TENANT` names. The file may also contain `mappings:` and `legacy_ids:`; see",
         "[mappings](../how-to/add-a-column.md).",
         "",
-        "| variable | in the file | default | allowed |",
-        "|---|---|---|---|",
+        "| variable | in the file | default | what it does, and when to change it | allowed |",
+        "|---|---|---|---|---|",
     ]
+    purposes = yaml.safe_load((HERE / "settings.yaml").read_text(encoding="utf-8"))
     inherited = Policy.model_fields
     own = [name for name in TenantSettings.model_fields if name not in inherited]
     for name in (*own, *inherited):
         file_only = dict.fromkeys(("schema_name", "genres", "params", "translation", "alerts"), "")
         variable = ({"slug": f"`{PREFIX}TENANT`"} | file_only).get(name, f"`{PREFIX}{name.upper()}`")
         field = TenantSettings.model_fields[name]
-        lines.append(f"| {variable} | `{field.alias or name}` | {_default(field)} | {_allowed(field)} |")
+        lines.append(
+            f"| {variable} | `{field.alias or name}` | {_default(field)} | {_noted(purposes, name, 'settings.yaml')} | {_allowed(field)} |"
+        )
+    if purposes:
+        raise KeyError(f"docs/settings.yaml: no such settings: {', '.join(purposes)}")
     shared = [
-        f"| `{PREFIX}HOME` | | `.canvas_sync` | directory of the embedded PostgreSQL and of downloads |",
-        f"| `{PREFIX}PG_BIN` | | the installed wheel | directory with the binaries of PostgreSQL 14 or newer |",
-        f"| `{PREFIX}TENANTS` | | all | slugs, separated by commas, of the tenants that a code location loads |",
-        f"| `{PREFIX}DAGSTER_DATABASE_URL` | | embedded | URL of the database of Dagster's storage |",
-        f"| `{PREFIX}HEALTH_PORT` | | the port of events | port of the receiver's `/health` and `/metrics` |",
-        "| `DATASERVICES_JWK_URL` | | Instructure's | URL of the keys of signed live events |",
-        "| `PRODUCTION_KEY1`, `PRODUCTION_IV1` | | | key and fixed IV of encrypted live events, in hex or base64 |",
-        "| `BULK_IMPORTER_BATCH_SIZE` | | by bytes | rows per frame when loading |",
+        "",
+        "## Shared by all tenants",
+        "",
+        "| variable | default | what it is |",
+        "|---|---|---|",
+        f"| `{PREFIX}HOME` | `.canvas_sync` | directory of the embedded PostgreSQL and of downloads |",
+        f"| `{PREFIX}PG_BIN` | the installed wheel | directory with the binaries of PostgreSQL 14 or newer |",
+        f"| `{PREFIX}TENANTS` | all | slugs, separated by commas, of the tenants that a code location loads |",
+        f"| `{PREFIX}DAGSTER_DATABASE_URL` | embedded | URL of the database of Dagster's storage |",
+        f"| `{PREFIX}HEALTH_PORT` | the port of events | port of the receiver's `/health` and `/metrics` |",
+        "| `DATASERVICES_JWK_URL` | Instructure's | URL of the keys of signed live events |",
+        "| `PRODUCTION_KEY1`, `PRODUCTION_IV1` | | key and fixed IV of encrypted live events, in hex or base64 |",
+        "| `BULK_IMPORTER_BATCH_SIZE` | by bytes | rows per frame when loading |",
     ]
     genres = [
         "",
@@ -193,6 +221,122 @@ def settings_page() -> str:
         *_nested(EmailAlerts, "email."),
     ]
     return "\n".join([*lines, *shared, *genres, *_translation(), *alerts, ""])
+
+
+def errors_page() -> str:
+    """Return the page of errors: what each class means, its cause and its remedy."""
+    causes = yaml.safe_load((HERE / "errors.yaml").read_text(encoding="utf-8"))
+    lines = [
+        "# Errors",
+        "",
+        "For people who see an error. This page lists every class with its cause and its remedy. A message states what "
+        "happened, where (tenant, model, term, report), and what to do. This page is generated from the code (`make docs`).",
+        "",
+        "Every command exits with 0 on success, 1 if something failed, and 2 if the command line, a setting or the schema "
+        "is wrong. With several tenants, 1 takes precedence.",
+    ]
+    for kind, text in ERROR_KINDS.items():
+        lines += [
+            "",
+            f"## {_words(kind)}",
+            "",
+            text,
+            "",
+            "| class | meaning | cause | what to do |",
+            "|---|---|---|---|",
+        ]
+        for each in sorted(_leaves(kind), key=lambda found: found.__name__):
+            cause, remedy = _noted(causes, each.__name__, "errors.yaml")
+            meaning = (inspect.getdoc(each) or "").split("\n\n")[0].replace("\n", " ")
+            lines.append(f"| `{each.__name__}` | {meaning} | {cause} | {remedy} |")
+    if causes:
+        raise KeyError(f"docs/errors.yaml: no such errors: {', '.join(causes)}")
+    return "\n".join([*lines, ""])
+
+
+def _noted(notes: dict[str, Any], name: str, file: str) -> Any:
+    """Take an entry of a file of notes.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name not in notes:
+        raise ValueError(f"docs/{file} has no entry for {name}: add one, in the form of the others")
+    return notes.pop(name)
+
+
+def _leaves(kind: type[errors.CanvasSyncError]) -> set[type[errors.CanvasSyncError]]:
+    """Return the classes of a kind that are raised: those without subclasses."""
+    found = {each for below in kind.__subclasses__() for each in _leaves(below)}
+    return found or {kind}
+
+
+def _words(kind: type) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__.removesuffix("Error")).capitalize()
+
+
+def events_page() -> str:
+    """Return the page of live events, from the declarations of the models."""
+    lines = [
+        "# Live events",
+        "",
+        "For administrators who subscribe to live events in Canvas. Subscribe to the events of the models that you sync; others "
+        "are stored, and ignored unless a [function of yours](../how-to/handle-live-events.md) handles them. This page is "
+        "generated from the catalogue (`make docs`).",
+        "",
+        "*Applied from the body* means that the event itself changes the row, if it is newer than the last sync of the model and "
+        "nothing in it is omitted or truncated. Otherwise the object is read from Canvas, once for all its waiting events.",
+        "",
+        "| model | events | applied from the body |",
+        "|---|---|---|",
+    ]
+    for model in BUILT_IN:
+        if model.events:
+            names = ", ".join(f"`{name}`" for name in model.events.names)
+            lines.append(f"| [{model.name}](tables.md#{model.name}) | {names} | {model.events.suffices} |")
+    silent = ", ".join(f"[{model.name}](tables.md#{model.name})" for model in BUILT_IN if not model.events)
+    lines += [
+        "",
+        f"Canvas has no events about these models, or none that helps; syncs alone change them: {silent}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def metrics_page() -> str:
+    """Return the page of metrics, from what a receiver serves."""
+    metrics = Metrics(Budget(), KeySet(""))
+    metrics.count_answer("school", 200)
+    text = metrics.text({"school": InboxHealth(database="ok", waiting=0, dead=0, oldest_seconds=0)}).decode()
+    helps = dict(re.findall(r"^# HELP (\S+) (.*)$", text, flags=re.MULTILINE))
+    kinds = dict(re.findall(r"^# TYPE (\S+) (.*)$", text, flags=re.MULTILINE))
+    lines = [
+        "# Metrics",
+        "",
+        "For administrators who monitor the receiver of live events with Prometheus. It serves these metrics at `/metrics`, at "
+        "the port of events or of `--health-port`; [what to watch](../how-to/receiver.md#what-to-watch) describes the health check. "
+        "This page is generated from the code (`make docs`).",
+        "",
+        "| metric | type | meaning |",
+        "|---|---|---|",
+        *(
+            f"| `{name}` | {kinds[name]} | {meaning} |"
+            for name, meaning in helps.items()
+            if not name.endswith("_created")
+        ),
+        "",
+        "Metrics of a tenant have the label `tenant`; the first one also has `status`, the HTTP status of the answer, and "
+        "`…_closed_total` has `limit`.",
+        "",
+        "Useful alerts: `canvas_sync_live_events_database_up == 0`; `canvas_sync_live_events_oldest_seconds > 900`; "
+        '`increase(canvas_sync_live_events_total{status="401"}[1h]) > 10`, which means wrong signatures; and a receiver that '
+        "does not answer.",
+        "",
+        "Syncs have no Prometheus metrics: their figures are in the metadata of each materialization, which Dagster plots, in "
+        "the [journal](../how-to/logs.md), and in `canvas-sync status --json`.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _translation() -> list[str]:

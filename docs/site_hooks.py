@@ -19,7 +19,14 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 PROJECT = "project"
 """Directory of the site for files outside of docs/ that a page links to."""
-ROOTS = ("CHANGELOG.md", "CONTRIBUTING.md", "deploy/README.md", "examples/README.md")
+ROOTS = (
+    "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "deploy/README.md",
+    "examples/README.md",
+)
 """Pages outside of docs/ that are in the navigation."""
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".sql": "sql", "": "text"}
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s]+)(\))")
@@ -60,7 +67,9 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Keep the page as Markdown, and put the picture of the tables into the page, where its boxes are links."""
     source = page.markdown or ""
-    text = markdownify(html, heading_style="ATX", code_language="") if re.search("^::: ", source, re.M) else source
+    text = (
+        markdownify(html, heading_style="ATX", escape_underscores=False) if re.search("^::: ", source, re.M) else source
+    )
     _plain[Path(page.file.dest_uri).with_suffix(".md").as_posix()] = (page.title or "", text)
     if 'src="../images/tables.svg"' in html:
         picture = (DOCS / "images" / "tables.svg").read_text(encoding="utf-8")

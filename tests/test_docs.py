@@ -21,7 +21,7 @@ from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.testing import LocationUnderTest, code_location
 
 ROOT = Path(__file__).parent.parent
-GENERATED = {"commands.md", "python.md", "settings.md", "tables.md"}
+GENERATED = {"commands.md", "events.md", "metrics.md", "python.md", "settings.md", "tables.md"}
 PAGES = [
     page
     for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "deploy/*.md")
