@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 import zipfile
@@ -30,8 +31,11 @@ def problems(wheel: Path) -> list[str]:
     found += [f"{name} does not belong there" for name in sorted(names - wanted)]
     if metadata["Version"] != project["version"] or metadata["License-Expression"] != "Apache-2.0":
         found.append(f"its metadata have version {metadata['Version']} and licence {metadata['License-Expression']}")
-    if len(metadata.get_payload()) < 1_000:
-        found.append("its metadata contain no README")
+    page = str(metadata.get_payload())
+    if len(page) < 1_000 or "pip install 'canvas-sync-dagster[all]'" not in page:
+        found.append("its metadata contain no README with the installation")
+    # A package index shows the README without the files beside it.
+    found += [f"the README of its metadata has {each!r}" for each in re.findall(r"\]\((?!https?:|#)[^)]*\)|\./run \S+", page)]
     print(
         f"{wheel.name}: {len(names)} files, {size // 1024} KiB unpacked, {wheel.stat().st_size // 1024} KiB as a wheel"
     )
