@@ -35,7 +35,9 @@ def problems(wheel: Path) -> list[str]:
     if len(page) < 1_000 or "pip install 'canvas-sync-dagster[all]'" not in page:
         found.append("its metadata contain no README with the installation")
     # A package index shows the README without the files beside it.
-    found += [f"the README of its metadata has {each!r}" for each in re.findall(r"\]\((?!https?:|#)[^)]*\)|\./run \S+", page)]
+    found += [
+        f"the README of its metadata has {each!r}" for each in re.findall(r"\]\((?!https?:|#)[^)]*\)|\./run \S+", page)
+    ]
     print(
         f"{wheel.name}: {len(names)} files, {size // 1024} KiB unpacked, {wheel.stat().st_size // 1024} KiB as a wheel"
     )
