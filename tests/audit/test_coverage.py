@@ -16,8 +16,8 @@ from tests.truth import expected, sync_structure
 
 MODELS = ("users", "courses", "sections", "enrollments")
 CAMPUS = Size(users=3_000, courses=300, enrollments=15_000, assignments_per_course=1)
-SAMPLE = 40
-SYNCS, AUDITS = 1, 8
+SAMPLE = 20
+SYNCS, AUDITS = 4, 25
 """Universities, each with other lost rows, and audits of each with other samples: 100 for each share."""
 
 
