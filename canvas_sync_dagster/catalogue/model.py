@@ -238,6 +238,21 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectList:
+    """A path of Canvas that returns several single objects by their ids, in one request.
+
+    Args:
+        path: Path with column names in braces.
+        ids: Query parameter → column whose values it lists. Canvas returns each combination of the values.
+        most: Largest number of values of one parameter that Canvas accepts.
+    """
+
+    path: str
+    ids: Mapping[str, str]
+    most: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A Canvas model that has a table.
 
@@ -251,6 +266,7 @@ class Model:
         comment: Meaning of a row. It becomes the comment on the table.
         term_by: How to find a row's term: a column with the term's id, or a column and the model that it points to.
         single: Path of one object, with `{account_id}`, `{root_account_id}` and column names in braces. None if Canvas has no such path.
+        several: Path of several single objects. None if Canvas has no such path.
         listing: Lists of its objects that do not feed the table; None if Canvas has none that an audit can use.
         gone: Values that mark a row as deleted.
         events: Live events about it.
@@ -275,6 +291,7 @@ class Model:
     comment: str = ""
     term_by: tuple[str, ...] = ()
     single: str | None = None
+    several: ObjectList | None = None
     listing: Listing | None = None
     gone: Mapping[str, str] = field(default_factory=lambda: DELETED)
     events: Events | None = None

@@ -191,8 +191,8 @@ def deferred(plan: Plan, missing: Mapping[str, set[int]], models: Mapping[str, M
     changes = [Change(each) for each in plan.apply]
     written = without_unread_parents(Outcome(changes, plan.ignored, plan.failed, plan.known), missing, models)
     kept = {id(change) for change in written.changes}
-    orphans = [change.object for change in changes if id(change) not in kept]
-    return replace(written, deferred=[*(read.object for read in plan.read), *orphans])
+    orphans = [Read(change.object, change.object.values) for change in changes if id(change) not in kept]
+    return replace(written, deferred=[*plan.read, *orphans])
 
 
 def _problem(model: Model, answer: Answer) -> str:

@@ -99,7 +99,7 @@ class EventBatch:
             ended = write_states(warehouse, outcome)
         self.written += written
         self.ended += ended
-        self.deferred += sum(len(each.events) for each in outcome.deferred)
+        self.deferred += sum(len(read.object.events) for read in outcome.deferred)
 
     def _without_deferred(self, events: Sequence[InboxEvent]) -> list[InboxEvent]:
         """Defer the events that require an answer of Canvas; return the others by their time.
@@ -116,7 +116,7 @@ class EventBatch:
         if outcome.deferred:
             with self._session.warehouse("deferring live events") as warehouse:
                 self.ended += write_states(warehouse, Outcome(deferred=outcome.deferred))
-        later = {event.id for each in outcome.deferred for event in each.events}
+        later = {event.id for read in outcome.deferred for event in read.object.events}
         self.deferred += len(later)
         return sorted((each for each in events if each.id not in later), key=lambda each: (each.time, each.id))
 

@@ -143,14 +143,14 @@ class Outcome:
         ignored: Events that are settled without a change.
         failed: Events that are tried again later.
         known: Events whose changes the tables already contain.
-        deferred: Objects that are to be read from Canvas later.
+        deferred: Objects that are to be read from Canvas later, with what their paths need.
     """
 
     changes: Sequence[Change] = ()
     ignored: Sequence[InboxEvent] = ()
     failed: Sequence[Failure] = ()
     known: Sequence[InboxEvent] = ()
-    deferred: Sequence[ObjectEvents] = ()
+    deferred: Sequence[Read] = ()
 
     @property
     def applied(self) -> list[InboxEvent]:

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.live_events.canvas_reads import Parents
 from canvas_sync_dagster.live_events.event_plan import Change, Outcome
+from canvas_sync_dagster.sync.object_lists import list_name
 from canvas_sync_dagster.sync.object_writes import apply_answers
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
 from canvas_sync_dagster.warehouse.state.inbox import defer, fail, settle
@@ -52,7 +53,18 @@ def write_states(warehouse: Warehouse, outcome: Outcome) -> Counter[str]:
     """
     states = {"applied": outcome.applied, "ignored": list(outcome.ignored)}
     settle(warehouse, states)
-    defer(warehouse, ((each.model.name, each.key, each.events) for each in outcome.deferred))
+    defer(
+        warehouse,
+        (
+            (
+                read.object.model.name,
+                read.object.key,
+                list_name(read.object.model.several, read.row),
+                read.object.events,
+            )
+            for read in outcome.deferred
+        ),
+    )
     ended = Counter({state: len(events) for state, events in states.items()})
     ended.update(fail(warehouse, each.event, each.problem) for each in outcome.failed)
     return ended

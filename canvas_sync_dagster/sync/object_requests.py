@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.catalogue.identity_cache import once_per_model
+from canvas_sync_dagster.catalogue.model import ObjectList
 from canvas_sync_dagster.errors import (
     CanvasForbiddenError,
     CanvasNotFoundError,
@@ -26,7 +27,8 @@ from canvas_sync_dagster.errors import (
 from canvas_sync_dagster.sync import api_functions
 from canvas_sync_dagster.sync.api_rows import completed, row_of
 from canvas_sync_dagster.sync.extensions import ApiOverride
-from canvas_sync_dagster.sync.object_rows import Change, change_of
+from canvas_sync_dagster.sync.object_lists import lists_of, parameters_of
+from canvas_sync_dagster.sync.object_rows import Change, as_row, change_of
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 
@@ -128,8 +130,10 @@ def ask(
         rows = completed(session, model, rows, connection)
     threads = ThreadPoolExecutor(max_workers=AT_ONCE)
     try:
-        asked = [threads.submit(_ask_one, session, model, row) for row in rows]
-        answers = [_answer(row, answer) for row, answer in zip(rows, _finished(asked, until), strict=True)]
+        listed = _ask_lists(session, model, rows, threads, until)
+        asked = [threads.submit(_ask_one, session, model, row) for row in rows if id(row) not in listed]
+        single = iter(_finished(asked, until))
+        answers = [listed.get(id(row)) or _answer(row, next(single)) for row in rows]
         if all(answer.verdict not in {Verdict.GONE, Verdict.FORBIDDEN} for answer in answers):
             return answers
         # Raises if Canvas refuses the token itself.
@@ -138,6 +142,45 @@ def ask(
     finally:
         # A request that hangs must not delay a caller whose time is over; it ends by its own timeout.
         threads.shutdown(wait=until is None, cancel_futures=True)
+
+
+def _ask_lists(
+    session: Session, model: Model, rows: Sequence[Row], threads: ThreadPoolExecutor, until: float | None
+) -> dict[int, Answer]:
+    """Request lists of objects where Canvas has them.
+
+    Returns:
+        `id` of a row → its answer. An object that a list does not contain may be deleted, or hidden from lists; it is
+        requested by itself. So are the objects of a list that Canvas refuses, as for a student who has left the course.
+    """
+    override = session.extensions.api.get(model.name, ApiOverride())
+    if model.several is None or override.fetch is not None:
+        return {}
+    groups = lists_of(model.several, [row for row in rows if can_ask_about(session, model, row)])
+    asked = [threads.submit(_ask_list, session, model, model.several, group) for group in groups]
+    return {key: answer for found in _finished(asked, until) if found for key, answer in found.items()}
+
+
+def _ask_list(session: Session, model: Model, several: ObjectList, rows: Sequence[Row]) -> dict[int, Answer]:
+    began, columns = time.monotonic(), list(several.ids.values())
+    wanted = {tuple(row[name] for name in columns): row for row in rows}
+    found: dict[int, Answer] = {}
+    try:
+        for body in session.canvas.get_list(several.path.format(**rows[0]), parameters_of(several, rows)):
+            values = as_row(model, body, session.shard)
+            row = wanted.get(tuple(values.get(name) for name in columns))
+            if row is not None:
+                found[id(row)] = _found(session, model, row, body, began)
+    except (
+        CanvasForbiddenError,
+        CanvasUnauthorizedError,
+        CanvasNotFoundError,
+        CanvasRequestError,
+        CanvasUnavailableError,
+        FunctionError,
+    ):
+        return {}
+    return found
 
 
 def _finished(asked: Sequence[Future[Any]], until: float | None) -> list[Any]:
@@ -179,6 +222,11 @@ def _asked(session: Session, model: Model, row: Row, began: float) -> Answer:
         return Answer(row, Verdict.GONE, observed_at=session.canvas.moment(began), gone=values)
     if not isinstance(body, Mapping):
         raise NotCanvasError(f"{model.name}: Canvas does not return an object for {model.single}.")
+    return _found(session, model, row, body, began)
+
+
+def _found(session: Session, model: Model, row: Row, body: Mapping[str, Any], began: float) -> Answer:
+    override = session.extensions.api.get(model.name, ApiOverride())
     content = row_of(session, model, body, row)
     # The answer is about the requested object, even if it does not contain its key, or the course that it is in.
     asked = (*model.key, *path_columns(model)) if override.fetch is None else model.key

@@ -48,14 +48,13 @@ def read_paths(canvas: SimulatedCanvas, since: int) -> list[str]:
 def test_events_whose_bodies_suffice_do_not_wait_for_canvas(
     canvas: SimulatedCanvas, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draining, "AT_ONCE", 5)
     monkeypatch.setattr(draining, "READS_PER_TURN", 2)
     sync_structure(session)
     put(session, courses(canvas, 12), canvas)
     put(session, courses(canvas, 12, hours=2), canvas)
     put(session, [section(canvas, 1, name="Renamed")], canvas)
     with mute(session) as silent:
-        done = drain(silent, budget=0.5)
+        done = drain(silent, budget=0)
     assert (dict(done.events), done.left) == ({"applied": 1}, True)
     assert actual(session.database_url, "sections")[4006]["name"] == "Renamed"
     with connect(session.database_url) as connection:
@@ -116,3 +115,38 @@ def test_deferred_events_are_kept_by_retention_and_removed_by_an_erasure(
     assert states(session) == {"deferred": 1}
     assert drain(session).events == {"applied": 1}
     assert 1002 not in actual(session.database_url, "users")
+
+
+def test_submissions_to_one_assignment_are_read_in_one_list_and_one_by_one_where_canvas_refuses_it(
+    canvas: SimulatedCanvas, session: Session
+) -> None:
+    sync_structure(session)
+    submissions, later = canvas.university.submissions(), canvas.now + timedelta(hours=1)
+    task = submissions.group_by("assignment_id").len().sort("len", "assignment_id").row(-1)[0]
+    of = canvas.university.assignments.filter(pl.col("id") == task).row(0, named=True)["course_id"]
+    rows = submissions.filter(pl.col("assignment_id") == task).to_dicts()
+    assert len(rows) > 3
+
+    def graded(row: dict[str, Any]) -> dict[str, Any]:
+        body = {"submission_id": row["id"], "assignment_id": task, "user_id": row["user_id"]}
+        told = event("grade_change", {name: global_id(value) for name, value in body.items()}, later)
+        told["metadata"] |= {"context_type": "Course", "context_id": global_id(of)}
+        return told
+
+    def asked(rows: list[dict[str, Any]]) -> tuple[int, int]:
+        """Return the requests for lists and for single submissions that these events cause."""
+        before = len(canvas.requests)
+        put(session, [graded(row) for row in rows], canvas)
+        assert drain(session).events == {"applied": len(rows)}
+        paths = [each.path for each in list(canvas.requests)[before:] if "/submissions" in each.path]
+        lists = [path for path in paths if path.endswith(f"/courses/{of}/students/submissions")]
+        return len(lists), len(paths) - len(lists)
+
+    assert asked(rows) == (-(-len(rows) // 100), 0)
+    found = actual(session.database_url, "submissions")
+    assert {found[row["id"]]["canvas_course_id"] for row in rows} == {of}
+    # Canvas refuses a list that names somebody who is not a student of the course.
+    later += timedelta(hours=1)
+    stranger = {"id": 999_999, "user_id": 999_999}
+    assert asked([*rows[:3], stranger]) == (1, 4)
+    assert 999_999 not in actual(session.database_url, "submissions")

@@ -6,7 +6,7 @@ from canvas_sync_dagster.catalogue.built_in import listed_objects
 from canvas_sync_dagster.catalogue.built_in.walked_courses import ACTIVITY, COURSES
 from canvas_sync_dagster.catalogue.columns import BIGINT, BIGINT_ARRAY, BOOLEAN, NUMERIC, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.domains import Domain
-from canvas_sync_dagster.catalogue.model import Events, Model, ReportFeed, RestFeed, Suffices
+from canvas_sync_dagster.catalogue.model import Events, Model, ObjectList, ReportFeed, RestFeed, Suffices
 
 assignment_groups = Model(
     name="assignment_groups",
@@ -386,6 +386,11 @@ submissions = Model(
     term_scoped=True,
     term_by=("canvas_course_id", "courses"),
     single="/courses/{canvas_course_id}/assignments/{canvas_assignment_id}/submissions/{canvas_user_id}",
+    # Canvas answers 400 for more than a hundred students.
+    several=ObjectList(
+        "/courses/{canvas_course_id}/students/submissions",
+        MappingProxyType({"student_ids[]": "canvas_user_id", "assignment_ids[]": "canvas_assignment_id"}),
+    ),
     events=Events(("submission_created", "submission_updated", "grade_change")),
     rest=RestFeed(
         "/courses/{parent}/students/submissions",

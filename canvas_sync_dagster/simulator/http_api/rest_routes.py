@@ -14,6 +14,8 @@ from canvas_sync_dagster.simulator.http_api.error_answers import crashed, not_fo
 from canvas_sync_dagster.simulator.http_api.served_state import Handler, Routes, ServedState
 from canvas_sync_dagster.simulator.university.sizes import ROOT_ACCOUNT
 
+MOST_STUDENTS = 100
+"""Students whose submissions Canvas lists in one request; for more it answers 400."""
 ACCOUNT_PATH = "/api/v1/accounts/{account}"
 LISTS: dict[str, tuple[Callable[..., Any], str | None]] = {
     "/accounts/{account}/roles": (rest_lists.roles, None),
@@ -33,7 +35,6 @@ QUERIES: dict[str, tuple[Callable[..., Any], str | None]] = {
     "/users/{user}/logins": (course_lists.logins, None),
     "/courses/{course}/assignment_groups": (course_lists.assignment_groups, None),
     "/courses/{course}/assignments": (course_lists.assignments, None),
-    "/courses/{course}/students/submissions": (course_lists.submissions, None),
     "/courses/{course}/enrollments": (course_lists.enrollments, None),
     "/courses/{course}/modules": (course_lists.modules, None),
     "/courses/{course}/modules/{module}/items": (course_lists.module_items, None),
@@ -81,6 +82,7 @@ class RestRoutes:
             ("GET", f"{ACCOUNT_PATH}/users"): self._users,
             ("GET", "/api/v1/users/self"): self._me,
             ("GET", "/api/v1/users/self/tokens/{hint}"): self._token,
+            ("GET", "/api/v1/courses/{course:int}/students/submissions"): self._submissions,
             **{("GET", f"/api/v1{path}"): self._list(find, key) for path, (find, key) in LISTS.items()},
             **{("GET", f"/api/v1{path}"): self._queried(find, key) for path, (find, key) in QUERIES.items()},
             **{("GET", f"/api/v1{path}"): self._object(find) for path, find in OBJECTS.items()},
@@ -113,6 +115,22 @@ class RestRoutes:
 
     async def _users(self, request: Request, account: int) -> Response:
         return self._state.page(request, rest_samples.users(self._state.university))
+
+    async def _submissions(self, request: Request, account: int) -> Response:
+        """Return the list of all students, or as Canvas's `for_students` for a token that may see all grades."""
+        if request.query_params.getlist("student_ids[]") == ["all"]:
+            return await self._queried(course_lists.submissions, None)(request, account)
+        course, university = request.path_params["course"], self._state.university
+        people = {int(each) for each in request.query_params.getlist("student_ids[]")}
+        tasks = {int(each) for each in request.query_params.getlist("assignment_ids[]")}
+        narrow = rest_objects.of_course(university, course)
+        if people - set(narrow.enrollments.filter(pl.col("state") != "deleted").get_column("user_id")):
+            return unauthorized_object()
+        if len(people) > MOST_STUDENTS:
+            return JSONResponse({"error": "too many students"}, 400)
+        if tasks - set(narrow.assignments.get_column("id")):
+            return JSONResponse({"error": "invalid assignment ids requested"}, 403)
+        return self._state.page(request, rest_objects.submissions(university, course, tasks, people))
 
     async def _me(self, request: Request, account: int) -> Response:
         return JSONResponse({"id": 1001, "name": "Sync User"})

@@ -260,9 +260,11 @@ def _deferred_reads(metadata: sa.MetaData) -> None:
         sa.Column("event_id", sa.BigInteger(), primary_key=True, autoincrement=False),
         _text("model", nullable=False),
         _text("object", nullable=False),
+        _text("list"),
         _time("received_at"),
         _time("created_at", now=True),
         sa.Index("canvas_sync_live_event_reads_object_idx", "model", "object"),
+        sa.Index("canvas_sync_live_event_reads_list_idx", "model", "list"),
         comment="Live events in the state deferred: their objects are to be read from Canvas.",
     )
 

@@ -40,7 +40,7 @@ STATE_TABLES: Mapping[str, tuple[str, ...]] = {
         "id", "received_on", "event_name", "event_time", "received_at", "state", "attempts", "next_attempt_at", "error",
         "done", "content_hash", "payload",
     ),
-    "canvas_sync_live_event_reads": ("event_id", "model", "object", "received_at", "created_at"),
+    "canvas_sync_live_event_reads": ("event_id", "model", "object", "list", "received_at", "created_at"),
     "canvas_sync_rejected_rows": (
         "id", "model", "scope", "report", "report_id", "line", "column_name", "reason", "raw", "header",
         "source_observed_at", "created_at", "last_seen_at", "sightings",

@@ -149,20 +149,23 @@ def _event(
     return InboxEvent(id_, name, time, attempts, tuple(done or ()), payload)
 
 
-def claim_deferred(warehouse: Warehouse, objects: int) -> list[InboxEvent]:
+def claim_deferred(warehouse: Warehouse, objects: int, company: int) -> list[InboxEvent]:
     """Read all deferred events about the objects that wait the longest. The caller holds the tenant's drain lock.
 
     Args:
         warehouse: The tenant's, in a transaction.
         objects: Largest number of objects.
+        company: Largest number of further events, whose objects Canvas returns in one list with these.
     """
     # The events are looked up by an array of ids: a join would read whole partitions.
     query = sql.SQL(
-        "with oldest as (select event_id, model, object from {reads} order by event_id limit 5000), "
-        "chosen as (select model, object from oldest group by 1, 2 order by min(event_id) limit %s) "
-        "select event_id from {reads} join chosen using (model, object)"
+        "with oldest as (select event_id, model, object, list from {reads} order by event_id limit 5000), "
+        "chosen as (select model, object, max(list) as list from oldest group by 1, 2 order by min(event_id) limit %s), "
+        "lists as (select distinct model, list from chosen where list is not null) "
+        "(select event_id from {reads} join chosen using (model, object)) union "
+        "(select event_id from {reads} join lists using (model, list) order by event_id limit %s)"
     ).format(reads=warehouse.identifier(DEFERRED_READS))
-    ids = [number for (number,) in warehouse.connection.execute(query, (objects,)).fetchall()]
+    ids = [number for (number,) in warehouse.connection.execute(query, (objects, objects + company)).fetchall()]
     if not ids:
         return []
     query = sql.SQL(
@@ -175,24 +178,27 @@ def claim_deferred(warehouse: Warehouse, objects: int) -> list[InboxEvent]:
     return [replace(_event(*row), is_deferred=True) for row in rows]
 
 
-def defer(warehouse: Warehouse, objects: Iterable[tuple[str, Sequence[object], Sequence[InboxEvent]]]) -> None:
+def defer(
+    warehouse: Warehouse, objects: Iterable[tuple[str, Sequence[object], str | None, Sequence[InboxEvent]]]
+) -> None:
     """Store that the objects of events are to be read from Canvas.
 
     Args:
         warehouse: The tenant's, in a transaction.
-        objects: Model, values of the key, and events of each object.
+        objects: Model, values of the key, name of the list that contains it or None, and events of each object.
     """
-    rows = [(each.id, model, " ".join(map(str, key))) for model, key, events in objects for each in events]
+    rows = [(each.id, model, " ".join(map(str, key)), name) for model, key, name, events in objects for each in events]
     if not rows:
         return
-    ids, models, names = (list(column) for column in zip(*rows, strict=True))
+    ids, models, names, lists = (list(column) for column in zip(*rows, strict=True))
     statement = sql.SQL(
         "with e as (update {inbox} set state = 'deferred' where id = any(%s) returning id, received_at) "
-        "insert into {reads} (event_id, model, object, received_at) select e.id, d.model, d.object, e.received_at "
-        "from e join unnest(%s::bigint[], %s::text[], %s::text[]) as d (id, model, object) using (id) "
+        "insert into {reads} (event_id, model, object, list, received_at) "
+        "select e.id, d.model, d.object, d.list, e.received_at "
+        "from e join unnest(%s::bigint[], %s::text[], %s::text[], %s::text[]) as d (id, model, object, list) using (id) "
         "on conflict (event_id) do nothing"
     ).format(inbox=warehouse.identifier(TABLE), reads=warehouse.identifier(DEFERRED_READS))
-    warehouse.connection.execute(statement, (ids, ids, models, names))
+    warehouse.connection.execute(statement, (ids, ids, models, names, lists))
 
 
 def _forget_reads(warehouse: Warehouse, ids: Iterable[int]) -> None:
