@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from canvas_sync_dagster.simulator.http_api import course_lists, rest_lists, rest_objects, rest_samples
 from canvas_sync_dagster.simulator.http_api.error_answers import crashed, not_found, unauthorized_object
 from canvas_sync_dagster.simulator.http_api.served_state import Handler, Routes, ServedState
+from canvas_sync_dagster.simulator.university.course_index import of_course
 from canvas_sync_dagster.simulator.university.sizes import ROOT_ACCOUNT
 
 MOST_STUDENTS = 100
@@ -123,7 +124,7 @@ class RestRoutes:
         course, university = request.path_params["course"], self._state.university
         people = {int(each) for each in request.query_params.getlist("student_ids[]")}
         tasks = {int(each) for each in request.query_params.getlist("assignment_ids[]")}
-        narrow = rest_objects.of_course(university, course)
+        narrow = of_course(university, course)
         if people - set(narrow.enrollments.filter(pl.col("state") != "deleted").get_column("user_id")):
             return unauthorized_object()
         if len(people) > MOST_STUDENTS:
