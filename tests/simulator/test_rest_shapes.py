@@ -23,7 +23,7 @@ DOCUMENTED: dict[str, dict[str, Any]] = {
     "/accounts/self/enrollments/4000002": {
         "id": INTEGER, "user_id": INTEGER, "course_id": INTEGER, "course_section_id": INTEGER, "sis_course_id": TEXT,
         "sis_user_id": TEXT, "associated_user_id": INTEGER, "type": TEXT, "role": TEXT, "role_id": INTEGER,
-        "enrollment_state": TEXT},
+        "enrollment_state": TEXT, "updated_at": MOMENT},
     "/courses/2003/assignments/32048": {
         "id": INTEGER, "course_id": INTEGER, "name": TEXT, "assignment_group_id": INTEGER, "description": TEXT,
         "due_at": MOMENT, "unlock_at": MOMENT, "lock_at": MOMENT, "points_possible": NUMBER, "grading_type": TEXT,
