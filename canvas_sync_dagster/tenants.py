@@ -16,7 +16,9 @@ from canvas_sync_dagster.alert_settings import ALLOWED as ALERTS_ALLOWED
 from canvas_sync_dagster.alert_settings import AlertSettings
 from canvas_sync_dagster.catalogue import BUILT_IN, Model, with_carriers
 from canvas_sync_dagster.catalogue.feed_settings import refuse_impossible_feeds
+from canvas_sync_dagster.catalogue.keyed_hash import KeyedHash
 from canvas_sync_dagster.catalogue.parameters import refuse_parameters
+from canvas_sync_dagster.catalogue.protection import Rules
 from canvas_sync_dagster.durations import Duration
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.full_sync_policy import FullSyncEvery
@@ -27,6 +29,8 @@ OFF = "off"
 """Value of `audit_schedule` that stops the audits."""
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
 SLUG_RULE = "a lowercase letter, then up to 30 lowercase letters, digits or underscores"
+SHORTEST_KEY = 32
+"""Characters of a hash key: 128 bits in hexadecimal digits."""
 FINDINGS = ("header_contract", "volume", "rejects", "duplicate_keys", "suspects", "orphans")
 """Findings of a load that `blocking_checks` can name; `sync.findings` makes them."""
 
@@ -205,6 +209,23 @@ class TenantSettings(Policy):
         description="model → report or rest: what feeds it, for a model that both can feed",
         examples=[{"submissions": "rest"}],
     )
+    exclude: Names = Field(
+        (),
+        description="a list of columns, each as model.column, that are stored nowhere; their columns are null",
+        examples=[["users.email"]],
+    )
+    hash: Names = Field(
+        (),
+        description="a list of columns of texts, each as model.column, that are stored as a keyed hash (see hash_key)",
+        examples=[["users.login_id", "pseudonyms.unique_id"]],
+    )
+    hash_key: SecretStr | None = Field(
+        None,
+        validate_default=True,
+        description=f"a secret of at least {SHORTEST_KEY} characters, the key of the hashes; "
+        "`openssl rand -hex 32` makes one",
+        examples=["{{ env.CANVAS_SYNC_HASH_KEY }}"],
+    )
     provisioning_report: Literal["auto", "proservices_provisioning_csv", "provisioning_csv"] = Field(
         "auto", description="proservices_provisioning_csv, provisioning_csv, or auto"
     )
@@ -255,6 +276,12 @@ class TenantSettings(Policy):
     )
 
     @property
+    def rules(self) -> Rules:
+        """Which columns are excluded or hashed."""
+        key = KeyedHash(self.hash_key.get_secret_value()) if self.hash_key is not None and self.hash else None
+        return Rules(self.exclude, self.hash, key)
+
+    @property
     def reason_to_skip(self) -> str | None:
         """Why schedules and sensors skip this tenant; None if they do not."""
         if not self.enabled:
@@ -286,13 +313,16 @@ class TenantSettings(Policy):
         return self.model_copy(update={**{field: getattr(genre, field) for field in given}, "batch_genre": name})
 
     def chosen(self, models: Iterable[Model]) -> tuple[Model, ...]:
-        """Return the models that this tenant syncs; models that the user declared are always included."""
+        """Return the models that this tenant syncs, with its columns excluded or hashed.
+
+        Models that the user declared are always included.
+        """
         known, built_in = tuple(models), {model.name for model in BUILT_IN}
         wanted = {model.name for model in known if model.name not in built_in or self.wants(model.name)}
         if any(model.term_scoped for model in known if model.name in wanted):
             # The terms are the partitions.
             wanted.add("terms")
-        return tuple(model for model in known if model.name in wanted)
+        return tuple(self.rules.of(model) for model in known if model.name in wanted)
 
     @field_validator("audit_schedule")
     @classmethod
@@ -336,6 +366,22 @@ class TenantSettings(Policy):
     @classmethod
     def _feeds(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
         refuse_impossible_feeds(value, BUILT_IN)
+        return value
+
+    @field_validator("exclude", "hash")
+    @classmethod
+    def _columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in value if len(name.split(".")) != 2]:
+            raise ValueError(f"{wrong[0]} is not of the form model.column")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("hash_key")
+    @classmethod
+    def _hash_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("hash"):
+            raise ValueError("it is not set, and the setting hash requires it")
+        if value is not None and len(value.get_secret_value()) < SHORTEST_KEY:
+            raise ValueError("the key is too short, so that hashes could be reversed by trying all keys")
         return value
 
     @field_validator("blocking_checks")

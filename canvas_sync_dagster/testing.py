@@ -23,7 +23,8 @@ from canvas_sync_dagster.commands.location import find
 from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.extras import remedy
 from canvas_sync_dagster.live_events.drain import drain
-from canvas_sync_dagster.live_events.event import read_event
+from canvas_sync_dagster.live_events.event import protected_event, read_event
+from canvas_sync_dagster.warehouse.reading.payloads import PayloadProtection
 from canvas_sync_dagster.warehouse.state.inbox import store
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 
@@ -148,7 +149,8 @@ class LocationUnderTest:
             with session.warehouse("storing live events") as warehouse:
                 ensure_partitions(warehouse)
                 received = self.canvas.now + timedelta(minutes=1)
-                store(warehouse, [read_event(dict(each), received) for each in events])
+                protection = PayloadProtection.of(map(chosen.rules.of, self.project.models))
+                store(warehouse, [protected_event(read_event(dict(each), received), protection) for each in events])
             return dict(drain(session).events)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:

@@ -171,5 +171,7 @@ def test_every_yaml_example_is_valid(text: str) -> None:
     content = yaml.safe_load(re.sub(r"\{\{ env\.\w+ \}\}", "7~x", text))
     content = content.get("attributes", content)
     if content.keys() <= {"tenants", "mappings", "legacy_ids"}:
-        settings = Settings.from_content(content, {"SCHOOL_TOKEN": "7~x"}, source=Path("page.yaml"))
+        settings = Settings.from_content(
+            content, {"SCHOOL_TOKEN": "7~x", "CANVAS_SYNC_HASH_KEY": "k" * 32}, source=Path("page.yaml")
+        )
         assert CanvasSync(settings).project().models

@@ -31,6 +31,7 @@ def column(
     optional: bool = False,
     user: bool = False,
     identifies: bool = False,
+    event_copies: Names = (),
 ) -> Column:
     """Return the declaration of a column.
 
@@ -46,6 +47,7 @@ def column(
         optional: Whether some kinds of the report omit the header, so that its absence is no schema drift.
         user: Whether it holds the Canvas id of a user, or an array of them.
         identifies: Whether its value identifies a person by itself (a name, a login, an address).
+        event_copies: Keys under which other events have the same value.
 
     >>> column("canvas_course_id", BIGINT, report="canvas_course_id", api="course_id").report
     ('canvas_course_id',)
@@ -62,6 +64,7 @@ def column(
         optional=optional,
         user=user,
         identifies=identifies,
+        event_copies=_tuple(event_copies),
     )
 
 

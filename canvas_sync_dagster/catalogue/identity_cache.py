@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 from canvas_sync_dagster.catalogue.model import Model
 
 T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
 MOST = 512
 """Results that are kept; a code location has about thirty models."""
 
@@ -23,6 +24,20 @@ def once_per_model(function: Callable[[Model], T]) -> Callable[[Model], T]:
     @functools.wraps(function)
     def cached(model: Model) -> T:
         return remembered(_Same(model))
+
+    return cached
+
+
+def once_per_model_and(function: Callable[[Model, H], T]) -> Callable[[Model, H], T]:
+    """Make a function of a model and a hashable value remember its results, as `once_per_model` does."""
+
+    @functools.lru_cache(maxsize=MOST)
+    def remembered(same: _Same, value: H) -> T:
+        return function(same.model, value)
+
+    @functools.wraps(function)
+    def cached(model: Model, value: H) -> T:
+        return remembered(_Same(model), value)
 
     return cached
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from canvas_sync_dagster.catalogue.domains import Domain
+from canvas_sync_dagster.catalogue.keyed_hash import KeyedHash
 
 Body = Mapping[str, Any]
 """An object of Canvas's API."""
@@ -57,6 +58,8 @@ class Column:
         keeps_empty_text: Whether a quoted empty string stays one instead of becoming null.
         user: Whether it holds the Canvas id of a user, or an array of them.
         identifies: Whether its value identifies a person by itself (a name, a login, an address).
+        event_copies: Keys under which the metadata of any event, and the bodies of events of other models, have the same
+            value.
     """
 
     name: str
@@ -72,6 +75,20 @@ class Column:
     transform: Callable[[str], object] | Callable[[str, Mapping[str, str]], object] | None = None
     user: bool = False
     identifies: bool = False
+    event_copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """A column that a tenant does not keep as Canvas sends it.
+
+    Args:
+        column: The column as it is declared, with its names in all sources.
+        hash: Computes what is stored in place of a text; None if the column is excluded, so that nothing is stored.
+    """
+
+    column: Column
+    hash: KeyedHash | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +297,7 @@ class Model:
             `feeds` requests it. None if there is no such walk, or if `feed` is the walk.
         identity: Columns that identify a row for a feed that lacks the key. A row that only such a feed knows gets a
             negative key until another feed knows its key.
+        protected: Columns that the tenant excludes or hashes.
     """
 
     name: str
@@ -303,6 +321,7 @@ class Model:
     domain: Domain = Domain.CUSTOM
     rest: RestFeed | None = None
     identity: tuple[str, ...] = ()
+    protected: tuple[Protected, ...] = ()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]

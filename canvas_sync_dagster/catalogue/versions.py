@@ -9,9 +9,10 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 
 from canvas_sync_dagster.catalogue.identity_cache import once_per_model
+from canvas_sync_dagster.catalogue.keyed_hash import KeyedHash
 from canvas_sync_dagster.catalogue.model import Model
 
-WITHOUT_EFFECT = {"comment", "domain", "page"}
+WITHOUT_EFFECT = {"comment", "domain", "event_copies", "page"}
 """Fields that change no row."""
 
 
@@ -36,6 +37,8 @@ def _plain(value: object) -> object:
         return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
+    if isinstance(value, KeyedHash):
+        return value.id
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     return value if isinstance(value, (bool, int, float, str)) or value is None else str(value)

@@ -14,7 +14,7 @@ from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.tenants import Genre, TenantSettings
 from canvas_sync_dagster.translation_settings import NamedAttributes, Translation
 
-SECRETS = {"token", "database_url", "genres", "alerts"}
+SECRETS = {"token", "hash_key", "database_url", "genres", "alerts"}
 """Settings whose values are not shown; genres and alerts are mappings in which a user may have put a secret."""
 NESTED: Mapping[str, type[BaseModel]] = {"alerts": AlertSettings, "email": EmailAlerts}
 """Setting → declaration of the settings in it."""

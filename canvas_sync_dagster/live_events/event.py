@@ -6,12 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from canvas_sync_dagster.errors import EventError
 from canvas_sync_dagster.warehouse.reading.documents import document, is_document
+from canvas_sync_dagster.warehouse.reading.payloads import PayloadProtection
 
 SECRET = re.compile(
     r"""
@@ -80,8 +81,19 @@ def read_event(claims: object, now: datetime) -> Event:
         raise EventError("the event is nested too deeply") from None
     if not is_document(text):
         raise EventError("the event holds what no JSON document may hold")
-    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return Event(name, read_time(metadata.get("event_time"), now), json.loads(text), digest, text)
+    return Event(name, read_time(metadata.get("event_time"), now), json.loads(text), _digest(text), text)
+
+
+def protected_event(event: Event, protection: PayloadProtection) -> Event:
+    """Return an event without the values that the tenant does not keep."""
+    if protection.is_empty:
+        return event
+    text = document(protection.applied(event.name, event.payload), canonical=True)
+    return replace(event, payload=json.loads(text), digest=_digest(text), text=text)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def redacted(text: str) -> str:

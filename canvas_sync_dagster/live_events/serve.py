@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, SettingError
@@ -20,6 +21,7 @@ from canvas_sync_dagster.sync.root_account import ROOT_ACCOUNT_UUID, learn_root_
 from canvas_sync_dagster.sync.session import connect_canvas, database_url, open_session
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import transaction
+from canvas_sync_dagster.warehouse.reading.payloads import PayloadProtection
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
@@ -61,7 +63,13 @@ def receiver(
     """
     own = extensions or Extensions()
     chosen = models_of or (lambda tenant: tenant.chosen(models))
-    inboxes = {tenant.slug: _inbox(settings, tenant, chosen(tenant), own, drains=drains) for tenant in settings.tenants}
+    inboxes = {
+        tenant.slug: replace(
+            _inbox(settings, tenant, chosen(tenant), own, drains=drains),
+            protection=PayloadProtection.of(map(tenant.rules.of, models)),
+        )
+        for tenant in settings.tenants
+    }
     _prepare(list(inboxes.values()))
     secrets = [SecretKey(settings.event_key, settings.event_iv)] if settings.event_key else []
     provenance, broken = Provenance(KeySet(settings.jwk_url), secrets), [each.slug for each in settings.broken]

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from canvas_sync_dagster.errors import CanvasSyncError, DeliveryDeferredError
 from canvas_sync_dagster.live_events.committer import Committer
-from canvas_sync_dagster.live_events.event import Event
+from canvas_sync_dagster.live_events.event import Event, protected_event
 from canvas_sync_dagster.redaction import message, summary
+from canvas_sync_dagster.warehouse.reading.payloads import PayloadProtection
 
 LOG = logging.getLogger(__name__)
 LEARN_PAUSE = 10.0
@@ -31,6 +32,7 @@ class Inbox:
         learn: Looks the UUID up in the database or asks Canvas; blocking.
         unsigned: Whether events without a signature are accepted.
         drain: Applies waiting events for some seconds and returns whether more are due; blocking.
+        protection: Values of events that the tenant does not keep.
     """
 
     tenant: str
@@ -41,6 +43,7 @@ class Inbox:
     learn: Callable[[], str | None] | None = None
     unsigned: bool = False
     drain: Callable[[], bool] | None = None
+    protection: PayloadProtection = field(default_factory=PayloadProtection)
 
 
 def belongs(event: Event, inbox: Inbox) -> bool:
@@ -80,7 +83,7 @@ class TenantInbox:
             after = self._wake_drain if self.inbox.drain is not None else None
             self._committer = Committer(self.inbox.url, self.inbox.schema, self.inbox.prepare, after)
             self._committer.start()
-        await self._committer.store(event)
+        await self._committer.store(protected_event(event, self.inbox.protection))
 
     async def learn_root_account(self) -> None:
         """Find out whose events the tenant accepts; requests that arrive meanwhile wait for the answer.

@@ -37,6 +37,7 @@ from canvas_sync_dagster.sync.chain import Chain
 from canvas_sync_dagster.sync.extension_types import CustomReport, Insertion
 from canvas_sync_dagster.sync.extensions import ApiOverride, Apply, Extensions, Fetch, Field, MarkDeleted
 from canvas_sync_dagster.sync.project import Project
+from canvas_sync_dagster.sync.wrong_columns import without_wrong_columns
 from canvas_sync_dagster.sync.wrong_translations import without_wrong_translations
 from canvas_sync_dagster.tenants import TenantSettings
 
@@ -585,7 +586,8 @@ class CanvasSync:
 
         Raises:
             SettingError: Two models share a table, a mapping has no link to the key, steps are put where they cannot run,
-                a column or step that is named does not exist, or the translation of the only tenant is wrong.
+                a column or step that is named does not exist, or `translation`, `exclude` or `hash` of the only tenant is
+                wrong.
         """
         if self._closed is not None:
             return self._closed
@@ -598,7 +600,7 @@ class CanvasSync:
         extensions = replace(self._extensions, events=self._events)
         project = Project(self.settings, tuple(mapped.values()), chain, extensions)
         project.validate()
-        return without_wrong_translations(project)
+        return without_wrong_translations(without_wrong_columns(project))
 
     def definitions(self, *more: dg.Definitions) -> dg.Definitions:
         """Return Dagster's definitions: assets, checks, jobs, schedules, sensors and resources of all tenants.

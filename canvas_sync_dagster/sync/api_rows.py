@@ -13,6 +13,7 @@ from canvas_sync_dagster.sync.object_rows import as_row
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.loading.row_statements import read_rows
+from canvas_sync_dagster.warehouse.reading.protection import protected_row
 
 Row = Mapping[str, Any]
 
@@ -30,7 +31,8 @@ def row_of(session: Session, model: Model, body: Mapping[str, Any], row: Row) ->
         FunctionError: A function of the user's raised.
     """
     override = session.extensions.api.get(model.name, ApiOverride())
-    return api_functions.values(override, model, body, as_row(model, body, session.shard), row)
+    values = api_functions.values(override, model, body, as_row(model, body, session.shard), row)
+    return protected_row(model, values) if model.protected else values
 
 
 def rows_of(

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from canvas_sync_dagster.canvas.reports import ReportFile
+from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.parameters import Parameters, digest
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.sync.extensions import RowFunction
@@ -28,6 +29,7 @@ from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.schema.existing import Fitness
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.ledger import mark_loaded
+from canvas_sync_dagster.warehouse.state.stored_protection import protect_stored
 from canvas_sync_dagster.warehouse.state.watermarks import Watermark, Watermarks, model_marked, row_mark
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -149,9 +151,21 @@ class Flow:
             problem = "this is not a Canvas term"
             raise SettingError("partition", problem, allowed="the id of a term, in digits", value=self.scope)
         session = self.session
-        return prepare_schema(
+        found = prepare_schema(
             session.database_url, session.schema, session.models, models, connections=session.connections
         )
+        self._protect_stored()
+        return found
+
+    def _protect_stored(self) -> None:
+        """Apply changed settings `exclude` and `hash` to what is stored."""
+        session = self.session
+        unsynced = (model for model in BUILT_IN if model.name not in session.by_name)
+        models = [*session.models, *map(session.tenant.rules.of, unsynced)]
+        with session.warehouse("applying the settings exclude and hash") as warehouse:
+            cleaned = protect_stored(warehouse, models)
+        if cleaned:
+            self.log(f"the settings exclude and hash were applied to what is stored: {', '.join(cleaned)}")
 
     def watermark_name(self, model: str) -> str:
         """Return the name of a model's watermark: rows for the user's function have one of their own."""

@@ -45,11 +45,13 @@ class Project:
     def models_of(self, tenant: TenantSettings) -> tuple[Model, ...]:
         """Return the models that a tenant syncs: those of its settings, and all custom ones.
 
+        Columns that the tenant excludes or hashes are changed accordingly.
+
         `terms` is among them whenever a part of the sync runs per term, because the terms are the partitions.
         """
         chosen = tenant.chosen(self.models)
         if self._any_per_term(chosen) and all(model.name != "terms" for model in chosen):
-            return (self.chain.models["terms"], *chosen)
+            return (tenant.rules.of(self.chain.models["terms"]), *chosen)
         return chosen
 
     def names_of(self, tenant: TenantSettings) -> tuple[str, ...]:

@@ -178,6 +178,7 @@ def fingerprint(model: Model, feed: RestFeed, scope: str, since: datetime | None
         "scope": scope,
         "full": since is None,
         "columns": columns,
+        "hashed": [(each.column.name, each.hash.id) for each in model.protected if each.hash is not None],
         "expand": getattr(feed.expand, "__qualname__", None),
     }
     return hashlib.sha256(repr(sorted(requested.items())).encode()).hexdigest()[:32]

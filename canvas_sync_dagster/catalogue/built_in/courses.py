@@ -265,7 +265,13 @@ enrollments = Model(
             user=True,
         ),
         column(
-            "user_sis_id", TEXT, report="user_id", api="sis_user_id", comment="SIS id of the user.", identifies=True
+            "user_sis_id",
+            TEXT,
+            report="user_id",
+            api="sis_user_id",
+            comment="SIS id of the user.",
+            identifies=True,
+            event_copies=("user_sis_id", "sis_user_id"),
         ),
         column(
             "role",
@@ -479,7 +485,14 @@ group_memberships = Model(
             indexed=True,
             user=True,
         ),
-        column("user_sis_id", TEXT, report="user_id", comment="SIS id of the user.", identifies=True),
+        column(
+            "user_sis_id",
+            TEXT,
+            report="user_id",
+            comment="SIS id of the user.",
+            identifies=True,
+            event_copies=("user_sis_id", "sis_user_id"),
+        ),
         column(
             "workflow_state",
             TEXT,

@@ -4,6 +4,9 @@ from canvas_sync_dagster.catalogue.columns import BIGINT, TEXT, column
 from canvas_sync_dagster.catalogue.domains import Domain
 from canvas_sync_dagster.catalogue.model import Events, Listing, Model, ProvisioningFeed, RestFeed
 
+LOGIN = ("user_login", "login_id", "unique_id")
+"""Keys under which events have the login name of a user; `user_login` is in the metadata of nearly all of them."""
+
 users = Model(
     name="users",
     domain=Domain.PEOPLE,
@@ -33,7 +36,15 @@ users = Model(
             comment="Canvas id of the user.",
             user=True,
         ),
-        column("email", TEXT, report="email", api="email", comment="Default e-mail address.", identifies=True),
+        column(
+            "email",
+            TEXT,
+            report="email",
+            api="email",
+            comment="Default e-mail address.",
+            identifies=True,
+            event_copies=("email", "user_email"),
+        ),
         column(
             "first_name", TEXT, report="first_name", comment="First name, as Canvas derives it from the sortable name."
         ),
@@ -53,8 +64,17 @@ users = Model(
             api="login_id",
             comment="Login name of the login that represents the user.",
             identifies=True,
+            event_copies=LOGIN,
         ),
-        column("name", TEXT, report="full_name", api="name", comment="Full name.", identifies=True),
+        column(
+            "name",
+            TEXT,
+            report="full_name",
+            api="name",
+            comment="Full name.",
+            identifies=True,
+            event_copies=("user_name", "short_name"),
+        ),
         column(
             "sortable_name",
             TEXT,
@@ -102,9 +122,16 @@ pseudonyms = Model(
             api="sis_user_id",
             comment="SIS id of the user, which Canvas keeps on the login.",
             identifies=True,
+            event_copies=("user_sis_id", "sis_user_id"),
         ),
         column(
-            "unique_id", TEXT, report=("unique_id", "login_id"), api="unique_id", comment="Login name.", identifies=True
+            "unique_id",
+            TEXT,
+            report=("unique_id", "login_id"),
+            api="unique_id",
+            comment="Login name.",
+            identifies=True,
+            event_copies=LOGIN,
         ),
         column("workflow_state", TEXT, report="status", api="workflow_state", comment="active, suspended or deleted."),
     ),

@@ -120,7 +120,7 @@ def _write_rejects(
     model, rejected_rows = table.model, RejectedRows(table.warehouse)
     if unknown:
         rejects = (Rejected(line, column, REASON, _as_csv(record)) for line, record in unknown)
-        rejected_rows.write(model.name, source, header=header, separator=",", rejects=rejects)
+        rejected_rows.write(model, source, header=header, separator=",", rejects=rejects)
     if source.complete:
         # This report lists again what an earlier one was rejected for.
         rejected_rows.drop_unseen(model.name, REASON)

@@ -70,7 +70,7 @@ class RejectSpool:
         """
         if self._spill is not None:
             RejectedRows(target.table.warehouse).write(
-                file.model.name,
+                file.model,
                 source,
                 header=file.match.header,
                 separator=file.layout.separator,

@@ -53,7 +53,7 @@ def load_row_by_row(
     process = _in_groups(function, table.connection)
     erased = _erased_values(table, file)
     for block in (found.block for found in Ahead(file.blocks())):
-        outcome = _Outcome()
+        outcome = _Outcome(without_values=bool(table.model.protected))
         rows = []
         for line, record in zip(block.lines, block.records, strict=True):
             try:
@@ -71,7 +71,7 @@ def load_row_by_row(
             header, separator = file.match.header, file.layout.separator
             rejects = sorted(outcome.rejects, key=lambda rejected: rejected.line)
             RejectedRows(table.warehouse).write(
-                table.model.name, source, header=header, separator=separator, rejects=rejects
+                table.model, source, header=header, separator=separator, rejects=rejects
             )
         counts = replace(
             counts,
@@ -97,14 +97,23 @@ class _Row:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of the rows of a block."""
+    """What became of the rows of a block.
 
+    Attributes:
+        without_values: Whether reasons must not quote values, because the model has protected columns.
+        done: Rows that the function has processed.
+        skipped: Of those, rows for which it returned False.
+        rejects: Rows for which it raised.
+    """
+
+    without_values: bool = False
     done: int = 0
     skipped: int = 0
     rejects: list[Rejected] = field(default_factory=list)
 
     def reject(self, line: int, record: bytes, error: Exception) -> None:
-        self.rejects.append(Rejected(line, "", f"{type(error).__name__}: {error}", record))
+        reason = type(error).__name__ if self.without_values else f"{type(error).__name__}: {error}"
+        self.rejects.append(Rejected(line, "", reason, record))
 
 
 Process = Callable[[Sequence[_Row], _Outcome], None]

@@ -14,6 +14,7 @@ from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
 from canvas_sync_dagster.warehouse.loading.target import inspect_target
 from canvas_sync_dagster.warehouse.reading.column_limits import within_limits
 from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, frame_of, text_of, valid
+from canvas_sync_dagster.warehouse.reading.protection import protected_row
 from canvas_sync_dagster.warehouse.reading.source import Source, described
 from canvas_sync_dagster.warehouse.state.erased_objects import Erased, read_erased, remember_erased
 from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
@@ -72,7 +73,8 @@ def load_parts(
     start = time.perf_counter()
     erased = read_erased(table.warehouse)
     counts, rejects = LoadCounts(), list[Unfit]()
-    for rows in parts:
+    for part in parts:
+        rows = [protected_row(table.model, row) for row in part] if table.model.protected else part
         counted, unfit = _load_part(table, rows, source, timed=timed, erased=erased)
         rejects += unfit
         counts = LoadCounts.total([counts, counted])
@@ -123,7 +125,7 @@ def _settle(
         where, (first, _) = described(table.model.name, source), rejects[0]
         raise ReportContentError(f"{where}: {first.column}: {first.in_messages}. Nothing was published.")
     _refuse_many(table, source, rejects, limits, total)
-    RejectedRows(table.warehouse).write_objects(table.model.name, source, rejects)
+    RejectedRows(table.warehouse).write_objects(table.model, source, rejects)
 
 
 def _refuse_many(table: Table, source: Source, rejects: Sequence[Unfit], limits: RejectLimits, total: int) -> None:

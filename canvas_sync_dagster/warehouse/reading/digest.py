@@ -27,8 +27,13 @@ def salt(model: Model, match: HeaderMatch, prefer: str | None) -> int:
         prefer: Header that decides between records of one key.
     """
     columns = [(c.name, c.type.value, c.report, c.keeps_empty_text) for c in model.columns]
-    identity = json.dumps([FORMAT, match.header, columns, model.key, prefer]).encode()
+    identity = json.dumps([FORMAT, match.header, columns, model.key, prefer, *_protection(model)]).encode()
     return _number(identity + _hash_of_polars() + b"".join(map(_code, model.functions)))
+
+
+def _protection(model: Model) -> list[tuple[str, str]]:
+    """Return the hashed columns with the id of the key; excluded columns are not among those that a report fills."""
+    return [(each.column.name, each.hash.id) for each in model.protected if each.hash is not None]
 
 
 def _hash_of_polars() -> bytes:

@@ -196,6 +196,16 @@ def _with_nulls(values: list[str], record: bytes, separator: str) -> list[str | 
     return [value if value or at in quoted else None for at, value in enumerate(values)]
 
 
+def cells(record: bytes, separator: str) -> list[tuple[int, int]]:
+    """Return where each value of a record begins and ends in its text, with the quotes.
+
+    Args:
+        record: Valid, as `fields` reads it.
+        separator: Between its values.
+    """
+    return [match.span() for match in _value(separator).finditer(record.decode())]
+
+
 @cache
 def _value(separator: str) -> re.Pattern[str]:
     between = re.escape(separator)

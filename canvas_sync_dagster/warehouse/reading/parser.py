@@ -11,6 +11,7 @@ from canvas_sync_dagster.warehouse.erasure import without_erased
 from canvas_sync_dagster.warehouse.reading.column_limits import within_limits
 from canvas_sync_dagster.warehouse.reading.frames import ROW, Reject, nothing, parse
 from canvas_sync_dagster.warehouse.reading.keyed_blocks import DIGEST, LINE, RECORD, KeyedBlock, winners
+from canvas_sync_dagster.warehouse.reading.protection import protected_frame
 from canvas_sync_dagster.warehouse.reading.report_csv import ReportCsv
 from canvas_sync_dagster.warehouse.reading.user_transforms import raw, through_functions
 from canvas_sync_dagster.warehouse.state.erased_objects import Erased
@@ -70,13 +71,15 @@ class Parser:
                 frame, block.records, self.file.match.header, layout.separator, model
             )
             frame, rejects = self._without_empty_keys(frame, rejects + failed)
+        frame = protected_frame(frame, model)
         frame, beyond = within_limits(frame, self.types, self.required)
         kept, ids = without_erased(frame, model, self.erased) if self.erased else (frame, [])
         skipped, frame = skipped + frame.height - kept.height, kept
         digests = block.frame.get_column(DIGEST).gather(frame.get_column(ROW))
         valid = frame.drop(ROW).with_columns(digests)
         chosen = winners(valid, model.key, self.file.seed)
-        return Parsed(chosen, _located(rejects + beyond, block), valid.height - chosen.height, skipped, tuple(ids))
+        located = _located(rejects + beyond, block, without_values=bool(model.protected))
+        return Parsed(chosen, located, valid.height - chosen.height, skipped, tuple(ids))
 
     def _without_empty_keys(self, frame: pl.DataFrame, rejects: list[Reject]) -> tuple[pl.DataFrame, list[Reject]]:
         for name in self.file.model.key:
@@ -87,11 +90,19 @@ class Parser:
         return frame, rejects
 
 
-def _located(rejects: list[Reject], block: KeyedBlock) -> pl.DataFrame:
-    """Return rejects with the line and the bytes of their records."""
+def _located(rejects: list[Reject], block: KeyedBlock, *, without_values: bool) -> pl.DataFrame:
+    """Return rejects with the line and the bytes of their records.
+
+    Args:
+        rejects: Of the block.
+        block: With their records.
+        without_values: Whether reasons must not quote values, because the model has protected columns.
+    """
     places = block.frame.select(LINE, RECORD)[[reject.row for reject in rejects]]
     return places.with_columns(
         pl.Series(COLUMN, [reject.column for reject in rejects], dtype=pl.String),
-        pl.Series(REASON, [reject.reason for reject in rejects], dtype=pl.String),
+        pl.Series(
+            REASON, [reject.in_messages if without_values else reject.reason for reject in rejects], dtype=pl.String
+        ),
         pl.Series(MESSAGE, [reject.in_messages for reject in rejects], dtype=pl.String),
     )

@@ -6,13 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from psycopg import sql
 
+from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.warehouse.erasure import names_erased
 from canvas_sync_dagster.warehouse.reading.frames import Reject
+from canvas_sync_dagster.warehouse.reading.protection import protected_record, protected_row
 from canvas_sync_dagster.warehouse.reading.source import Source
 from canvas_sync_dagster.warehouse.state.erased_objects import read_erased
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
@@ -21,6 +23,7 @@ OBJECT = "{}"
 """Header of a reject whose raw text is a JSON object of column → value, as a REST list gave it."""
 TABLE = "canvas_sync_rejected_rows"
 COLUMNS = "model, scope, report, report_id, line, column_name, reason, raw, source_observed_at, header"
+WITHHELD = "the record is not kept: it cannot be divided into values, some of which the tenant excludes or hashes"
 NEW = sql.SQL("pg_temp.canvas_sync_new_rejects")
 """Rejects of a load, before they are compared with those of earlier loads."""
 TAKEN = sql.SQL("pg_temp.canvas_sync_taken_rejects")
@@ -42,13 +45,13 @@ class Rejected:
         line: Physical line in Canvas's file.
         column: Column that it fails for; empty for the record as a whole.
         reason: For people.
-        raw: The bytes of the record.
+        raw: The bytes of the record; None if they are not kept.
     """
 
     line: int
     column: str
     reason: str
-    raw: bytes
+    raw: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +85,24 @@ class RejectedRows:
 
     warehouse: Warehouse
 
-    def write_objects(self, model: str, source: Source, rejects: Iterable[tuple[Reject, Mapping[str, object]]]) -> None:
+    def write_objects(
+        self, model: Model, source: Source, rejects: Iterable[tuple[Reject, Mapping[str, object]]]
+    ) -> None:
         """Write rejected rows of a REST list, each with its values as JSON, in the load's transaction."""
 
         def rows() -> Iterator[Sequence[object]]:
             for reject, row in rejects:
-                raw, reason = json.dumps(row, default=str), reject.reason.replace("\0", "\\x00")
+                raw = json.dumps(protected_row(model, row), default=str)
+                reason = (reject.in_messages if model.protected else reject.reason).replace("\0", "\\x00")
                 if not names_erased(raw, erased):
-                    about = (model, source.scope, source.report, None, None, reject.column or None)
+                    about = (model.name, source.scope, source.report, None, None, reject.column or None)
                     yield (*about, reason, raw, source.observed_at, OBJECT)
 
         erased = read_erased(self.warehouse)
-        self._write(model, source, rows())
+        self._write(model.name, source, rows())
 
     def write(
-        self, model: str, source: Source, *, header: Sequence[str], separator: str, rejects: Iterable[Rejected]
+        self, model: Model, source: Source, *, header: Sequence[str], separator: str, rejects: Iterable[Rejected]
     ) -> None:
         """Write rejected records of a report, in the load's transaction.
 
@@ -106,17 +112,26 @@ class RejectedRows:
         A record that text cannot hold as it is (a NUL byte, or no UTF-8) is kept in an escaped spelling and without its
         header: what was not in the file must never be loaded by a replay.
 
+        Protected values are left out or hashed. Of a record in which they cannot be found, nothing but its line is kept.
+
         Args:
-            model: Name of the table of the report.
+            model: Model of the table of the report.
             source: Where the records come from.
             header: Names of their values.
             separator: Between their values.
             rejects: At least one.
         """
         erased = read_erased(self.warehouse)
-        kept = (each for each in rejects if not names_erased(each.raw.decode(errors="backslashreplace"), erased))
-        rows = (_row(model, source, _csv_line(header, separator), each) for each in kept)
-        self._write(model, source, rows)
+        kept = (
+            each
+            for each in rejects
+            if each.raw is None or not names_erased(each.raw.decode(errors="backslashreplace"), erased)
+        )
+        rows = (
+            _row(model, source, _csv_line(header, separator), _protected(model, header, separator, each))
+            for each in kept
+        )
+        self._write(model.name, source, rows)
 
     def drop_unseen(self, model: str, reason: str) -> None:
         """Delete the rejected rows of a model that have a reason and that the load of this transaction has not seen."""
@@ -223,12 +238,24 @@ class RejectedRows:
         return self.warehouse.identifier(TABLE)
 
 
-def _row(model: str, source: Source, header: str, reject: Rejected) -> tuple[object, ...]:
+def _protected(model: Model, header: Sequence[str], separator: str, reject: Rejected) -> Rejected:
+    """Return a reject without the values that the tenant does not keep."""
+    if not model.protected or reject.raw is None:
+        return reject
+    raw = protected_record(reject.raw, header, separator, model.protected)
+    if raw is None:
+        return replace(reject, raw=None, reason=f"{reject.reason} ({WITHHELD})")
+    return replace(reject, raw=raw)
+
+
+def _row(model: Model, source: Source, header: str, reject: Rejected) -> tuple[object, ...]:
     """Return the values of a reject in the order of `COLUMNS`."""
+    about = (model.name, source.scope, source.report, source.report_id, reject.line, reject.column or None)
+    if reject.raw is None:
+        return (*about, reject.reason.replace("\0", "\\x00"), "", source.observed_at, None)
     text = reject.raw.decode("utf-8", errors="backslashreplace").replace("\0", "\\x00")
     reason = reject.reason.replace("\0", "\\x00")
     loadable = text.encode() == reject.raw
-    about = (model, source.scope, source.report, source.report_id, reject.line, reject.column or None)
     return (*about, reason, text, source.observed_at, header if loadable else None)
 
 
