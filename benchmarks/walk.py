@@ -109,18 +109,20 @@ def main(courses: int, results: int) -> None:
             )
         tenant = TenantSettings(base_url=canvas, token=SecretStr("x"), database_url=SecretStr(url))
         with open_session(Settings(home=Path(home), tenants=(tenant,)), tenant, BUILT_IN) as session:
-            before, peak = _cpu(), _Peak()
+            before, peak = cpu_seconds(), Peak()
             start = time.perf_counter()
             with peak:
                 outcome = sync_list(Flow.of(session, SyncOptions(), str(TERM)), model)
             seconds = time.perf_counter() - start
             counts = outcome.models[0].counts
             print(f"{courses:,} courses x {results:,} results: {counts.inserted:,} rows in {seconds:.0f} s")
-            print(f"  CPU {_cpu() - before:.0f} s; memory {peak.start:.0f} MB before, {peak.most:.0f} MB at its peak")
+            print(
+                f"  CPU {cpu_seconds() - before:.0f} s; memory {peak.start:.0f} MB before, {peak.most:.0f} MB at its peak"
+            )
             print(f"  reading {outcome.waited:.0f} s, publishing {counts.seconds['merge']:.0f} s")
-        start, before = time.perf_counter(), _cpu()
+        start, before = time.perf_counter(), cpu_seconds()
         _floor(canvas, courses)
-        print(f"  floor, reading only: {time.perf_counter() - start:.0f} s, CPU {_cpu() - before:.0f} s")
+        print(f"  floor, reading only: {time.perf_counter() - start:.0f} s, CPU {cpu_seconds() - before:.0f} s")
 
 
 def _floor(url: str, courses: int) -> None:
@@ -132,12 +134,12 @@ def _floor(url: str, courses: int) -> None:
         sum(threads.map(read, range(1, courses + 1)))
 
 
-def _cpu() -> float:
+def cpu_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
-class _Peak:
+class Peak:
     """The resident memory of this process while the body runs, in MB."""
 
     def __init__(self) -> None:

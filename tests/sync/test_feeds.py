@@ -8,21 +8,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import psycopg
 import psycopg.rows
 import pytest
 from psycopg import sql
+from pydantic import ValidationError
 
+from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.catalogue import BUILT_IN
+from canvas_sync_dagster.errors import CanvasForbiddenError
 from canvas_sync_dagster.simulator import SimulatedCanvas, University
+from canvas_sync_dagster.sync import rest_parents
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.model_sync import sync_models
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.report_request import report_groups
+from canvas_sync_dagster.sync.rest_lists import READ, ListEnd, Parent, read_lists
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.tenants import TenantSettings
 from tests.fix_canvas import Sessions, session_of
 from tests.truth import sync_everything
 from tests.witness import _same, assert_whole_truth, told
@@ -150,3 +157,98 @@ def test_a_switch_to_walks_and_back_neither_duplicates_nor_loses_rows(
 
 def _key(name: str, row: Row) -> tuple[Any, ...]:
     return tuple(row[each] for each in key_of(name))
+
+
+@pytest.fixture
+def term(stock: tuple[SimulatedCanvas, Session]) -> tuple[SimulatedCanvas, Session]:
+    """A stock Canvas, of which the courses and enrollments of one term are loaded and did not change for long."""
+    canvas, session = stock
+    sync_groups(session, {"courses", "enrollments"})
+    with psycopg.connect(session.database_url) as connection:
+        for table in ("courses", "enrollments"):
+            connection.execute(f"update canvas.{table} set updated_at = '2020-01-01'")
+    return canvas, session
+
+
+def sync_groups(session: Session, names: set[str]) -> list[SyncOutcome]:
+    groups = [group for group in report_groups(BUILT_IN) if names & {model.name for model in group.models}]
+    return [
+        outcome
+        for group in groups
+        for outcome in sync_models(
+            Flow.of(session, SyncOptions(), TERM if group.term_scoped else ""),
+            group,
+            {model.name for model in group.models} & names,
+        )
+    ]
+
+
+def test_an_incremental_walk_of_submissions_reads_what_was_submitted_or_graded_since(
+    term: tuple[SimulatedCanvas, Session],
+) -> None:
+    canvas, session = term
+    (full,) = sync_groups(session, {"submissions"})
+    assert full.decision.mode == "full"
+    (quiet,) = [course for course in listed_courses(session) if course == active_course(session)]
+    with psycopg.connect(session.database_url) as connection:
+        connection.execute("update canvas.enrollments set updated_at = now() where canvas_course_id = %s", (quiet,))
+    canvas.advance(hours=23)
+    canvas.requests.clear()
+    (changed,) = sync_groups(session, {"submissions"})
+    assert "what changed in each of the courses since" in changed.decision.reason
+    queries = {each.path: each.query for each in canvas.requests if each.path.endswith("/students/submissions")}
+    first, *others = queries
+    assert first == f"/api/v1/courses/{quiet}/students/submissions", "the active course is read first"
+    assert "since" not in queries[first], "enrollments make submissions that nobody submitted"
+    assert all("graded_since=2026-" in queries[each] or "submitted_since=2026-" in queries[each] for each in others)
+    assert 0 < changed.models[0].counts.rows_in_report < full.models[0].counts.rows_in_report
+    truth = dict(told(listed(canvas.university)))["submissions"]
+    stored = {row["canvas_id"]: row for row in read(session, "submissions")}
+    mine = [row for row in truth if int(row["canvas_id"]) in stored]
+    assert len(mine) == len(stored)
+    for row in mine:
+        for column in ("workflow_state", "score", "graded_at", "submitted_at"):
+            assert _same(stored[int(row["canvas_id"])][column], row[column]), (row["canvas_id"], column)
+
+
+def listed_courses(session: Session) -> list[int]:
+    return rest_parents.listed_courses(session, "/accounts/{account_id}/courses", TERM)
+
+
+def active_course(session: Session) -> int:
+    """Return the last course with students."""
+    return max(row["canvas_course_id"] for row in read(session, "submissions"))
+
+
+def test_a_walk_that_the_token_may_not_read_says_so_and_writes_nothing(term: tuple[SimulatedCanvas, Session]) -> None:
+    canvas, session = term
+    for course in listed_courses(session):
+        canvas.faults.always("no_permission", f"/api/v1/courses/{course}/assignments")
+    with pytest.raises(CanvasForbiddenError, match=r"assignments answered 403.* The token lacks a permission"):
+        sync_groups(session, {"assignments"})
+    assert read(session, "assignments") == []
+
+
+def test_a_course_without_module_requirements_has_no_progress() -> None:
+    feed = MODELS["course_progresses"].rest
+    assert feed is not None
+    refused = httpx.MockTransport(lambda request: httpx.Response(400, json={"error": {"message": "no progress"}}))
+    with Canvas("http://canvas.test", "x", transport=refused) as client:
+        assert list(read_lists(client, feed, [Parent(1), Parent(2)])) in (
+            [ListEnd(1, READ), ListEnd(2, READ)],
+            [ListEnd(2, READ), ListEnd(1, READ)],
+        )
+
+
+@pytest.mark.parametrize(
+    ("feeds", "words"),
+    [
+        ({"wombats": "rest"}, "unknown model wombats"),
+        ({"courses": "rest"}, "courses has no feed over REST; these have one: terms, accounts"),
+        ({"roles": "report"}, "no report feeds roles; it is read over REST"),
+        ({"scores": "magic"}, "'report' or 'rest'"),
+    ],
+)
+def test_a_feed_that_does_not_exist_is_refused(feeds: dict[str, str], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        TenantSettings.model_validate({"feeds": feeds})
