@@ -60,7 +60,7 @@ def _decided(flow: Flow, model: Model, feed: RestFeed) -> Decision:
     """Decide whether the lists of all parents are read, or those of active parents."""
     if not feed.active_by:
         return Decision(None, IN_FULL)
-    decided = flow.decide([model.name], _parameters(model), takes_updated_after=True)
+    decided = flow.decide([model.name], walk_parameters(model), takes_updated_after=True)
     if decided.updated_after is None:
         return decided
     per = "courses" if feed.per == CONTEXTS else feed.per
@@ -69,7 +69,7 @@ def _decided(flow: Flow, model: Model, feed: RestFeed) -> Decision:
     return replace(decided, reason=f"only the lists of {per} that were active {decided.reason}")
 
 
-def _parameters(model: Model) -> Parameters:
+def walk_parameters(model: Model) -> Parameters:
     """Return what distinguishes the walk from the model's report, so that the first sync after a switch is full."""
     return NONE if isinstance(model.feed, RestFeed) else OVER_REST
 
@@ -106,7 +106,7 @@ class ModelList:
 
     @property
     def parameters(self) -> Parameters:
-        return _parameters(self.model)
+        return walk_parameters(self.model)
 
     def fetch(self) -> AbstractContextManager[Walk]:
         """Read the list, or the lists of the parents."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.catalogue.parameters import Parameters
 from canvas_sync_dagster.cron import Cron
 from canvas_sync_dagster.full_sync_policy import schedule_problem
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
@@ -22,6 +23,7 @@ from canvas_sync_dagster.sync.report_request import (
     requested,
     rest_models,
 )
+from canvas_sync_dagster.sync.rest_sync import IN_FULL, walk_parameters
 from canvas_sync_dagster.sync.staleness import staleness_of
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.state.job_logs import JobLogs, LastSync
@@ -114,16 +116,27 @@ def _coming(
     terms: list[str],
     now: datetime,
 ) -> Iterator[tuple[Place, Decision]]:
+    policy = replace(SyncOptions().over(tenant), started_at=now)
     by_name = [model.name for model in chosen]
     for model in rest_models(chosen):
         for scope in terms if model.term_scoped else [""]:
-            yield (model.name, scope), Decision(None, "a list over REST is always read in full")
-    policy = replace(SyncOptions().over(tenant), started_at=now)
+            yield (model.name, scope), _decide_walk(policy, model, marks.get((model.name, scope)))
+    models = {model.name: model for model in chosen}
     for group, names in requested(((group, by_name) for group in report_groups(chosen)), policy.params):
         for scope in terms if group.term_scoped else [""]:
             decision = _decide(policy, group, scope, marks, results)
             for name in names:
-                yield (name, scope), decision
+                last = results.get((name, scope))
+                walked = last is not None and last.feed == "rest"
+                mark = marks.get((name, scope))
+                yield (name, scope), _decide_walk(policy, models[name], mark) if walked else decision
+
+
+def _decide_walk(policy: SyncPolicy, model: Model, mark: Watermark | None) -> Decision:
+    """Decide as the op of a walk over REST will."""
+    if model.walk is None or not model.walk.active_by:
+        return Decision(None, IN_FULL)
+    return _decided(policy, [mark], walk_parameters(model), takes_updated_after=True)
 
 
 def _decide(
@@ -139,11 +152,17 @@ def _decide(
     names = [model.name for model in group.models]
     request = plan_request(group, names, {group.report or provisioning}, provisioning)
     known = [marks.get((model.name, scope)) for model in request.models]
+    return _decided(policy, known, request.fixed, takes_updated_after=request.takes_updated_after)
+
+
+def _decided(
+    policy: SyncPolicy, marks: Sequence[Watermark | None], parameters: Parameters, *, takes_updated_after: bool
+) -> Decision:
     drawn = policy.full_sync_every is not None and policy.full_sync_every.percent
     decision = replace(policy, full_sync_every=None if drawn else policy.full_sync_every).decide(
-        [mark and mark.believed(policy.started_at) for mark in known],
-        request.fixed,
-        takes_updated_after=request.takes_updated_after,
+        [mark and mark.believed(policy.started_at) for mark in marks],
+        parameters,
+        takes_updated_after=takes_updated_after,
     )
     if drawn and decision.mode == "incremental":
         return Decision(decision.updated_after, f"{decision.reason}; full with a chance of {drawn}%")
