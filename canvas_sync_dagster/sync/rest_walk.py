@@ -119,9 +119,14 @@ class _Walker:
     _start: float = field(default_factory=time.monotonic)
     _errors: dict[int, CanvasError] = field(default_factory=dict)
     _failed_in_a_row: int = 0
+    _sent_before: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        # The list of the courses counts, too.
+        self._sent_before = self.session.canvas.requests
 
     def read(self, parents: Sequence[Parent]) -> Walk:
-        cost, before = self._estimated(parents), self.session.canvas.requests
+        cost = self._estimated(parents)
         if len(parents) > 1 and (done := self.staging.resume()):
             self.log(f"{self.model.name}: an interrupted walk is resumed; {done:,} of {len(parents):,} lists are read")
         left = [parent for parent in parents if parent.id not in self.staging.results]
@@ -132,7 +137,9 @@ class _Walker:
         ids = [parent.id for parent in parents]
         self._refuse_outage(ids)
         results = {number: self.staging.results[number] for number in ids}
-        cost = replace(cost, requests=self.session.canvas.requests - before, seconds=time.monotonic() - self._start)
+        cost = replace(
+            cost, requests=self.session.canvas.requests - self._sent_before, seconds=time.monotonic() - self._start
+        )
         return Walk(self._observed_at(), results, self.feed.per, cost, self.staging)
 
     def _estimated(self, parents: Sequence[Parent]) -> WalkCost:

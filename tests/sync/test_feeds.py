@@ -99,6 +99,8 @@ def test_a_stock_canvas_fills_every_table(stock: tuple[SimulatedCanvas, Session]
     # Reports that come later take over the rows that the walks made.
     assert all(row["canvas_id"] < 0 for row in read(session, "scores")), "Canvas's API has no ids of scores"
     canvas.queue.available = SimulatedCanvas().queue.available
+    # A session asks once.
+    session._reports.clear()
     canvas.advance(days=1)
     outcomes = sync_everything(session)
     assert not any(outcome.absence.held for outcome in outcomes.values())
