@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 import tomllib
@@ -138,3 +139,8 @@ def test_the_locks_of_the_images_have_the_versions_that_are_tested(group: str) -
 
 def test_every_extra_is_known_where_the_package_is_installed() -> None:
     assert all(importlib.util.find_spec(module) for module in EXTRA_OF)
+
+
+def test_the_page_lists_every_extra() -> None:
+    page = (ROOT / "docs" / "reference" / "installation.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(EXTRAS)
