@@ -168,8 +168,8 @@ def settings_page() -> str:
         "that `CANVAS_SYNC_TENANT` names. The file may also contain `mappings:` and `legacy_ids:`; see",
         "[mappings](../how-to/add-a-column.md).",
         "",
-        "| variable | in the file | default | what it does, and when to change it | allowed |",
-        "|---|---|---|---|---|",
+        "| variable, and its name in the file | default | what it does, when to change it, and what is allowed |",
+        "|---|---|---|",
     ]
     purposes = yaml.safe_load((HERE / "settings.yaml").read_text(encoding="utf-8"))
     inherited = Policy.model_fields
@@ -178,9 +178,9 @@ def settings_page() -> str:
         file_only = dict.fromkeys(("schema_name", "genres", "params", "translation", "alerts"), "")
         variable = ({"slug": f"`{PREFIX}TENANT`"} | file_only).get(name, f"`{PREFIX}{name.upper()}`")
         field = TenantSettings.model_fields[name]
-        lines.append(
-            f"| {variable} | `{field.alias or name}` | {_default(field)} | {_noted(purposes, name, 'settings.yaml')} | {_allowed(field)} |"
-        )
+        names = "<br>".join(each for each in (variable, f"`{field.alias or name}`") if each)
+        purpose = _noted(purposes, name, "settings.yaml")
+        lines.append(f"| {names} | {_default(field)} | {purpose}<br>*Allowed:* {_allowed(field)} |")
     if purposes:
         raise KeyError(f"docs/settings.yaml: no such settings: {', '.join(purposes)}")
     shared = [
@@ -236,19 +236,19 @@ def errors_page() -> str:
         "is wrong. With several tenants, 1 takes precedence.",
     ]
     for kind, text in ERROR_KINDS.items():
-        lines += [
-            "",
-            f"## {_words(kind)}",
-            "",
-            text,
-            "",
-            "| class | meaning | cause | what to do |",
-            "|---|---|---|---|",
-        ]
+        lines += ["", f"## {_words(kind)}", "", text]
         for each in sorted(_leaves(kind), key=lambda found: found.__name__):
             cause, remedy = _noted(causes, each.__name__, "errors.yaml")
             meaning = (inspect.getdoc(each) or "").split("\n\n")[0].replace("\n", " ")
-            lines.append(f"| `{each.__name__}` | {meaning} | {cause} | {remedy} |")
+            lines += [
+                "",
+                f"### {each.__name__}",
+                "",
+                meaning,
+                "",
+                f"- **Cause.** {cause}",
+                f"- **What to do.** {remedy}",
+            ]
     if causes:
         raise KeyError(f"docs/errors.yaml: no such errors: {', '.join(causes)}")
     return "\n".join([*lines, ""])
