@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.catalogue.model import CONTEXTS
-from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.feeds import FeedChoice, FeedChooser
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.rest_lists import ACCOUNT, Parent
-from canvas_sync_dagster.sync.rest_parents import listed_courses
-from canvas_sync_dagster.sync.scope import in_scope
+from canvas_sync_dagster.sync.rest_parents import covered_terms, listed_courses
 from canvas_sync_dagster.sync.session import Session
-from canvas_sync_dagster.sync.terms import list_terms
 from canvas_sync_dagster.sync.walk_cost import WalkCost, estimate
 from canvas_sync_dagster.warehouse.loading.row_statements import read_live_ids
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
@@ -87,12 +83,5 @@ def _ids(warehouse: Warehouse, name: str) -> list[int] | None:
 
 def _covered_courses(session: Session, models: Sequence[Model]) -> list[int]:
     paths = {model.rest.parents_path for model in models if model.rest is not None and model.rest.parents_path}
-    now = datetime.now(UTC)
-    covered = CoveredTerms(
-        session.tenant, session.database_url, session.models, session.extensions.term_scope, session.connections
-    )
-    terms = covered.in_scope(now)
-    if not terms and paths:
-        # Before the first sync, Canvas is asked.
-        terms = in_scope(list_terms(session), covered.scope or session.tenant.term_scope, now)
+    terms = covered_terms(session) if paths else []
     return [number for path in paths for term in terms for number in listed_courses(session, path, term)]

@@ -14,7 +14,9 @@ from canvas_sync_dagster.errors import NotCanvasError, SettingError
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.object_rows import local_id
 from canvas_sync_dagster.sync.rest_lists import ACCOUNT, Parent
+from canvas_sync_dagster.sync.scope import in_scope
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.sync.terms import list_terms
 from canvas_sync_dagster.warehouse.loading.row_statements import read_live_contexts, read_live_ids
 from canvas_sync_dagster.warehouse.loading.target import system_columns
 from canvas_sync_dagster.warehouse.row_conditions import EVERY_ROW, refers_to, written_since
@@ -76,18 +78,18 @@ def listed_courses(session: Session, path: str, scope: str) -> list[int]:
         path: Path of the list.
         scope: Canvas term id; empty for the courses of all terms that the tenant's sync covers.
     """
-    terms = [scope] if scope else _covered_terms(session)
-    queries = [[("enrollment_term_id", term)] for term in terms] or [[]]
+    terms = [scope] if scope else covered_terms(session)
+    queries = [[("enrollment_term_id", term)] for term in terms]
     bodies = (body for query in queries for body in session.canvas.get_list(path, query))
     ids = (local_id(body.get("id"), session.shard) for body in bodies)
     return list(dict.fromkeys(int(str(number)) for number in ids))
 
 
-def _covered_terms(session: Session) -> list[str]:
-    terms = CoveredTerms(
-        session.tenant, session.database_url, session.models, session.extensions.term_scope, session.connections
-    )
-    return terms.in_scope(datetime.now(UTC))
+def covered_terms(session: Session) -> list[str]:
+    """Return the ids of the terms that the tenant's sync covers; before the first sync, Canvas is asked which there are."""
+    now, scope = datetime.now(UTC), session.extensions.term_scope
+    terms = CoveredTerms(session.tenant, session.database_url, session.models, scope, session.connections)
+    return terms.in_scope(now) or in_scope(list_terms(session), scope or session.tenant.term_scope, now)
 
 
 def _among_listed(
