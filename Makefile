@@ -31,6 +31,7 @@ lock:    ## Pin what pyproject.toml has changed, for checkout, image and receive
 	PATH="$$PATH:.tools/bin" $(LOCK) --all-extras --group dev -o requirements.lock $(UPGRADE) pyproject.toml
 	PATH="$$PATH:.tools/bin" $(LOCK) --extra receiver --group image -c requirements.lock -o requirements-runtime.lock pyproject.toml
 	PATH="$$PATH:.tools/bin" $(LOCK) --group receiver -c requirements-runtime.lock -o requirements-receiver.lock
+	PATH="$$PATH:.tools/bin" $(LOCK) --extra testing --group dbt -o requirements-dbt.lock $(UPGRADE) pyproject.toml
 
 bench:   ## Measure loads against a hand-written COPY and merge
 	./run python benchmarks/load.py

@@ -20,7 +20,8 @@ from pydantic.fields import FieldInfo
 from canvas_sync_dagster import errors
 from canvas_sync_dagster.alert_settings import AlertSettings, EmailAlerts
 from canvas_sync_dagster.catalogue import BUILT_IN
-from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
+from canvas_sync_dagster.catalogue.dbt import dbt_source, staging_model, staging_name
+from canvas_sync_dagster.catalogue.dictionary import data_dictionary
 from canvas_sync_dagster.cli import main as canvas_sync
 from canvas_sync_dagster.configuration.environment import PREFIX
 from canvas_sync_dagster.configuration.spelling import spelled
@@ -43,7 +44,7 @@ ERROR_KINDS: dict[type[errors.CanvasSyncError], str] = {
     errors.DeliveryError: "The receiver did not accept an event. The sender gets the HTTP status.",
 }
 """Base class → who must act."""
-DBT = ROOT / "examples" / "dbt" / "models" / "sources.yml"
+DBT = ROOT / "examples" / "dbt" / "models"
 
 
 def pages() -> dict[Path, str]:
@@ -56,16 +57,18 @@ def pages() -> dict[Path, str]:
         REFERENCE / "errors.md": errors_page(),
         REFERENCE / "events.md": events_page(),
         REFERENCE / "metrics.md": metrics_page(),
-        DBT: dbt_sources(),
+        DBT / "sources.yml": dbt_sources(),
+        **{
+            DBT / "staging" / f"{staging_name('canvas', model)}.sql": staging_model("canvas", model, BUILT_IN)
+            for model in BUILT_IN
+        },
         ROOT / NAME: instance_file(),
     }
 
 
 def dbt_sources() -> str:
-    """Return the output of `canvas-sync dbt-sources` for the minimal example."""
-    wanted = yaml.safe_load((ROOT / "examples" / "minimal" / "canvas_sync.yaml").read_text())["tenants"]["canvas"]
-    models = [model for model in BUILT_IN if model.name in wanted["models"]]
-    whole = {"version": 2, "sources": [dbt_source("canvas", "canvas", models)]}
+    """Return the output of `canvas-sync dbt-sources` for all models."""
+    whole = {"version": 2, "sources": [dbt_source("canvas", "canvas", BUILT_IN)]}
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
 
 

@@ -81,21 +81,34 @@ def test_a_report_a_table_and_a_step_of_ones_own(environment: dict[str, str], ro
     assert rows("select count(*) from canvas.unreachable_users") == without
 
 
-def test_dbt_models_stand_on_the_generated_sources(environment: dict[str, str], rows: Rows) -> None:
+def test_dbt_sources_and_staging_models_are_those_that_the_command_writes(
+    environment: dict[str, str], rows: Rows, tmp_path: Path
+) -> None:
     canvas_sync(environment, "minimal", "sync")
-    sources = canvas_sync(environment, "minimal", "dbt-sources")
-    assert (EXAMPLES / "dbt" / "models" / "sources.yml").read_text() == sources, "write it anew by `make docs`"
+    location = tmp_path / "definitions.py"
+    location.write_text("from canvas_sync_dagster import CanvasSync\nsync = CanvasSync.from_environment()\n")
+    command = [sys.executable, "-m", "canvas_sync_dagster.cli", "dbt-sources", "-f", str(location)]
+    done = subprocess.run(
+        [*command, "--staging", str(tmp_path / "staging")],
+        env=environment | {"CANVAS_SYNC_DATABASE_URL": environment["WAREHOUSE_URL"]},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ours = EXAMPLES / "dbt" / "models"
+    assert (ours / "sources.yml").read_text() == done.stdout, "write it anew by `make docs`"
+    written = {each.name: each.read_text() for each in (tmp_path / "staging").iterdir()}
+    assert written == {each.name: each.read_text() for each in (ours / "staging").iterdir()}
     tables = {
         (each["name"], table["name"]): f"{each['schema']}.{table['name']}"
-        for each in yaml.safe_load(sources)["sources"]
+        for each in yaml.safe_load(done.stdout)["sources"]
         for table in each["tables"]
     }
-    models = sorted((EXAMPLES / "dbt" / "models").glob("*.sql"))
-    assert len(models) == 2
-    for model in models:
+    for name in ("terms", "courses", "enrollments"):
         # What dbt does with `source`, without dbt, which is not among our requirements.
-        query = jinja2.Template(model.read_text()).render(source=lambda name, table: tables[name, table])
-        assert rows(query), model.name
+        query = jinja2.Template(written[f"stg_canvas__{name}.sql"]).render(source=lambda *table: tables[table])
+        assert rows(query), name
 
 
 def test_every_example_is_in_the_list() -> None:

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import BUILT_IN
-from canvas_sync_dagster.catalogue.dictionary import data_dictionary, dbt_source
+from canvas_sync_dagster.catalogue.dbt import dbt_source
+from canvas_sync_dagster.catalogue.dictionary import data_dictionary
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.embedded import EmbeddedPostgres

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable
 
 from canvas_sync_dagster.catalogue.model import SYSTEM_COLUMNS, Column, Model, ProvisioningFeed, ReportFeed
 
@@ -26,39 +25,6 @@ def data_dictionary(models: Iterable[Model]) -> str:
         "",
     ]
     return "\n".join(head + [line for model in chosen for line in _section(model)])
-
-
-def dbt_source(
-    tenant: str, schema: str, models: Iterable[Model], keys: Mapping[str, Sequence[str]] = MappingProxyType({})
-) -> dict[str, object]:
-    """Return a tenant's tables as a dbt source.
-
-    Args:
-        tenant: Slug of the tenant.
-        schema: Its schema.
-        models: Models of the tables.
-        keys: Model → parts of its asset key, where dagster-dbt would not find it by source and table.
-    """
-    return {
-        "name": tenant,
-        "schema": schema,
-        "description": f"Copy of Canvas, kept by canvas_sync_dagster, of tenant {tenant}.",
-        "tables": [
-            {
-                "name": model.name,
-                **({"identifier": model.table} if model.table != model.name else {}),
-                "description": model.comment,
-                **({"meta": {"dagster": {"asset_key": list(keys[model.name])}}} if model.name in keys else {}),
-                "columns": [
-                    {"name": c.name, "data_type": c.type.value, **({"description": c.comment} if c.comment else {}),
-                     **({"tests": ["not_null", *(["unique"] if len(model.key) == 1 else [])]} if c.name in model.key else {})}
-                    for c in (*model.columns, *SYSTEM_COLUMNS)
-                ],
-                "loaded_at_field": "observed_at",
-            }
-            for model in models
-        ],
-    }  # fmt: skip
 
 
 def _section(model: Model) -> list[str]:
