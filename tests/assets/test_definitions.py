@@ -77,8 +77,9 @@ def test_a_root_run_registers_terms_and_a_term_run_fills_the_tables(
         event = instance.get_latest_materialization_event(dg.AssetKey(["canvas", "terms"]))
         assert event is not None
         assert event.asset_materialization is not None
-        records: Any = event.asset_materialization.metadata["terms"].value
-        assert [(each.data["partition"], each.data["name"], each.data["in scope"]) for each in records] == [
+        table = event.asset_materialization.metadata["terms"]
+        assert isinstance(table, dg.TableMetadataValue)
+        assert [(each.data["partition"], each.data["name"], each.data["in scope"]) for each in table.records] == [
             ("118", "Fall 2026", "yes"),
             ("117", "Summer 2026", "no"),
             ("116", "Spring 2026", "no"),
