@@ -33,7 +33,9 @@ def dbt_sources(location: Location, tenant: str | None, staging: Path | None) ->
         translated = {name: key.path for name, key in keys.by_name.items() if key.path != [each.slug, name]}
         models = location.models_of(each)
         found.append(dbt_source(each.slug, each.schema_in_database, models, translated))
-        for model in models if staging is not None else ():
+        if staging is None:
+            return
+        for model in models:
             _write(staging / f"{staging_name(each.slug, model)}.sql", staging_model(each.slug, model, models))
 
     location.each(tenant, work)
