@@ -70,6 +70,7 @@ def _cron(value: str) -> str:
     return value.strip()
 
 
+UnknownColumns = Literal["warn", "add", "fail"]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -209,6 +210,12 @@ class TenantSettings(Policy):
         description="model → report or rest: what feeds it, for a model that both can feed",
         examples=[{"submissions": "rest"}],
     )
+    unknown_columns: UnknownColumns | Mapping[str, UnknownColumns] = Field(
+        "warn",
+        description="warn, add or fail: what a column of a report does that its model does not declare; or model → one of "
+        "them, and warn for the others",
+        examples=["add", {"users": "add", "courses": "fail"}],
+    )
     exclude: Names = Field(
         (),
         description="a list of columns, each as model.column, that are stored nowhere; their columns are null",
@@ -274,6 +281,11 @@ class TenantSettings(Policy):
     poll_seconds: float = Field(
         30.0, gt=0, le=3600, description="longest pause between two polls of a report, in seconds: above 0, up to 3600"
     )
+
+    def policy_for_unknown_columns(self, model: str) -> UnknownColumns:
+        """Return what an undeclared column in the report of a model does."""
+        given = self.unknown_columns
+        return given if isinstance(given, str) else given.get(model, "warn")
 
     @property
     def rules(self) -> Rules:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from canvas_sync_dagster.canvas.archive import Opener, open_tables
+from canvas_sync_dagster.canvas.archive import Opener
 from canvas_sync_dagster.canvas.reports import ReportFile
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.sync.flow import Flow, Publication
@@ -15,12 +15,14 @@ from canvas_sync_dagster.sync.outcome import ModelOutcome
 from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.report_request import ReportRequest
 from canvas_sync_dagster.sync.terms import is_deleted
+from canvas_sync_dagster.sync.unknown_columns import table_in_report, tables_of, with_added_columns
 from canvas_sync_dagster.warehouse.absence import GATE, Absence, clear_unlisted, mark_missing
 from canvas_sync_dagster.warehouse.key_comparison import no_keys
 from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.loading.provisional_keys import remove_provisional
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
+from canvas_sync_dagster.warehouse.state.observed_headers import remember_header
 from canvas_sync_dagster.warehouse.table_counts import count_rows
 from canvas_sync_dagster.warehouse.warehouse import Table
 
@@ -65,13 +67,10 @@ class ReportLoad:
 
         Rows are marked last: only when all tables are loaded does every row have its parents, and so its term.
         """
-        tables = self._open()
-        loaded = [self._load(model, tables) for model in self.request.models]
+        tables = tables_of(self.request, self.publication.content)
+        models = [with_added_columns(self.flow, self.publication.warehouse, model) for model in self.request.models]
+        loaded = [self._load(model, tables) for model in models]
         return tuple(self._outcome(each) for each in loaded)
-
-    def _open(self) -> Mapping[str, Opener]:
-        file, report = self.publication.content, self.request.report
-        return open_tables(file.path, self.request.tables() or [report], where=f"{report} {file.status.id}")
 
     def _source(self, model: Model) -> Source:
         file = self.publication.content
@@ -88,12 +87,14 @@ class ReportLoad:
 
     def _load(self, model: Model, tables: Mapping[str, Opener]) -> _Loaded:
         feed, source = model.feed, self._source(model)
-        csv = tables[feed.table if isinstance(feed, ProvisioningFeed) else self.request.report]
+        csv = tables[table_in_report(self.request, model)]
         function = self.flow.row_functions.get(model.name)
         if function is not None:
             counts = load_row_by_row(self._table(model), csv, source, function)
             return _Loaded(model, source, counts, {}, None)
         counts = self._load_table(model, csv, source)
+        if isinstance(feed, ReportFeed) and feed.assumed_header and counts.header is not None:
+            remember_header(self.publication.warehouse, model.name, counts.header.header)
         remove_provisional(self._table(model))
         extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
         enriched = {extra.table: self._enrich(model, extra, tables[extra.table], source) for extra in extras}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ from canvas_sync_dagster.sync.policy import Decision
 from canvas_sync_dagster.sync.report_download import downloaded
 from canvas_sync_dagster.sync.report_loading import ReportLoad
 from canvas_sync_dagster.sync.report_request import ReportGroup, ReportRequest, plan_request, refuse_skipped, requested
+from canvas_sync_dagster.sync.unknown_columns import settle_unknown_columns
 
 Wanted = tuple[ReportGroup, Collection[str]]
 """A report, and the names of the models that are wanted of it."""
@@ -96,10 +97,13 @@ class ModelReport:
     def parameters(self) -> Parameters:
         return self.request.fixed
 
-    def fetch(self) -> AbstractContextManager[ReportFile]:
-        """ReportRequest the report and download it, and order the next ones while Canvas compiles it."""
+    @contextmanager
+    def fetch(self) -> Iterator[ReportFile]:
+        """Request the report and download it, and order the next ones while Canvas compiles it."""
         parameters = self.request.parameters(self.flow.scope, self.decision.updated_after)
-        return downloaded(self.flow, self.request.report, parameters, meanwhile=self._order_ahead)
+        with downloaded(self.flow, self.request.report, parameters, meanwhile=self._order_ahead) as file:
+            settle_unknown_columns(self.flow, self.request, file)
+            yield file
 
     def publish(self, publication: Publication[ReportFile]) -> SyncOutcome:
         """Load all tables of the report."""

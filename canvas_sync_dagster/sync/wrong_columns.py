@@ -1,4 +1,4 @@
-"""Finds tenants whose `exclude` or `hash` does not fit the code location, before anything is derived from them."""
+"""Finds tenants whose `exclude`, `hash` or `unknown_columns` does not fit the code location, before anything is derived from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from canvas_sync_dagster.tenants import BrokenTenant, TenantSettings
 
 
 def without_wrong_columns(project: Project) -> Project:
-    """Return the project without tenants whose `exclude` or `hash` is wrong, which are listed as broken.
+    """Return the project without tenants whose `exclude`, `hash` or `unknown_columns` is wrong, which are listed as broken.
 
     Raises:
         SettingError: No tenant is left; the error is that of the first.
@@ -28,6 +28,11 @@ def without_wrong_columns(project: Project) -> Project:
 
 
 def _problem(project: Project, tenant: TenantSettings) -> SettingError | None:
+    given, known = tenant.unknown_columns, [model.name for model in project.models]
+    for name in () if isinstance(given, str) else given:
+        if name not in known:
+            where = f"tenants.{tenant.slug}.unknown_columns"
+            return SettingError(where, "unknown model", allowed=", ".join(known), value=name)
     for setting, written, problem, allowed in tenant.rules.problems(project.models):
         return SettingError(f"tenants.{tenant.slug}.{setting}", problem, allowed=allowed, value=written)
     return None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from canvas_sync_dagster.catalogue import Model, ReportFeed, match_header
+from canvas_sync_dagster.catalogue.added_columns import column_for
 from canvas_sync_dagster.clocks import SLACK
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, note, ok, run_checks
 from canvas_sync_dagster.errors import CanvasSyncError
@@ -16,6 +19,9 @@ from canvas_sync_dagster.warehouse.schema.migrate import plan
 from canvas_sync_dagster.warehouse.schema.names import digest_table_name
 from canvas_sync_dagster.warehouse.schema.rights import lacking_rights, may_create_temporary, may_use
 from canvas_sync_dagster.warehouse.state import schema_migrations
+from canvas_sync_dagster.warehouse.state.observed_headers import read_header
+from canvas_sync_dagster.warehouse.state.remembered import TABLE as REMEMBERED
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 SHOWN = 10
 """Missing tables and columns that one line names."""
@@ -113,6 +119,45 @@ def pooler(checked: Checked, connection: Connection) -> Iterator[Finding]:
             pass
 
 
+def headers(checked: Checked, connection: Connection) -> Iterator[Finding]:
+    """Show the observed headers of the reports whose headers were only assumed."""
+    if not _exists(connection, checked.schema):
+        return
+    warehouse, unseen = Warehouse(connection, checked.schema), list[str]()
+    if not warehouse.has(REMEMBERED):
+        return
+    for model in checked.location.models_of(checked.tenant):
+        if not isinstance(model.feed, ReportFeed) or not model.feed.assumed_header:
+            continue
+        header = read_header(warehouse, model.name)
+        if header is None:
+            unseen.append(model.name)
+        else:
+            yield _observed(model, model.feed.report, header)
+    if unseen:
+        yield ok(
+            f"the report headers of {', '.join(unseen)} are assumed; the first sync from a report shows the real ones"
+        )
+
+
+def _observed(model: Model, report: str, header: Sequence[str]) -> Finding:
+    """Compare an observed header with the assumed one; the message contains a mapping with all of its names."""
+    wanted = {column.name: column.report for column in model.report_columns()}
+    optional = {column.name for column in model.columns if column.optional}
+    match = match_header(header, wanted, required=(), where=report, ignored=model.ignored, optional=optional)
+    places = {at: column for column, at in match.positions.items()}
+    columns = {name: places.get(at, column_for(name, wanted)) for at, name in enumerate(match.header)}
+    mapping = f"mappings: {{{model.name}: {{columns: {json.dumps(columns, ensure_ascii=False)}}}}}"
+    if not match.missing and not match.unknown:
+        return ok(f"{report}, which feeds {model.name}, has the header that is assumed: {mapping}")
+    drift = {"lacks": match.missing, "also has": match.unknown}
+    differences = " and ".join(f"{verb} {', '.join(names)}" for verb, names in drift.items() if names)
+    return note(
+        f"{report}, which feeds {model.name}, {differences}, compared with the assumed header",
+        f"Paste this mapping into canvas_sync.yaml, and correct the columns: {mapping}",
+    )
+
+
 def clock(checked: Checked, connection: Connection) -> Iterator[Finding]:
     """The database's clock must agree with this host's, because it decides when batches start and retries are due."""
     yield from clocks(connection, datetime.now(UTC))
@@ -131,5 +176,5 @@ def _exists(connection: Connection, schema: str) -> bool:
 
 
 Check = Callable[[Checked, Connection], Iterator[Finding]]
-CHECKS: tuple[Check, ...] = (writable, clock, tables, rights, pooler)
+CHECKS: tuple[Check, ...] = (writable, clock, tables, rights, headers, pooler)
 """Each gets the tenant and a connection in a transaction. Add further checks here."""

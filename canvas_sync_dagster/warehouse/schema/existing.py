@@ -272,6 +272,12 @@ def _unusable_state(schema: str, tables: Mapping[str, ExistingTable]) -> Iterato
                 yield f"{where} is NOT NULL without a default, and the sync does not fill it. Give it a default."
 
 
+def read_columns(connection: Connection, schema: str, table: str) -> set[str]:
+    """Return the names of the columns of a table; empty if there is no such table."""
+    query = "select column_name from information_schema.columns where table_schema = %s and table_name = %s"
+    return {str(name) for (name,) in connection.execute(query, (schema, table)).fetchall()}
+
+
 def read_tables(connection: Connection, schema: str, names: Iterable[str]) -> dict[str, ExistingTable]:
     """Reads tables by two queries on the system catalogue; what is not there is left out."""
     wanted = list(names)

@@ -12,6 +12,7 @@ from canvas_sync_dagster.catalogue.keyed_hash import HASHED, KeyedHash
 from canvas_sync_dagster.warehouse.reading.payloads import PayloadProtection
 from canvas_sync_dagster.warehouse.reading.protection import hashed
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX
+from canvas_sync_dagster.warehouse.schema.existing import read_columns
 from canvas_sync_dagster.warehouse.state.rejected_rows import TABLE as REJECTED_ROWS
 from canvas_sync_dagster.warehouse.state.remembered import remember, remembered
 from canvas_sync_dagster.warehouse.state.walks import Walks
@@ -72,7 +73,7 @@ def _described(models: Sequence[Model]) -> str:
 
 def _clean_tables(warehouse: Warehouse, model: Model) -> None:
     for table in (model.table, model.table + HISTORY):
-        columns = _columns(warehouse, table)
+        columns = read_columns(warehouse.connection, warehouse.schema, table)
         touched = sql.SQL(", updated_at = now()") if "updated_at" in columns else sql.SQL("")
         for each in model.protected:
             if each.column.name not in columns:
@@ -113,8 +114,3 @@ def _clean_events(warehouse: Warehouse, protection: PayloadProtection) -> None:
                 changed[number] = new
         if changed:
             connection.execute(statement, (list(changed), [json.dumps(payload) for payload in changed.values()]))
-
-
-def _columns(warehouse: Warehouse, table: str) -> set[str]:
-    query = "select column_name from information_schema.columns where table_schema = %s and table_name = %s"
-    return {str(name) for (name,) in warehouse.connection.execute(query, (warehouse.schema, table)).fetchall()}
