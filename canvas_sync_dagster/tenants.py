@@ -28,6 +28,8 @@ from canvas_sync_dagster.translation_settings import Translation
 OFF = "off"
 """Value of `audit_schedule` that stops the audits."""
 SLUG = re.compile(r"[a-z][a-z0-9_]{0,30}")
+EVERY_SUB_ACCOUNT = "all"
+"""Value of `split_reports` for all accounts directly below the tenant's account."""
 SLUG_RULE = "a lowercase letter, then up to 30 lowercase letters, digits or underscores"
 SHORTEST_KEY = 32
 """Characters of a hash key: 128 bits in hexadecimal digits."""
@@ -71,6 +73,14 @@ def _cron(value: str) -> str:
 
 
 UnknownColumns = Literal["warn", "add", "fail"]
+
+
+def _split_ids(value: object) -> object:
+    given = (value,) if isinstance(value, int) else _split(value)
+    return tuple(map(str, given)) if isinstance(given, (list, tuple)) else given
+
+
+AccountIds = Annotated[tuple[str, ...], BeforeValidator(_split_ids)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -235,6 +245,11 @@ class TenantSettings(Policy):
     )
     provisioning_report: Literal["auto", "proservices_provisioning_csv", "provisioning_csv"] = Field(
         "auto", description="proservices_provisioning_csv, provisioning_csv, or auto"
+    )
+    split_reports: AccountIds = Field(
+        (),
+        description="all, or a list of ids of sub-accounts: each report of a term is requested once per sub-account",
+        examples=["all", ["12", "15"]],
     )
     sync_new_terms: bool = Field(
         True,
@@ -401,6 +416,15 @@ class TenantSettings(Policy):
     def _blocking_checks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [name for name in value if name not in FINDINGS]:
             raise ValueError(f"unknown finding {', '.join(unknown)}")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("split_reports")
+    @classmethod
+    def _split_reports(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if EVERY_SUB_ACCOUNT in value and len(set(value)) > 1:
+            raise ValueError("all and ids of sub-accounts exclude each other")
+        if wrong := [each for each in value if each != EVERY_SUB_ACCOUNT and not re.fullmatch(r"[0-9]{1,18}", each)]:
+            raise ValueError(f"{', '.join(wrong)}: not an id of a Canvas account")
         return tuple(dict.fromkeys(value))
 
     @field_validator("schema_name")

@@ -44,6 +44,7 @@ def materialization(assets: TenantAssets, outcome: SyncOutcome, each: ModelOutco
         **({"feed_reason": outcome.feed_reason} if outcome.feed_reason else {}),
         **(outcome.walked.as_dict() if outcome.walked else {}),
         **_report(outcome),
+        **({"courses_outside_sub_accounts": each.outside} if each.outside else {}),
         **_links(assets.tenant, outcome, each),
         **_drift(each),
     }
@@ -59,6 +60,8 @@ def _report(outcome: SyncOutcome) -> dict[str, Any]:
         told["updated_after"] = dg.MetadataValue.timestamp(outcome.decision.updated_after)
     if outcome.report_id is not None:
         told |= {"report_id": outcome.report_id, "adopted": outcome.adopted}
+    if outcome.parts:
+        told["report_ids_by_sub_account"] = dict(outcome.parts)
     return told
 
 

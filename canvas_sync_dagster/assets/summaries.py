@@ -63,6 +63,8 @@ def _held_back(each: ModelOutcome) -> Iterator[str]:
         yield f"{_number(counts.superseded, 'row')}, of which the table has newer content"
     if each.absence.held:
         yield each.absence.held
+    if each.outside:
+        yield f"{_number(each.outside, 'course')} in none of the sub-accounts of `split_reports`, which no report updates"
     if each.suspects:
         yield f"{_number(each.suspects, 'suspect')} in the table, missing from a complete source"
 

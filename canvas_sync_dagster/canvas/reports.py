@@ -118,13 +118,55 @@ class ReportFile:
     tries: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    """The downloaded files of a report: one of the whole account, or one of each sub-account.
+
+    Attributes:
+        parts: Account → its file; at least one.
+    """
+
+    parts: Mapping[str, ReportFile]
+
+    @property
+    def files(self) -> tuple[ReportFile, ...]:
+        """The files, in the order in which they were requested."""
+        return tuple(self.parts.values())
+
+    @property
+    def observed_at(self) -> datetime:
+        """Observation of the oldest part: no row is older."""
+        return self._oldest.observed_at
+
+    @property
+    def report_id(self) -> int:
+        """Canvas's id of the report; of the oldest part if there are several."""
+        return self._oldest.status.id
+
+    @property
+    def adopted(self) -> bool:
+        """Whether any of them was started before."""
+        return any(file.adopted for file in self.files)
+
+    @property
+    def directory(self) -> Path:
+        """Directory of the files."""
+        return self._oldest.path.parent
+
+    @property
+    def _oldest(self) -> ReportFile:
+        return min(self.files, key=lambda file: file.observed_at)
+
+
 class ReportDriver(Generic[E]):
-    """Obtain reports from one Canvas.
+    """Obtain reports from one account of a Canvas.
 
     Args:
         canvas: The client.
-        ledger: Record of started reports.
+        ledger: Record of started reports of this account.
         limits: Limits of time and tries.
+        account: Id of the account; by default, that of the client.
+        stale_after: Age above which a finished report that was not loaded is not adopted.
         log: Function that gets a line of progress at every poll.
         sleep: Function that waits for a number of seconds.
     """
@@ -135,12 +177,17 @@ class ReportDriver(Generic[E]):
         ledger: Ledger[E],
         limits: Limits,
         *,
+        account: str | None = None,
+        stale_after: timedelta = STALE_AFTER,
         log: Callable[[str], None] = lambda _: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._canvas = canvas
         self._ledger = ledger
         self._limits = limits
+        self._account = account or canvas.account_id
+        self._of_account = f" of account {account}" if account else ""
+        self._stale_after = stale_after
         self._log = log
         self._sleep = sleep
 
@@ -219,7 +266,8 @@ class ReportDriver(Generic[E]):
                 case GiveUp(reason=reason):
                     self._abandon(report, entry, reason)
                     raise ReportFailedError(
-                        f"report {report} ({_spelled(parameters)}), id {entry.canvas_report_id} in Canvas: {reason}, "
+                        f"report {report}{self._of_account} ({_spelled(parameters)}), "
+                        f"id {entry.canvas_report_id} in Canvas: {reason}, "
                         f"on try {entry.tries} of {self._limits.tries}. Look at it in Canvas under Admin → Settings → "
                         "Reports, then run it again. CANVAS_SYNC_REPORT_TIMEOUT, …_COMPILATION_TIMEOUT and …_MAX_TRIES "
                         "set the limits."
@@ -242,7 +290,7 @@ class ReportDriver(Generic[E]):
                 self._ledger.failed(entry, "the request never reached Canvas")
                 return None
             entry = self._ledger.started(entry, lost)
-        too_old = entry.completed_at is not None and _now() - entry.completed_at > STALE_AFTER
+        too_old = entry.completed_at is not None and _now() - entry.completed_at > self._stale_after
         if too_old or _now() - entry.first_requested_at > self._limits.total:
             self._ledger.failed(entry, "it was not loaded in time")
             return None
@@ -299,11 +347,13 @@ class ReportDriver(Generic[E]):
             raise NotCanvasError(f"starting {report}: {error}. Check CANVAS_SYNC_BASE_URL.") from None
         except CanvasNotFoundError as error:
             raise CanvasNotFoundError(
-                f"account {self._canvas.account_id} has no report {report}, or the token may not run it "
+                f"account {self._account} has no report {report}, or the token may not run it "
                 "(Admin → Settings → Reports lists the available reports)."
             ) from error
         except CanvasRequestError as error:
-            raise CanvasRequestError(f"Canvas refused to start {report} ({_spelled(parameters)}): {error}") from error
+            raise CanvasRequestError(
+                f"Canvas refused to start {report}{self._of_account} ({_spelled(parameters)}): {error}"
+            ) from error
 
     def _lost_report(self, report: str, parameters: Parameters, entry: E) -> int | None:
         """Return the Canvas id of a report that was requested and whose response was lost; None if there is none."""
@@ -372,7 +422,7 @@ class ReportDriver(Generic[E]):
             self._canvas.delete(f"{self._path(report)}/{entry.canvas_report_id}")
 
     def _path(self, report: str) -> str:
-        return f"/accounts/{{account_id}}/reports/{report}"
+        return f"/accounts/{self._account}/reports/{report}"
 
 
 def available_reports(canvas: Canvas) -> dict[str, str]:

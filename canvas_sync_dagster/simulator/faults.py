@@ -35,6 +35,7 @@ START_FAULTS = {
 STATUS_FAULTS = {
     "stuck_in_created": "the report never starts",
     "stuck_in_running": "the report never finishes",
+    "root_report_stuck": "a report of the root account never finishes; those of sub-accounts do",
     "progress_falls_back": "99 % running, then 3 % compiling",
     "unknown_state": "an undocumented state, for a while",
     "without_attachment": "complete, and for one poll without its file",

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from canvas_sync_dagster.canvas.reports import ReportFile
+from canvas_sync_dagster.canvas.reports import ReportFiles
 from canvas_sync_dagster.catalogue.parameters import Parameters
 from canvas_sync_dagster.sync.downloaded_report import DownloadedReport, ReportContext
 from canvas_sync_dagster.sync.extension_types import CustomReport
 from canvas_sync_dagster.sync.flow import Flow, Publication
 from canvas_sync_dagster.sync.policy import Decision
-from canvas_sync_dagster.sync.report_download import downloaded
+from canvas_sync_dagster.sync.report_download import Asked, downloaded
 from canvas_sync_dagster.sync.report_request import scoped
 
 LONGEST_RETURNED = 500
@@ -98,13 +98,13 @@ class ProcessedReport:
         """All parameters of the request."""
         return {**self.report.parameters, **scoped(self.flow.scope, self.decision.updated_after)}
 
-    def fetch(self) -> AbstractContextManager[ReportFile]:
+    def fetch(self) -> AbstractContextManager[ReportFiles]:
         """Request the report and download it."""
-        return downloaded(self.flow, self.report.name, self.requested)
+        return downloaded(self.flow, [Asked(self.report.name, self.requested)])
 
-    def publish(self, publication: Publication[ReportFile]) -> CustomOutcome:
+    def publish(self, publication: Publication[ReportFiles]) -> CustomOutcome:
         """Call the user's function."""
-        session, file = self.flow.session, publication.content
+        session, (file,) = self.flow.session, publication.content.files
         start = time.perf_counter()
         given = DownloadedReport(
             path=file.path,

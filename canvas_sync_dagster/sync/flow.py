@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from canvas_sync_dagster.canvas.reports import ReportFile
+from canvas_sync_dagster.canvas.reports import ReportFiles
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.parameters import Parameters, digest
 from canvas_sync_dagster.errors import SettingError
@@ -213,16 +213,16 @@ class Flow:
 
     def _advance(self, warehouse: Warehouse, source: FlowSource[Any, Any], content: Content) -> None:
         """Advance the watermarks; a report is not adopted again once it was loaded."""
-        report = content if isinstance(content, ReportFile) else None
+        report = content if isinstance(content, ReportFiles) else None
         for name in source.watermarks:
             Watermarks(warehouse).advance(
                 name,
                 self.scope,
                 observed_at=content.observed_at,
                 complete=source.decision.updated_after is None,
-                report_id=report.status.id if report else None,
+                report_id=report.report_id if report else None,
                 started_at=self.policy.started_at,
                 parameters=digest(source.parameters),
             )
-        if report:
-            mark_loaded(warehouse, report.entry)
+        for file in report.files if report else ():
+            mark_loaded(warehouse, file.entry)

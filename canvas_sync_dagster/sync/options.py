@@ -68,6 +68,7 @@ class SyncOptions:
             full_sync_every=settings.full_sync_policy,
             provisioning_report=settings.provisioning_report,
             reports_ahead=settings.reports_ahead,
+            split_reports=settings.split_reports,
             named_models=settings.models,
             params={name: {**settings.params.get(name, {}), **self.params.get(name, {})} for name in models},
             legacy_support=self.legacy_support,

@@ -26,6 +26,7 @@ class ModelOutcome:
         absence: What a complete source no longer lists.
         suspects: Rows in the table that are suspected to be gone.
         orphans: Parent model → rows whose parent the table of the parents lacks.
+        outside: Courses of the term that are in none of the sub-accounts of a split report.
     """
 
     model: Model
@@ -36,6 +37,7 @@ class ModelOutcome:
     absence: Absence = field(default_factory=Absence)
     suspects: int = 0
     orphans: Mapping[str, int] = field(default_factory=dict)
+    outside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class SyncOutcome:
         feed: `report` or `rest`.
         feed_reason: Why this feed; empty for a report.
         walked: Requests and seconds of a walk over REST, and what was estimated; None for a report.
+        parts: Sub-account → Canvas's id of its report, for a report that is split; else empty.
     """
 
     source: str
@@ -69,6 +72,7 @@ class SyncOutcome:
     feed: str = "report"
     feed_reason: str = ""
     walked: WalkCost | None = None
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, source: str, scope: str, observed_at: datetime, skipped: Mapping[str, str]) -> SyncOutcome:
@@ -80,6 +84,7 @@ class SyncOutcome:
         return {
             "source": self.source,
             "report_id": self.report_id,
+            **({"parts": dict(self.parts)} if self.parts else {}),
             "scope": self.scope,
             "observed_at": self.observed_at.isoformat(),
             "mode": self.decision.mode,

@@ -56,6 +56,7 @@ class SyncPolicy:
         full_sync_every: How often a scope is read in full; None is never for this reason.
         provisioning_report: Canvas's name of the provisioning report, or `auto`.
         reports_ahead: Number of reports that are ordered while another one is compiled.
+        split_reports: Ids of the sub-accounts that split the reports of a term, or `all`; empty if they are not split.
         named_models: Models that the settings name, so that it is an error if Canvas cannot feed one.
         params: Model → parameters of its report.
         legacy_support: Models whose rows go to the user's functions; None is all that have one.
@@ -73,6 +74,7 @@ class SyncPolicy:
     full_sync_every: FullSyncEvery | None
     provisioning_report: str
     reports_ahead: int
+    split_reports: Sequence[str]
     named_models: Sequence[str]
     params: Mapping[str, Parameters]
     legacy_support: frozenset[str] | None

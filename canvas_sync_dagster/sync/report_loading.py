@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import polars as pl
+from psycopg import sql
 
 from canvas_sync_dagster.canvas.archive import Opener
-from canvas_sync_dagster.canvas.reports import ReportFile
+from canvas_sync_dagster.canvas.reports import ReportFiles
 from canvas_sync_dagster.catalogue import Enrichment, Model, ProvisioningFeed, ReportFeed
 from canvas_sync_dagster.sync.flow import Flow, Publication
 from canvas_sync_dagster.sync.outcome import ModelOutcome
@@ -22,8 +23,9 @@ from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.loading.provisional_keys import remove_provisional
 from canvas_sync_dagster.warehouse.loading.row_by_row import load_row_by_row
+from canvas_sync_dagster.warehouse.row_conditions import EVERY_ROW, below_accounts
 from canvas_sync_dagster.warehouse.state.observed_headers import remember_header
-from canvas_sync_dagster.warehouse.table_counts import count_rows
+from canvas_sync_dagster.warehouse.table_counts import count_outside, count_rows
 from canvas_sync_dagster.warehouse.warehouse import Table
 
 
@@ -54,13 +56,13 @@ class ReportLoad:
         flow: The tenant, the policy and the scope.
         request: What was requested.
         decision: In full or since when.
-        publication: The file, and the transaction.
+        publication: The files, and the transaction.
     """
 
     flow: Flow
     request: ReportRequest
     decision: Decision
-    publication: Publication[ReportFile]
+    publication: Publication[ReportFiles]
 
     def run(self) -> tuple[ModelOutcome, ...]:
         """Load all tables, then mark what a complete report no longer lists.
@@ -73,13 +75,13 @@ class ReportLoad:
         return tuple(self._outcome(each) for each in loaded)
 
     def _source(self, model: Model) -> Source:
-        file = self.publication.content
+        content = self.publication.content
         watermark = self.publication.watermarks.get(self.flow.watermark_name(model.name))
         return Source(
             scope=self.flow.scope,
-            observed_at=file.observed_at,
+            observed_at=content.observed_at,
             report=self.request.report,
-            report_id=file.status.id,
+            report_id=content.report_id,
             complete=self.decision.updated_after is None,
             watermark=watermark.observed_at if watermark else None,
             reload=self.flow.policy.reload,
@@ -110,22 +112,24 @@ class ReportLoad:
                 prefer=model.feed.prefer if isinstance(model.feed, (ProvisioningFeed, ReportFeed)) else None,
                 batch_rows=self.flow.session.batch_rows,
                 lists=True,
-                scratch=self.publication.content.path.parent,
+                scratch=self.publication.content.directory,
             )
         return replace(counts, rows_in_report=counts.rows_in_report + unfit, rejected=counts.rejected + unfit)
 
     def _enrich(self, model: Model, extra: Enrichment, csv: Opener, source: Source) -> int:
         """Update columns of the loaded rows from a second table; return how many rows it changed."""
-        table, scratch = self._table(model), self.publication.content.path.parent
+        table, scratch = self._table(model), self.publication.content.directory
         counts = enrich_csv(table, extra, csv, source, lists=True, scratch=scratch)
         if not source.complete or source.is_outdated or not self.request.lists_all:
             return counts.updated
         listed = no_keys(model) if counts.listed is None else counts.listed
-        return counts.updated + clear_unlisted(table, source, columns=list(extra.columns), listed=listed)
+        columns, among = list(extra.columns), self._covered(table)
+        return counts.updated + clear_unlisted(table, source, columns=columns, listed=listed, among=among)
 
     def _outcome(self, loaded: _Loaded) -> ModelOutcome:
         absence = self._mark_missing(loaded)
-        counted = count_rows(self._table(loaded.model))
+        table = self._table(loaded.model)
+        counted = count_rows(table)
         return ModelOutcome(
             loaded.model,
             loaded.counts,
@@ -135,6 +139,7 @@ class ReportLoad:
             absence=absence,
             suspects=counted.suspects,
             orphans=counted.orphans,
+            outside=self._count_outside(table),
         )
 
     def _mark_missing(self, loaded: _Loaded) -> Absence:
@@ -143,7 +148,25 @@ class ReportLoad:
             return Absence()
         deleted = is_deleted(self.publication.warehouse, self.flow.scope)
         gate = None if self.flow.policy.accept_shrinkage or deleted else GATE
-        return mark_missing(self._table(loaded.model), loaded.source, loaded.listed, gate=gate)
+        table = self._table(loaded.model)
+        return mark_missing(table, loaded.source, loaded.listed, gate=gate, among=self._covered(table))
+
+    def _covered(self, table: Table) -> sql.Composable:
+        """Return the condition that the report covers a row; sub-accounts cover the rows of their courses only."""
+        return below_accounts(table, self._sub_accounts) if self.request.split else EVERY_ROW
+
+    def _count_outside(self, table: Table) -> int:
+        """Count the courses of the term that are in none of the sub-accounts."""
+        if not self.request.split or table.model.name != "courses":
+            return 0
+        outside = count_outside(table, self.flow.scope, self._covered(table))
+        if outside:
+            self.flow.log(f"{outside:,} courses of term {self.flow.scope} are in none of the sub-accounts: not updated")
+        return outside
+
+    @property
+    def _sub_accounts(self) -> list[int]:
+        return [int(account) for account in self.publication.content.parts]
 
     def _table(self, model: Model) -> Table:
         return self.publication.warehouse.table(model)

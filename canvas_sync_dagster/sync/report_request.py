@@ -6,7 +6,7 @@ Pure: computed from the catalogue, the settings, and the list of reports that th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,9 @@ from canvas_sync_dagster.errors import CanvasNotFoundError
 
 PROPRIETARY = "proservices_provisioning_csv"
 STOCK = "provisioning_csv"
+SPLIT = "split_reports"
+"""Name of the sub-accounts among the parameters that an incremental report must have in common with earlier ones; Canvas
+has no such parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class ReportRequest:
         skipped: Model → why this Canvas cannot feed it.
         takes_updated_after: Whether it can be limited to what changed.
         custom: Custom parameters.
+        split: Ids of the sub-accounts whose reports are its parts, or `all`; empty if it is requested as a whole.
     """
 
     report: str
@@ -112,6 +116,15 @@ class ReportRequest:
     skipped: Mapping[str, str]
     takes_updated_after: bool
     custom: Parameters = field(default_factory=lambda: NONE)
+    split: tuple[str, ...] = ()
+
+    @property
+    def basis(self) -> Parameters:
+        """What an incremental report must have in common with the earlier ones: fixed parameters and sub-accounts.
+
+        An account that was not covered before has changes from before the watermark, so the next report is full.
+        """
+        return {**self.fixed, SPLIT: ",".join(sorted(self.split))} if self.split else self.fixed
 
     @property
     def fixed(self) -> Parameters:
@@ -171,7 +184,11 @@ def scoped(scope: str, updated_after: datetime | None) -> dict[str, str]:
 
 
 def plan_request(
-    group: ReportGroup, selected: Collection[str], available: Collection[str], provisioning_report: str
+    group: ReportGroup,
+    selected: Collection[str],
+    available: Collection[str],
+    provisioning_report: str,
+    split: Sequence[str] = (),
 ) -> ReportRequest:
     """Choose the report of a group, and the selected models that it can feed.
 
@@ -180,6 +197,7 @@ def plan_request(
         selected: Names of the models that are wanted now.
         available: Names of the reports that this Canvas offers.
         provisioning_report: The setting: Canvas's name of the report, or `auto`.
+        split: The setting `split_reports`; only the reports of a term are split.
     """
     report = group.report or provisioning_report_of(provisioning_report, available)
     wanted = tuple(model for model in group.models if model.name in selected)
@@ -192,6 +210,7 @@ def plan_request(
         takes_updated_after=report == PROPRIETARY
         or any(isinstance(feed, ReportFeed) and feed.takes_updated_after for feed in feeds),
         custom=group.parameters,
+        split=tuple(split) if group.term_scoped else (),
     )
 
 

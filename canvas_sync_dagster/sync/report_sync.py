@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from canvas_sync_dagster.canvas.reports import ReportDriver, ReportFile
+from canvas_sync_dagster.canvas.reports import ReportFiles
 from canvas_sync_dagster.catalogue.parameters import Parameters
-from canvas_sync_dagster.errors import CanvasError
 from canvas_sync_dagster.sync.feeds import FeedChooser, over_rest
 from canvas_sync_dagster.sync.flow import Flow, Publication
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.policy import Decision
-from canvas_sync_dagster.sync.report_download import downloaded
+from canvas_sync_dagster.sync.report_download import Asked, downloaded
 from canvas_sync_dagster.sync.report_loading import ReportLoad
+from canvas_sync_dagster.sync.report_parts import sub_accounts
 from canvas_sync_dagster.sync.report_request import ReportGroup, ReportRequest, plan_request, refuse_skipped, requested
 from canvas_sync_dagster.sync.unknown_columns import settle_unknown_columns
 
@@ -48,7 +49,7 @@ def sync_report(
     tables = flow.prepare(selected, per_term=group.term_scoped)
     available = flow.session.available_reports()
     group = _one_report(group, selected, flow.policy.params)
-    request = plan_request(group, selected, available, flow.policy.provisioning_report)
+    request = _planned(flow, group, selected, available)
     request = replace(request, skipped={name: reasons.get(name, why) for name, why in request.skipped.items()})
     tenant = flow.session.tenant
     to_report = [name for name, feed in tenant.feeds.items() if feed == "report"]
@@ -95,39 +96,42 @@ class ModelReport:
 
     @property
     def parameters(self) -> Parameters:
-        return self.request.fixed
+        return self.request.basis
 
     @contextmanager
-    def fetch(self) -> Iterator[ReportFile]:
+    def fetch(self) -> Iterator[ReportFiles]:
         """Request the report and download it, and order the next ones while Canvas compiles it."""
-        parameters = self.request.parameters(self.flow.scope, self.decision.updated_after)
-        with downloaded(self.flow, self.request.report, parameters, meanwhile=self._order_ahead) as file:
-            settle_unknown_columns(self.flow, self.request, file)
-            yield file
+        parts = _asked(self.flow, self.request, self.decision)
+        with downloaded(self.flow, parts, following=partial(_following, self.flow, self.ahead)) as content:
+            settle_unknown_columns(self.flow, self.request, content)
+            yield content
 
-    def publish(self, publication: Publication[ReportFile]) -> SyncOutcome:
+    def publish(self, publication: Publication[ReportFiles]) -> SyncOutcome:
         """Load all tables of the report."""
-        file = publication.content
+        content = publication.content
         return SyncOutcome(
             source=self.request.report,
             scope=self.flow.scope,
-            observed_at=file.observed_at,
+            observed_at=content.observed_at,
             decision=self.decision,
             waited=publication.waited,
             models=ReportLoad(self.flow, self.request, self.decision, publication).run(),
             skipped=self.request.skipped,
-            report_id=file.status.id,
-            adopted=file.adopted,
+            report_id=content.report_id,
+            adopted=content.adopted,
+            parts={name: file.status.id for name, file in content.parts.items()} if self.request.split else {},
         )
 
-    def _order_ahead(self, driver: ReportDriver[Any]) -> None:
-        """Have Canvas begin with the next reports; the sync that needs one reports why it cannot."""
-        for request in self.ahead:
-            decision = _decide(self.flow, request)
-            try:
-                driver.order(request.report, request.parameters(self.flow.scope, decision.updated_after))
-            except CanvasError as error:
-                self.flow.log(f"{request.report} is not ordered ahead: {error}")
+
+def _asked(flow: Flow, request: ReportRequest, decision: Decision) -> list[Asked]:
+    """Return what is requested from Canvas: one report, or one for each sub-account."""
+    parameters = request.parameters(flow.scope, decision.updated_after)
+    accounts = sub_accounts(flow.session, request.split) if request.split else (None,)
+    return [Asked(request.report, parameters, account) for account in accounts]
+
+
+def _following(flow: Flow, ahead: Sequence[ReportRequest]) -> list[Asked]:
+    return [asked for request in ahead for asked in _asked(flow, request, _decide(flow, request))]
 
 
 def _one_report(group: ReportGroup, selected: Collection[str], params: Mapping[str, Parameters]) -> ReportGroup:
@@ -137,15 +141,19 @@ def _one_report(group: ReportGroup, selected: Collection[str], params: Mapping[s
     return reports[0][0] if reports else group
 
 
-def _ahead(flow: Flow, following: Sequence[Wanted], available: Collection[str]) -> list[ReportRequest]:
+def _planned(flow: Flow, group: ReportGroup, names: Collection[str], available: Collection[str]) -> ReportRequest:
     policy = flow.policy
+    return plan_request(group, names, available, policy.provisioning_report, policy.split_reports)
+
+
+def _ahead(flow: Flow, following: Sequence[Wanted], available: Collection[str]) -> list[ReportRequest]:
     chooser = chooser_of(flow, available)
     reports = [
         (group, names - {*over_rest(chooser.of_group(group, names))})
-        for group, names in requested(following, policy.params)
+        for group, names in requested(following, flow.policy.params)
     ]
-    wanted = [(group, names) for group, names in reports if names][: policy.reports_ahead]
-    requests = [plan_request(group, names, available, policy.provisioning_report) for group, names in wanted]
+    wanted = [(group, names) for group, names in reports if names][: flow.policy.reports_ahead]
+    requests = [_planned(flow, group, names, available) for group, names in wanted]
     return [request for request in requests if request.models]
 
 
@@ -165,7 +173,7 @@ def _watermarks(flow: Flow, request: ReportRequest) -> list[str]:
 
 
 def _decide(flow: Flow, request: ReportRequest) -> Decision:
-    return flow.decide(_watermarks(flow, request), request.fixed, takes_updated_after=request.takes_updated_after)
+    return flow.decide(_watermarks(flow, request), request.basis, takes_updated_after=request.takes_updated_after)
 
 
 def _skip(flow: Flow, request: ReportRequest) -> SyncOutcome:

@@ -58,6 +58,7 @@ class Session:
     extensions: Extensions = field(default_factory=Extensions)
     connections: KeptConnections = field(default_factory=session_connections, repr=False)
     _reports: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _sub_accounts: list[str] = field(default_factory=list, init=False, repr=False)
 
     @property
     def by_name(self) -> dict[str, Model]:
@@ -72,6 +73,13 @@ class Session:
         if not self._reports:
             self._reports.update(available_reports(self.canvas))
         return self._reports
+
+    def sub_accounts(self) -> list[str]:
+        """Return the ids of the accounts directly below the tenant's account; Canvas is asked once."""
+        if not self._sub_accounts:
+            found = self.canvas.get_list("/accounts/{account_id}/sub_accounts")
+            self._sub_accounts.extend(str(each["id"]) for each in found)
+        return self._sub_accounts
 
     def transaction(self, doing: str) -> AbstractContextManager[Connection]:
         """Open a transaction on the warehouse; leaving the `with` commits, an exception rolls back.

@@ -150,9 +150,9 @@ def _decide(
     last = {results[model.name, scope].source for model in group.models if (model.name, scope) in results}
     provisioning = STOCK if STOCK in {policy.provisioning_report, *last} else PROPRIETARY
     names = [model.name for model in group.models]
-    request = plan_request(group, names, {group.report or provisioning}, provisioning)
+    request = plan_request(group, names, {group.report or provisioning}, provisioning, policy.split_reports)
     known = [marks.get((model.name, scope)) for model in request.models]
-    return _decided(policy, known, request.fixed, takes_updated_after=request.takes_updated_after)
+    return _decided(policy, known, request.basis, takes_updated_after=request.takes_updated_after)
 
 
 def _decided(

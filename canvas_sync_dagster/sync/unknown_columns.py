@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from canvas_sync_dagster.canvas.archive import Opener, open_tables
-from canvas_sync_dagster.canvas.reports import ReportFile
+from canvas_sync_dagster.canvas.reports import ReportFiles
 from canvas_sync_dagster.catalogue import Model, ProvisioningFeed
 from canvas_sync_dagster.catalogue.added_columns import columns_for, undeclared_headers, with_added
 from canvas_sync_dagster.errors import HeaderContractError
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.report_request import ReportRequest
+from canvas_sync_dagster.warehouse.reading.joined import joined
 from canvas_sync_dagster.warehouse.reading.report_csv import ReportCsv
 from canvas_sync_dagster.warehouse.reading.source import Source
 from canvas_sync_dagster.warehouse.schema.existing import read_columns
@@ -22,9 +23,20 @@ MOST_ADDED = 200
 """Columns that are added to a table at most. The widest report has about 40 columns; PostgreSQL allows 1,600."""
 
 
-def tables_of(request: ReportRequest, file: ReportFile) -> Mapping[str, Opener]:
-    """Return table of a report → what opens its CSV."""
-    return open_tables(file.path, request.tables() or [request.report], where=f"{request.report} {file.status.id}")
+def tables_of(request: ReportRequest, content: ReportFiles) -> Mapping[str, Opener]:
+    """Return table of a report → what opens its CSV; the parts of a split report are one CSV.
+
+    Raises:
+        ReportContentError: A file is not the report, or lacks a table.
+        HeaderContractError: The parts have different headers.
+    """
+    names = request.tables() or [request.report]
+    parts: list[tuple[str, Mapping[str, Opener]]] = []
+    for account, file in content.parts.items():
+        of_account = f" of account {account}" if request.split else ""
+        where = f"{request.report} {file.status.id}{of_account}"
+        parts.append((where, open_tables(file.path, names, where=where)))
+    return {name: joined([(f"{where}, {name}", tables[name]) for where, tables in parts]) for name in names}
 
 
 def table_in_report(request: ReportRequest, model: Model) -> str:
@@ -32,13 +44,13 @@ def table_in_report(request: ReportRequest, model: Model) -> str:
     return model.feed.table if isinstance(model.feed, ProvisioningFeed) else request.report
 
 
-def settle_unknown_columns(flow: Flow, request: ReportRequest, file: ReportFile) -> None:
+def settle_unknown_columns(flow: Flow, request: ReportRequest, content: ReportFiles) -> None:
     """Refuse a report with unknown columns, or add them to the tables, as the tenant's settings require.
 
     Args:
         flow: The sync.
         request: What was requested.
-        file: The downloaded report.
+        content: The downloaded report.
 
     Raises:
         HeaderContractError: A model has unknown columns and the setting `fail`, or too many columns would be added.
@@ -48,14 +60,14 @@ def settle_unknown_columns(flow: Flow, request: ReportRequest, file: ReportFile)
     chosen = [m for m in request.models if policies[m.name] != "warn" and m.name not in flow.row_functions]
     if not chosen:
         return
-    tables = tables_of(request, file)
-    source = Source(flow.scope, file.observed_at, request.report, file.status.id)
+    tables = tables_of(request, content)
+    source = Source(flow.scope, content.observed_at, request.report, content.report_id)
     files = [ReportCsv.open(tables[table_in_report(request, model)], model, source) for model in chosen]
     refused = [each for each in files if policies[each.model.name] == "fail" and each.match.unknown]
     if refused:
         names = "; ".join(f"{each.model.name}: {', '.join(each.match.unknown)}" for each in refused)
         raise HeaderContractError(
-            f"tenant {flow.session.tenant.slug}: {request.report} {file.status.id} has unknown columns ({names}), and the "
+            f"tenant {flow.session.tenant.slug}: {request.report} {content.report_id} has unknown columns ({names}), and the "
             "setting unknown_columns is fail. Nothing was published. Map them with link_column, or set unknown_columns to "
             "warn or add."
         )

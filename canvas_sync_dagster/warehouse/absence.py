@@ -138,7 +138,14 @@ def _mark(table: Table, gone: pl.DataFrame, written: Mapping[str, sql.Composable
     )
 
 
-def clear_unlisted(table: Table, source: Source, *, columns: Sequence[str], listed: pl.DataFrame) -> int:
+def clear_unlisted(
+    table: Table,
+    source: Source,
+    *,
+    columns: Sequence[str],
+    listed: pl.DataFrame,
+    among: sql.Composable = EVERY_ROW,
+) -> int:
     """Set columns that only an enriching table of the report fills to null, on the rows that it no longer lists.
 
     Args:
@@ -146,6 +153,7 @@ def clear_unlisted(table: Table, source: Source, *, columns: Sequence[str], list
         source: Complete; its scope is a term, or empty for all rows.
         columns: Columns that the enriching table fills.
         listed: Keys that it lists.
+        among: SQL condition on rows `t`: the source covers the row.
 
     Returns:
         Number of changed rows.
@@ -154,11 +162,12 @@ def clear_unlisted(table: Table, source: Source, *, columns: Sequence[str], list
     filled = sql.SQL(" or ").join(sql.SQL("t.{} is not null").format(sql.Identifier(name)) for name in columns)
     keys, same_key = has_key_of(table.model, listed)
     cursor = table.connection.execute(
-        sql.SQL("update {} t set {} where ({}) and {} and {} and not exists (select from {} where {})").format(
+        sql.SQL("update {} t set {} where ({}) and {} and {} and {} and not exists (select from {} where {})").format(
             table.name,
             assignments(dict.fromkeys(columns), system, ["updated_at"]),
             filled,
             in_scope(table, source.scope),
+            among,
             not_observed_after(source.observed_at, system),
             keys,
             same_key,

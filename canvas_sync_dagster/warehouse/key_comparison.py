@@ -134,6 +134,6 @@ def _without_term(table: Table, keys: pl.DataFrame, covered: sql.Composable, see
     if keys.is_empty():
         return keys
     given, same_key = has_key_of(table.model, keys)
-    among = sql.SQL("exists (select from {} where {})").format(given, same_key)
+    listed = sql.SQL("exists (select from {} where {})").format(given, same_key)
     without_term = sql.SQL("not ({})").format(has_term(table))
-    return _read_keys(table, among, covered, without_term, live=seen).filter(LIVE).select(table.model.key)
+    return _read_keys(table, listed, covered, without_term, live=seen).filter(LIVE).select(table.model.key)

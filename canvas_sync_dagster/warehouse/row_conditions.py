@@ -14,6 +14,8 @@ from canvas_sync_dagster.warehouse.warehouse import Table
 
 EVERY_ROW = sql.SQL("true")
 NO_ROW = sql.SQL("false")
+ACCOUNT = "canvas_account_id"
+"""Column of a course with the id of its account."""
 
 
 def in_scope(table: Table, scope: str) -> sql.Composable:
@@ -53,6 +55,36 @@ def _finds_term(table: Table) -> bool:
     """Return whether the tables show the terms of a model's rows; false if a parent on the path is not synced."""
     path = table.model.term_by
     return bool(path) and all(name in table.warehouse.models for name in path[1:])
+
+
+def below_accounts(table: Table, accounts: Sequence[int]) -> sql.Composable:
+    """Return the condition that the course of a row belongs to one of some accounts, or to an account below one of them.
+
+    Args:
+        table: Of the row. A row without a complete path to its course's account belongs to none.
+        accounts: Canvas ids. Accounts below them are found in the table of accounts, if that is synced.
+    """
+    if not _finds_term(table):
+        return NO_ROW
+    column, *parent = table.model.term_by
+    if parent:
+        above = table.sibling(parent[0])
+        return sql.SQL("{} in (select t.{} from {} t where {})").format(
+            sql.Identifier("t", column),
+            sql.Identifier(above.model.key[0]),
+            above.name,
+            below_accounts(above, accounts),
+        )
+    if not any(each.name == ACCOUNT for each in table.model.columns):
+        return NO_ROW
+    given = sql.SQL("select unnest({}::bigint[])").format(sql.Literal(list(accounts)))
+    if "accounts" not in table.warehouse.models:
+        return sql.SQL("t.{} in ({})").format(sql.Identifier(ACCOUNT), given)
+    tree = table.sibling("accounts")
+    return sql.SQL(
+        "t.{} in (with recursive c (id) as ({} union select a.{} from {} a join c on a.canvas_parent_account_id = c.id) "
+        "select id from c)"
+    ).format(sql.Identifier(ACCOUNT), given, sql.Identifier(tree.model.key[0]), tree.name)
 
 
 def not_deleted(model: Model) -> sql.Composable:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from psycopg import errors, sql
 
-from canvas_sync_dagster.warehouse.row_conditions import EVERY_ROW, not_deleted
+from canvas_sync_dagster.warehouse.row_conditions import EVERY_ROW, in_scope, not_deleted
 from canvas_sync_dagster.warehouse.suspects import has_suspects
 from canvas_sync_dagster.warehouse.warehouse import Table
 
@@ -64,4 +64,19 @@ def count_matching(table: Table, condition: sql.Composable = EVERY_ROW) -> int:
             row = table.connection.execute(query).fetchone()
     except (errors.UndefinedTable, errors.UndefinedColumn):
         return 0
+    return int(row[0]) if row else 0
+
+
+def count_outside(table: Table, scope: str, covered: sql.Composable) -> int:
+    """Count the live rows of a scope that a source does not cover.
+
+    Args:
+        table: Of the rows.
+        scope: Canvas term id of the source; empty for all rows.
+        covered: SQL condition on rows `t`: the source covers the row.
+    """
+    query = sql.SQL("select count(*) from {} t where {} and {} and not coalesce({}, false)").format(
+        table.name, in_scope(table, scope), not_deleted(table.model), covered
+    )
+    row = table.connection.execute(query).fetchone()
     return int(row[0]) if row else 0

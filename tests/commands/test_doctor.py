@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -110,6 +111,19 @@ def test_what_works_but_should_be_known_is_a_note_and_no_failure(migrated_url: s
     assert "submissions is read over REST, because this Canvas has no report" in lines(done, "ok")
     assert "a full walk of all tables that are read over REST takes about" in lines(done, "ok")
     assert lines(done, "FAIL") == ""
+
+
+def test_sub_accounts_that_split_reports_must_exist_and_should_have_all_courses(migrated_url: str) -> None:
+    with SimulatedCanvas().serve() as canvas:
+        courses = called(canvas, migrated_url, CANVAS_SYNC_SPLIT_REPORTS="all")
+        assert "split_reports: 2 reports per term; they cover the first" in lines(courses, "ok")
+        account = pl.when(pl.col("id") == 2003).then(1).otherwise("account_id").alias("account_id")
+        canvas.university.courses = canvas.university.courses.with_columns(account)
+        outside = called(canvas, migrated_url, CANVAS_SYNC_SPLIT_REPORTS="2,3,4")
+        assert "1 are in none of the sub-accounts (2003); no report lists them" in lines(outside, "note")
+        unknown = called(canvas, migrated_url, CANVAS_SYNC_SPLIT_REPORTS="3,77")
+        assert "Canvas lists no sub-account 77 below account 1" in lines(unknown, "FAIL")
+        assert unknown.exit_code == 1
 
 
 def test_clocks_apart_missing_tables_and_reports_asked_for_by_name_fail(database_url: str) -> None:

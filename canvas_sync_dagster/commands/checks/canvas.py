@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import islice
 
 from canvas_sync_dagster.canvas.client import Canvas
 from canvas_sync_dagster.canvas.reports import available_reports
@@ -12,14 +13,21 @@ from canvas_sync_dagster.clocks import SLACK
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, note, ok, run_checks
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.sync.feed_costs import model_feeds
+from canvas_sync_dagster.sync.report_parts import with_accounts_below
 from canvas_sync_dagster.sync.report_request import PROPRIETARY, STOCK
 from canvas_sync_dagster.sync.session import Session, connect_canvas
 from canvas_sync_dagster.sync.walk_cost import WalkCost
+from canvas_sync_dagster.tenants import EVERY_SUB_ACCOUNT
 
 NOTED_SKEW = 10.0
 """Seconds between this host's clock and Canvas's that indicate a missing NTP synchronization."""
 SKEW = SLACK.total_seconds()
 """Seconds between the clocks from which `doctor` fails: times of Canvas that are further ahead are not used."""
+
+
+SAMPLED_COURSES = 1_000
+"""Courses that are looked at for `split_reports`: ten requests, where an account of 450,000 courses would take 4,500."""
+SHOWN_COURSES = 5
 
 
 def run(checked: Checked) -> Iterator[Finding]:
@@ -97,5 +105,38 @@ def clock(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
     yield ok(message) if skew < NOTED_SKEW else note(message, remedy) if skew < SKEW else fail(message, remedy)
 
 
-CHECKS: tuple[Callable[[Checked, Canvas], Iterator[Finding]], ...] = (reports, walks, clock)
+def split_reports(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
+    """The sub-accounts that split the reports must exist, and should have all courses."""
+    split = checked.tenant.split_reports
+    if not split:
+        return
+    top = int(canvas.get("/accounts/{account_id}")["id"])
+    below = list(canvas.get_list("/accounts/{account_id}/sub_accounts", {"recursive": "true"}))
+    parents = {int(each["id"]): int(each["parent_account_id"]) for each in below}
+    direct = [account for account, parent in parents.items() if parent == top]
+    accounts = direct if EVERY_SUB_ACCOUNT in split else [int(account) for account in split]
+    if unknown := [account for account in accounts if account not in parents]:
+        names = ", ".join(map(str, unknown))
+        remedy = "Take it out of `split_reports`" if len(unknown) == 1 else "Take them out of `split_reports`"
+        yield fail(f"split_reports: Canvas lists no sub-account {names} below account {top}", remedy)
+        return
+    if not accounts:
+        yield fail(f"split_reports: account {top} has no sub-accounts", "Remove the setting `split_reports`")
+        return
+    covered = with_accounts_below(accounts, parents)
+    courses = list(islice(canvas.get_list("/accounts/{account_id}/courses"), SAMPLED_COURSES))
+    outside = [str(each["id"]) for each in courses if int(each["account_id"]) not in covered]
+    if outside:
+        shown = f"{', '.join(outside[:SHOWN_COURSES])}{', …' if len(outside) > SHOWN_COURSES else ''}"
+        yield note(
+            f"split_reports: of the first {len(courses):,} courses that Canvas lists, {len(outside):,} are in none of the "
+            f"sub-accounts ({shown}); no report lists them",
+            "Move them into a sub-account in Canvas, or add their accounts to `split_reports`; see "
+            "docs/how-to/split-reports.md",
+        )
+    else:
+        yield ok(f"split_reports: {len(accounts):,} reports per term; they cover the first {len(courses):,} courses")
+
+
+CHECKS: tuple[Callable[[Checked, Canvas], Iterator[Finding]], ...] = (reports, split_reports, walks, clock)
 """Each gets the tenant and a client with a valid token. Add further checks here."""

@@ -33,6 +33,9 @@ ENDS = {
     "report_returns": "deleted",
 }
 """Fault → state in which it ends a report half way."""
+STUCK = frozenset({"stuck_in_running", "root_report_stuck"})
+OF_ROOT = frozenset({"root_report_stuck"})
+"""Faults that only reports of the root account have."""
 
 
 class ReportQueue:
@@ -99,7 +102,8 @@ class ReportQueue:
             alike = [each for each in self.of(name, account) if each.parameters == parameters]
             self._tick()
             report = ReportRun(next(self._ids), name, parameters, self.university.now, account, term[1])
-            report.faults = {fault for fault in STATUS_FAULTS if self._faults.take(fault)}
+            possible = STATUS_FAULTS.keys() - (set() if account == ROOT_ACCOUNT else OF_ROOT)
+            report.faults = {fault for fault in STATUS_FAULTS if fault in possible and self._faults.take(fault)}
             report.twins = sum(each.state in {"created", "running"} for each in alike)
             self.reports[report.id] = report
             return report
@@ -154,7 +158,7 @@ class ReportQueue:
             report.state, report.began, report.started_at = "running", time.monotonic(), self.university.now
             # The frames never change in place, so this is a snapshot. A real Canvas's is torn by minutes.
             report.writing = self._workers.submit(self._write, report, copy.copy(self.university))
-        if report.state == "running" and report.began is not None and "stuck_in_running" not in report.faults:
+        if report.state == "running" and report.began is not None and not report.faults & STUCK:
             self._go_on(report, time.monotonic() - report.began)
 
     def _go_on(self, report: ReportRun, elapsed: float) -> None:
