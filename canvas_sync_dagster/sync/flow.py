@@ -160,10 +160,9 @@ class Flow:
     def _protect_stored(self) -> None:
         """Apply changed settings `exclude` and `hash` to what is stored."""
         session = self.session
-        unsynced = (model for model in BUILT_IN if model.name not in session.by_name)
-        models = [*session.models, *map(session.tenant.rules.of, unsynced)]
+        others = [session.tenant.rules.of(model) for model in BUILT_IN if model.name not in session.by_name]
         with session.warehouse("applying the settings exclude and hash") as warehouse:
-            cleaned = protect_stored(warehouse, models)
+            cleaned = protect_stored(warehouse, session.models, others)
         if cleaned:
             self.log(f"the settings exclude and hash were applied to what is stored: {', '.join(cleaned)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from psycopg import sql
 
 from canvas_sync_dagster import CanvasSync
+from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.keyed_hash import HASHED, KeyedHash
+from canvas_sync_dagster.catalogue.protection import Rules
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.receiver import PATH
@@ -30,6 +33,10 @@ from canvas_sync_dagster.sync.rejects import replay_rejects
 from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.walk_staging import WalkStaging
+from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
+from canvas_sync_dagster.warehouse.state.stored_protection import protect_stored
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_canvas import tenant_of
 from tests.truth import actual, expected
 
@@ -202,3 +209,34 @@ def test_wrong_columns_are_refused_for_their_tenant(planted: SimulatedCanvas, tm
     assert "'short'" not in str(raised.value)
     given = CanvasSync.from_environment(environ | {"CANVAS_SYNC_HASH_KEY": KEY}, directory=tmp_path)
     assert KEY not in repr(given.project())
+
+
+def test_stored_values_are_cleaned_once_per_change_and_only_in_tables_of_the_tenant(database_url: str) -> None:
+    rules = Rules(("users.email",), ("users.login_id",), KeyedHash(KEY))
+    users = rules.of(next(model for model in BUILT_IN if model.name == "users"))
+    texts = {EMAIL: f"planted{EMAIL}", LOGIN: f"{LOGIN}7"}
+    with connect(database_url, autocommit=True) as connection:
+        warehouse = Warehouse(connection, "canvas")
+        connection.execute("create table canvas.users_history (canvas_id bigint, email text, login_id text)")
+        for table in ("users", "users_history"):
+            connection.execute(
+                f"insert into canvas.{table} (canvas_id, email, login_id) values (7, %s, %s)", [*texts.values()]
+            )
+        payload = {"metadata": {"user_login": texts[LOGIN]}, "body": {"email": texts[EMAIL]}}
+        ensure_partitions(warehouse)
+        connection.execute(
+            "insert into canvas.canvas_sync_live_events (event_name, content_hash, payload) values ('x', 'x', %s)",
+            [json.dumps(payload)],
+        )
+        # A table of a model that the tenant does not sync may be another application's.
+        assert protect_stored(warehouse, (), [users]) == ("users.email", "users.login_id")
+        assert found(database_url, *texts) == {text: {"users", "users_history"} for text in texts}
+        # Once the tenant syncs the model, it is.
+        assert protect_stored(warehouse, [users]) == ("users.email", "users.login_id")
+        assert found(database_url, *texts) == {text: set() for text in texts}
+        assert protect_stored(warehouse, [users]) == ()
+        assert protect_stored(warehouse, ()) == ()
+        connection.execute("update canvas.users set email = %s", [texts[EMAIL]])
+        assert protect_stored(warehouse, [users]) != ()
+        row = connection.execute("select email, login_id from canvas.users").fetchone()
+        assert row == (None, KeyedHash(KEY)(texts[LOGIN]))

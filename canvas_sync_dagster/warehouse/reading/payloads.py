@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,9 @@ EXCLUDED = "[excluded]"
 """Stands for an excluded value within another text, such as an address."""
 SHORTEST = 4
 """Characters of a value that is looked for in other texts; a shorter one is part of many words."""
+
+_normal = lru_cache(maxsize=4096)(normalize)
+"""Events have a few hundred different keys; normalizing 50 of them anew takes 70 µs."""
 
 Keys = Mapping[str, KeyedHash | None]
 """Normalized key → hash of its values; None if the key is left out."""
@@ -96,7 +100,7 @@ def _without(value: Any, keys: Keys, found: dict[str, str]) -> Any:
         return value
     kept: dict[str, Any] = {}
     for key, each in value.items():
-        name = normalize(key)
+        name = _normal(key)
         if name not in keys:
             kept[key] = _without(each, keys, found)
             continue
@@ -112,7 +116,7 @@ def _without(value: Any, keys: Keys, found: dict[str, str]) -> Any:
 
 def _replaced(value: Any, texts: list[tuple[str, str]], spared: frozenset[str]) -> Any:
     if isinstance(value, Mapping):
-        return {k: each if normalize(k) in spared else _replaced(each, texts, spared) for k, each in value.items()}
+        return {k: each if _normal(k) in spared else _replaced(each, texts, spared) for k, each in value.items()}
     if isinstance(value, list):
         return [_replaced(each, texts, spared) for each in value]
     if isinstance(value, str):

@@ -28,7 +28,7 @@ HISTORY = "_history"
 """Suffix of the tables with earlier states of rows."""
 
 
-def protect_stored(warehouse: Warehouse, models: Iterable[Model]) -> tuple[str, ...]:
+def protect_stored(warehouse: Warehouse, models: Iterable[Model], unsynced: Iterable[Model] = ()) -> tuple[str, ...]:
     """Remove or hash the stored values of protected columns, if the settings have changed since this was last done.
 
     Excluded columns become null and texts of hashed columns become hashes, in the data tables and their history. Payloads of
@@ -37,19 +37,23 @@ def protect_stored(warehouse: Warehouse, models: Iterable[Model]) -> tuple[str, 
 
     Args:
         warehouse: The tenant's, in a transaction.
-        models: All models of the code location, with the tenant's columns excluded or hashed.
+        models: Models that the tenant syncs, with its columns excluded or hashed.
+        unsynced: The other models, likewise. Live events about them are cleaned; a table of that name may belong to another
+            application, and is left alone.
 
     Returns:
         The columns that were cleaned, as `model.column`; empty if the settings have not changed.
     """
-    protected = [model for model in models if model.protected]
-    wanted = _described(protected)
+    synced = [model for model in models if model.protected]
+    others = [model for model in unsynced if model.protected]
+    protected = [*synced, *others]
+    wanted = _described(synced) + (f" in events only: {_described(others)}" if others else "")
     if (remembered(warehouse, NAME) or "") == wanted:
         return ()
     warehouse.lock("protect")
     if (remembered(warehouse, NAME) or "") == wanted:
         return ()
-    for model in protected:
+    for model in synced:
         _clean_tables(warehouse, model)
     if protected:
         names = [model.name for model in protected]
