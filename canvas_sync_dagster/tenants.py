@@ -16,6 +16,7 @@ from canvas_sync_dagster.alert_settings import ALLOWED as ALERTS_ALLOWED
 from canvas_sync_dagster.alert_settings import AlertSettings
 from canvas_sync_dagster.catalogue import BUILT_IN, Model, with_carriers
 from canvas_sync_dagster.catalogue.feed_settings import refuse_impossible_feeds
+from canvas_sync_dagster.catalogue.identity_cache import with_history
 from canvas_sync_dagster.catalogue.keyed_hash import KeyedHash
 from canvas_sync_dagster.catalogue.parameters import refuse_parameters
 from canvas_sync_dagster.catalogue.protection import Rules
@@ -210,6 +211,11 @@ class TenantSettings(Policy):
         description="genre → its schedule, and the settings that differ from the tenant's",
         examples=[{"grades": {"schedule": "*/30 * * * *", "models": ["enrollments", "scores"]}}],
     )
+    history: Names = Field(
+        (),
+        description="a list of models whose earlier rows are kept in a table <model>_history",
+        examples=[["enrollments", "submissions"]],
+    )
     params: Mapping[str, Mapping[str, Any]] = Field(
         {},
         description="model → parameters of its report; those that the sync sets itself are refused",
@@ -349,7 +355,12 @@ class TenantSettings(Policy):
         if any(model.term_scoped for model in known if model.name in wanted):
             # The terms are the partitions.
             wanted.add("terms")
-        return tuple(self.rules.of(model) for model in known if model.name in wanted)
+        return tuple(self.adapted(model) for model in known if model.name in wanted)
+
+    def adapted(self, model: Model) -> Model:
+        """Return a model with its columns excluded or hashed, and with its history, as the settings say."""
+        protected = self.rules.of(model)
+        return with_history(protected) if model.name in self.history else protected
 
     @field_validator("audit_schedule")
     @classmethod
@@ -375,6 +386,16 @@ class TenantSettings(Policy):
             if "all" not in own and (lost := [each for each in genre.models if each not in {"all", *own}]):
                 raise ValueError(f"{name} contains the models {', '.join(lost)}, which the tenant does not sync")
         return value
+
+    @field_validator("history")
+    @classmethod
+    def _history(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known, synced = {model.name for model in BUILT_IN}, {"terms", *info.data.get("models", ("all",))}
+        if unknown := [name for name in value if name not in known]:
+            raise ValueError(f"unknown model {', '.join(unknown)}")
+        if "all" not in synced and (lost := [name for name in value if name not in synced]):
+            raise ValueError(f"the tenant does not sync {', '.join(lost)}")
+        return tuple(dict.fromkeys(value))
 
     @field_validator("params")
     @classmethod

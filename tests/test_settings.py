@@ -196,6 +196,20 @@ def test_a_wrong_genre_is_named_with_its_place(tmp_path: Path, genres: str, said
 
 
 @pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("{history: [enrolments]}", "tenants.canvas.history is ['enrolments']: unknown model enrolments"),
+        ("{history: [scores], models: [users]}", "history is ['scores']: the tenant does not sync scores"),
+    ],
+)
+def test_a_history_of_a_model_that_is_not_synced_is_refused(tmp_path: Path, given: str, said: str) -> None:
+    (tmp_path / "canvas_sync.yaml").write_text(f"tenants: {{canvas: {given}}}")
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environment({}, directory=tmp_path)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("params", "said"),
     [
         ("{userz: {x: 1}}", "tenants.canvas.params is {'userz': {'x': 1}}: unknown model userz"),

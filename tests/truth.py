@@ -175,10 +175,10 @@ STRUCTURE = ("terms", "accounts", "provisioning", "provisioning_term")
 
 def sync_structure(session: Session) -> None:
     """Syncs terms, accounts and what the provisioning report tells, which is enough for most tests and much quicker."""
-    for model in rest_models(BUILT_IN):
+    for model in rest_models(session.models):
         if model.name in STRUCTURE:
             sync_list(Flow.of(session, FULL), model)
-    for group in report_groups(BUILT_IN):
+    for group in report_groups(session.models):
         if group.name in STRUCTURE:
             for scope in live_term_ids(session) if group.term_scoped else [""]:
                 sync_report(Flow.of(session, FULL, scope), group, {m.name for m in group.models})

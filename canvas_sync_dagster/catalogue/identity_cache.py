@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import TypeVar
 
 from canvas_sync_dagster.catalogue.model import Model
@@ -55,3 +56,9 @@ class _Same:
 
     def __hash__(self) -> int:
         return id(self.model)
+
+
+@once_per_model
+def with_history(model: Model) -> Model:
+    """Return a model that keeps earlier states of its rows, the same object for the same model."""
+    return replace(model, history=True)

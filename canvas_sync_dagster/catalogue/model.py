@@ -298,6 +298,7 @@ class Model:
         identity: Columns that identify a row for a feed that lacks the key. A row that only such a feed knows gets a
             negative key until another feed knows its key.
         protected: Columns that the tenant excludes or hashes.
+        history: Whether earlier states of its rows are kept.
     """
 
     name: str
@@ -322,6 +323,7 @@ class Model:
     rest: RestFeed | None = None
     identity: tuple[str, ...] = ()
     protected: tuple[Protected, ...] = ()
+    history: bool = False
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]

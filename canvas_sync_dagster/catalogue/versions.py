@@ -12,7 +12,7 @@ from canvas_sync_dagster.catalogue.identity_cache import once_per_model
 from canvas_sync_dagster.catalogue.keyed_hash import KeyedHash
 from canvas_sync_dagster.catalogue.model import Model
 
-WITHOUT_EFFECT = {"comment", "domain", "event_copies", "page"}
+WITHOUT_EFFECT = {"comment", "domain", "event_copies", "history", "page"}
 """Fields that change no row."""
 
 

@@ -11,6 +11,7 @@ from canvas_sync_dagster.live_events.canvas_reads import Parents
 from canvas_sync_dagster.live_events.event_plan import Change, Outcome
 from canvas_sync_dagster.sync.object_lists import list_name
 from canvas_sync_dagster.sync.object_writes import apply_answers
+from canvas_sync_dagster.warehouse.history import EVENT, PARENT, written_by
 from canvas_sync_dagster.warehouse.loading.load import Source, load_rows
 from canvas_sync_dagster.warehouse.state.inbox import defer, fail, settle
 from canvas_sync_dagster.warehouse.warehouse import Table, Warehouse
@@ -77,7 +78,8 @@ def _write_bodies(table: Table, changes: Sequence[Change]) -> int:
     latest = max(each.latest.time for each in objects)
     source = Source("", latest, f"live events of {table.model.name}", complete=False)
     rows = [{**each.values, "observed_at": each.latest.time} for each in objects]
-    counts = load_rows(table, rows, source, timed=True)
+    with written_by(table, EVENT):
+        counts = load_rows(table, rows, source, timed=True)
     return counts.inserted + counts.updated
 
 
@@ -106,4 +108,5 @@ def _update_children(table: Table, changes: Sequence[Change], written: Counter[s
             column=sql.Identifier(column),
             key=sql.Identifier(table.model.key[0]),
         )
-        written[child] += table.connection.execute(statement, (keys,)).rowcount
+        with written_by(table.sibling(child), PARENT):
+            written[child] += table.connection.execute(statement, (keys,)).rowcount

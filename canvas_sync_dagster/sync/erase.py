@@ -15,7 +15,9 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import ColumnType, Model
 from canvas_sync_dagster.warehouse.connection import transaction
 from canvas_sync_dagster.warehouse.erasure import USERS, mentions, names_erased, owners
+from canvas_sync_dagster.warehouse.history import unrecorded
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX
+from canvas_sync_dagster.warehouse.schema.names import history_table_name
 from canvas_sync_dagster.warehouse.state import free_texts
 from canvas_sync_dagster.warehouse.state.digests_beside import remove_digests_without_row
 from canvas_sync_dagster.warehouse.state.erased_events import ErasedEvents
@@ -56,7 +58,7 @@ def erase_user(url: str, schema: str, models: Sequence[Model], user: int) -> Era
         SchemaError: Another table refers to the rows in a way that lets them be neither removed nor blanked.
     """
     by_name = {model.name: model for model in models}
-    with transaction(url, f"erasing user {user}") as connection:
+    with transaction(url, f"erasing user {user}") as connection, unrecorded(connection):
         warehouse = Warehouse(connection, schema, by_name)
         lock_for_erasure(warehouse)
         present = _columns(warehouse)
@@ -81,7 +83,10 @@ def erase_user(url: str, schema: str, models: Sequence[Model], user: int) -> Era
 def sweep(warehouse: Warehouse) -> Erasure:
     """Remove what has come to refer to erased people since, such as scores that were loaded before their enrollment."""
     erased = read_erased(warehouse)
-    return _from_tables(warehouse, erased, _columns(warehouse)) if erased else Erasure()
+    if not erased:
+        return Erasure()
+    with unrecorded(warehouse.connection):
+        return _from_tables(warehouse, erased, _columns(warehouse))
 
 
 def drop_events_of_erased(warehouse: Warehouse) -> int:
@@ -109,32 +114,44 @@ def _columns(warehouse: Warehouse) -> dict[str, dict[str, str]]:
 def _names(warehouse: Warehouse, user: int, present: Mapping[str, Collection[str]]) -> list[str]:
     """Return the names, logins and addresses of a person, the longest first."""
     found: set[str] = set()
-    for model in warehouse.models.values():
-        columns = present.get(model.table, ())
+    stored = [(model, name) for model in warehouse.models.values() for name in _tables_of(model, present)]
+    for model, table in stored:
+        columns = present[table]
         owned = [name for name, parent in owners(model).items() if parent == USERS and name in columns]
         texts = [column.name for column in model.columns if column.identifies and column.name in columns]
         if owned and texts:
             query = sql.SQL("select {} from {} where {}").format(
                 sql.SQL(", ").join(map(sql.Identifier, texts)),
-                warehouse.identifier(model.table),
+                warehouse.identifier(table),
                 _any_of({name: [user] for name in owned}),
             )
             found |= {str(value) for row in warehouse.connection.execute(query).fetchall() for value in row if value}
     return sorted((name for name in found if len(name) >= SHORTEST_NAME), key=lambda name: (-len(name), name))
 
 
+def _tables_of(model: Model, present: Collection[str]) -> list[str]:
+    """Return the tables that have rows of a model: its own, and its history even if the setting has ended it."""
+    return [name for name in (model.table, history_table_name(model.table)) if name in present]
+
+
 def _from_tables(warehouse: Warehouse, erased: Erased, present: Mapping[str, Collection[str]]) -> Erasure:
     done, ids = Erasure(), {model: set(numbers) for model, numbers in erased.items()}
     tables = [warehouse.table(model) for model in warehouse.models.values() if model.table in present]
     for table in tables:
-        _collect(table, ids, present[table.model.table])
+        for name in _tables_of(table.model, present):
+            _collect(table, warehouse.identifier(name), ids, present[name])
     for table in reversed(tables):
         name, columns = table.model.table, present[table.model.table]
         if condition := _owned(table.model, ids, columns):
             removed, blanked = _removed_or_blanked(table, condition, columns)
             done.removed[name] += removed
             done.blanked[name] += blanked
-        done.blanked[name] += _without_mentions(table, ids.get(USERS, set()), columns)
+        done.blanked[name] += _without_mentions(table, table.name, ids.get(USERS, set()), columns)
+        history = history_table_name(name)
+        if history in present:
+            removed, blanked = _from_history(table, history, ids, present[history])
+            done.removed[history] += removed
+            done.blanked[history] += blanked
     for model, numbers in ids.items():
         remember_erased(warehouse, model, numbers)
     return done
@@ -152,13 +169,13 @@ def _any_of(wanted: Mapping[str, Sequence[int]]) -> sql.Composable:
     )
 
 
-def _collect(table: Table, ids: dict[str, set[int]], present: Collection[str]) -> None:
+def _collect(table: Table, stored: sql.Identifier, ids: dict[str, set[int]], present: Collection[str]) -> None:
     """Add the ids of a model's rows that are about the person: rows of other models belong to them."""
     model = table.model
     condition = _owned(model, ids, present)
     if condition is None or model.key != ("canvas_id",):
         return
-    query = sql.SQL("select canvas_id from {} where {}").format(table.name, condition)
+    query = sql.SQL("select canvas_id from {} where {}").format(stored, condition)
     found = {int(number) for (number,) in table.connection.execute(query).fetchall()}
     if found:
         ids[model.name] = ids.get(model.name, set()) | found
@@ -183,7 +200,20 @@ def _removed_or_blanked(table: Table, condition: sql.Composable, present: Collec
         return 0, connection.execute(statement).rowcount
 
 
-def _without_mentions(table: Table, users: Collection[int], present: Collection[str]) -> int:
+def _from_history(
+    table: Table, history: str, ids: Mapping[str, Collection[int]], present: Collection[str]
+) -> tuple[int, int]:
+    """Remove the earlier states that are about the person, and the mentions in others; return how many of each."""
+    name, removed = table.warehouse.identifier(history), 0
+    if condition := _owned(table.model, ids, present):
+        removed = table.connection.execute(sql.SQL("delete from {} where {}").format(name, condition)).rowcount
+    return removed, _without_mentions(table, name, ids.get(USERS, set()), present)
+
+
+def _without_mentions(
+    table: Table, stored: sql.Identifier, users: Collection[int], present: Collection[str]
+) -> int:
+    """Set mentions of users to null, in the model's table or its history; return the number of rows."""
     changed = 0
     for column in mentions(table.model):
         if column.name not in present or not users:
@@ -195,7 +225,7 @@ def _without_mentions(table: Table, users: Collection[int], present: Collection[
             where = sql.SQL("{} && {}::bigint[]").format(name, numbers)
         else:
             value, where = sql.SQL("null"), sql.SQL("{} = any({}::bigint[])").format(name, numbers)
-        statement = sql.SQL("update {} set {} = {} where {}").format(table.name, name, value, where)
+        statement = sql.SQL("update {} set {} = {} where {}").format(stored, name, value, where)
         changed += table.connection.execute(statement).rowcount
     return changed
 

@@ -51,7 +51,7 @@ class Project:
         """
         chosen = tenant.chosen(self.models)
         if self._any_per_term(chosen) and all(model.name != "terms" for model in chosen):
-            return (tenant.rules.of(self.chain.models["terms"]), *chosen)
+            return (tenant.adapted(self.chain.models["terms"]), *chosen)
         return chosen
 
     def names_of(self, tenant: TenantSettings) -> tuple[str, ...]:

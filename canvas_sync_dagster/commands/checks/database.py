@@ -16,7 +16,7 @@ from canvas_sync_dagster.postgres_url import redacted
 from canvas_sync_dagster.warehouse.connection import Connection, Pooling, pooling, transaction
 from canvas_sync_dagster.warehouse.schema.existing import STATE_TABLES
 from canvas_sync_dagster.warehouse.schema.migrate import plan
-from canvas_sync_dagster.warehouse.schema.names import digest_table_name
+from canvas_sync_dagster.warehouse.schema.names import digest_table_name, history_table_name
 from canvas_sync_dagster.warehouse.schema.rights import lacking_rights, may_create_temporary, may_use
 from canvas_sync_dagster.warehouse.state import schema_migrations
 from canvas_sync_dagster.warehouse.state.observed_headers import read_header
@@ -96,6 +96,7 @@ def rights(checked: Checked, connection: Connection) -> Iterator[Finding]:
     models = checked.location.models_of(checked.tenant)
     wanted = {*(model.table for model in models), *STATE_TABLES} - {schema_migrations.TABLE}
     wanted |= {digest_table_name(model.table) for model in models}
+    wanted |= {history_table_name(model.table) for model in models if model.history}
     lacking = lacking_rights(connection, schema, wanted)
     for missing, names in lacking.items():
         granted, listed = ", ".join(missing).lower(), ", ".join(f"{schema}.{name}" for name in names)

@@ -13,6 +13,7 @@ import polars as pl
 
 from canvas_sync_dagster.catalogue import Enrichment, Model
 from canvas_sync_dagster.errors import RejectThresholdError
+from canvas_sync_dagster.warehouse.history import REPORT, written_by
 from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, Clock, LoadCounts, RejectLimits
 from canvas_sync_dagster.warehouse.loading.differ import Differ, KnownBlocks, skip_known
 from canvas_sync_dagster.warehouse.loading.digest_lookup import DigestLookup
@@ -165,7 +166,7 @@ def _loaded(load: _Load) -> LoadCounts:
             taken = _taken(load, load_target, rejects, streams=False)
         assert taken is not None  # noqa: S101 (a sorted file is in order)
         _refuse_broken(load, taken.counts, rejects)
-        with load.clock.during("merge"):
+        with load.clock.during("merge"), written_by(load.target.table, REPORT):
             merged = load_target.finish()
         remember_erased(load.target.table.warehouse, load.file.model.name, taken.erased)
         rejects.write(load.target, load.file, load.source)

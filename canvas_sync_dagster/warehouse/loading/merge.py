@@ -16,6 +16,7 @@ from canvas_sync_dagster.catalogue import Column, ColumnType
 from canvas_sync_dagster.clocks import horizon
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.history import unrecorded
 from canvas_sync_dagster.warehouse.loading.target import Target
 from canvas_sync_dagster.warehouse.state.digests_beside import record_digests
 
@@ -417,7 +418,8 @@ def _is_empty(target: Target) -> bool:
 
 def delete_all(target: Target) -> None:
     """Delete the rows of a table that was taken empty; TRUNCATE would need a right more, and no foreign key to it."""
-    target.connection.execute(sql.SQL("delete from {}").format(target.name))
+    with unrecorded(target.connection):
+        target.connection.execute(sql.SQL("delete from {}").format(target.name))
 
 
 def _locked(target: Target) -> bool:

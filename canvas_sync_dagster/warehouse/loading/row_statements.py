@@ -9,6 +9,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from canvas_sync_dagster.warehouse.history import REST, written_by
 from canvas_sync_dagster.warehouse.loading.system_columns import SYSTEM_VALUES, assignments, not_observed_after
 from canvas_sync_dagster.warehouse.loading.target import system_columns
 from canvas_sync_dagster.warehouse.row_conditions import EVERY_ROW, in_scope, not_deleted
@@ -91,15 +92,14 @@ def mark_deleted(table: Table, row: Mapping[str, Any], values: Mapping[str, obje
         return 0
     system = system_columns(table)
     key = [sql.SQL("t.{} = {}").format(sql.Identifier(name), sql.Literal(row[name])) for name in table.model.key]
-    cursor = table.connection.execute(
-        sql.SQL("update {} t set {} where {} and {}").format(
-            table.name,
-            assignments(values, system, SYSTEM_VALUES, observed_at),
-            sql.SQL(" and ").join(key),
-            not_observed_after(observed_at, system),
-        )
+    statement = sql.SQL("update {} t set {} where {} and {}").format(
+        table.name,
+        assignments(values, system, SYSTEM_VALUES, observed_at),
+        sql.SQL(" and ").join(key),
+        not_observed_after(observed_at, system),
     )
-    return cursor.rowcount
+    with written_by(table, REST):
+        return table.connection.execute(statement).rowcount
 
 
 def _identifiers(names: Iterable[str]) -> sql.Composed:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from canvas_sync_dagster.catalogue import Column, Model
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
 from canvas_sync_dagster.warehouse.erasure import without_erased
+from canvas_sync_dagster.warehouse.history import REST, written_by
 from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, LoadCounts, RejectLimits
 from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
 from canvas_sync_dagster.warehouse.loading.target import inspect_target
@@ -177,4 +178,6 @@ def _merge(
         return Merged(superseded=frame.height), unfit, left_out
     stage = Stage(target, content, timed=timed)
     stage.add(frame.drop(ROW))
-    return stage.merge_rows(source.observed_at, refresh=not source.complete), unfit, left_out
+    with written_by(table, REST):
+        merged = stage.merge_rows(source.observed_at, refresh=not source.complete)
+    return merged, unfit, left_out

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, ColumnType, Model
-from canvas_sync_dagster.warehouse.schema.names import digest_table_name, object_name
+from canvas_sync_dagster.warehouse.schema.history import HISTORY_COLUMNS, TIMES
+from canvas_sync_dagster.warehouse.schema.names import digest_table_name, history_table_name, object_name
 
 TYPES: dict[ColumnType, sa.types.TypeEngine[Any]] = {
     ColumnType.BIGINT: sa.BigInteger(),
@@ -20,6 +22,7 @@ TYPES: dict[ColumnType, sa.types.TypeEngine[Any]] = {
     ColumnType.JSON: postgresql.JSONB(),
     ColumnType.BIGINT_ARRAY: postgresql.ARRAY(sa.BigInteger()),
 }
+NOTHING_EXISTS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 INBOX = "canvas_sync_live_events"
 DEFERRED_READS = "canvas_sync_live_event_reads"
 INBOX_DEFAULT = f"{INBOX}_default"
@@ -48,19 +51,40 @@ class Xid(sa.types.UserDefinedType[int]):
 postgresql.dialect.ischema_names.setdefault("xid", Xid)
 
 
-def tables(schema: str, models: Iterable[Model], digests_of: Collection[str] = ()) -> sa.MetaData:
+class Spelled(sa.types.UserDefinedType[object]):
+    """A type as PostgreSQL spells it, of a column of the user's."""
+
+    cache_ok = True
+
+    def __init__(self, spelling: str) -> None:
+        self.spelling = spelling
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type as DDL spells it."""
+        return self.spelling
+
+
+def tables(
+    schema: str,
+    models: Iterable[Model],
+    digests_of: Collection[str] = (),
+    existing: Mapping[str, Mapping[str, str]] = NOTHING_EXISTS,
+) -> sa.MetaData:
     """Declares all tables of a tenant's schema.
 
     Args:
         schema: Postgres schema of the tenant.
         models: Those that the tenant syncs.
         digests_of: Names of models whose digests are in a table beside the model's.
+        existing: Data table → column → type, as PostgreSQL spells it. A history has the types of its data table.
     """
     metadata = sa.MetaData(schema=schema)
     for model in models:
         _data_table(metadata, model)
         if model.name in digests_of:
             _digest_table(metadata, model)
+        if model.history:
+            _history_table(metadata, model, existing.get(model.table, {}))
     for declare in STATE_TABLE_DECLARATIONS:
         declare(metadata)
     return metadata
@@ -92,6 +116,20 @@ def _digest_table(metadata: sa.MetaData, model: Model) -> None:
         sa.Column("row_version", Xid(), nullable=False, comment="`xmin` of the row that the digest was recorded for."),
         comment=f"Digests of the report records that rows of {model.table} were last loaded from.",
     )
+
+
+def _history_table(metadata: sa.MetaData, model: Model, types: Mapping[str, str]) -> None:
+    name = history_table_name(model.table)
+    own = [
+        sa.Column(c.name, Spelled(types[c.name]) if c.name in types else TYPES[c.type], comment=c.comment or None)
+        for c in model.columns
+    ]
+    added = [
+        sa.Column(name, TYPES[ColumnType.TIMESTAMP] if name in TIMES else sa.Text(), nullable=False, comment=comment)
+        for name, comment in HISTORY_COLUMNS.items()
+    ]
+    index = sa.Index(object_name(name, "key", "idx"), *model.key, "valid_to")
+    sa.Table(name, metadata, *own, *added, index, comment=f"Earlier states of the rows of {model.table}.")
 
 
 def _time(name: str, *, now: bool = False) -> sa.Column[Any]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Model
 from canvas_sync_dagster.catalogue.model import singular
 from canvas_sync_dagster.warehouse.connection import Connection
-from canvas_sync_dagster.warehouse.schema.names import digest_table_name
+from canvas_sync_dagster.warehouse.schema.history import HISTORY_COLUMNS, NO_HISTORY, KeptHistory, read_history
+from canvas_sync_dagster.warehouse.schema.names import digest_table_name, history_table_name
 
 KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
 """PostgreSQL's kinds of relations that rows cannot be merged into."""
@@ -159,17 +160,22 @@ class Fitness:
 def fitness(connection: Connection, schema: str, models: Iterable[Model]) -> Fitness:
     """Compares a schema with what the models and the sync's own tables need."""
     wanted = tuple(models)
-    tables = read_tables(connection, schema, [*STATE_TABLES, *(model.table for model in wanted)])
-    return judge(schema, tables, wanted)
+    histories = [history_table_name(model.table) for model in wanted if model.history]
+    tables = read_tables(connection, schema, [*STATE_TABLES, *(model.table for model in wanted), *histories])
+    recorded = read_history(connection, schema) if any(model.history for model in wanted) else NO_HISTORY
+    return judge(schema, tables, wanted, recorded)
 
 
-def judge(schema: str, tables: Mapping[str, ExistingTable], models: Iterable[Model]) -> Fitness:
+def judge(
+    schema: str, tables: Mapping[str, ExistingTable], models: Iterable[Model], recorded: KeptHistory = NO_HISTORY
+) -> Fitness:
     """Compares tables with what the models and the sync's own tables need; pure.
 
     Args:
         schema: For messages.
         tables: What there is, by name.
         models: Those that the tenant syncs.
+        recorded: What the schema has of histories.
     """
     unusable = list(_unusable_state(schema, tables))
     lacking, notes = [], []
@@ -180,6 +186,9 @@ def judge(schema: str, tables: Mapping[str, ExistingTable], models: Iterable[Mod
         lacking += _lacking(tables, name, columns)
     for model in models:
         lacking += _lacking(tables, model.table, (column.name for column in model.columns))
+        if model.history:
+            lacking += _lacking_history(tables, model, recorded)
+            unusable += _unusable_history(schema, tables, model, recorded)
         table = tables.get(model.table)
         if table is None:
             continue
@@ -257,6 +266,33 @@ def _lacking(tables: Mapping[str, ExistingTable], name: str, columns: Iterable[s
     if name not in tables:
         return [name]
     return [f"{name}.{column}" for column in columns if column not in tables[name].columns]
+
+
+def _lacking_history(tables: Mapping[str, ExistingTable], model: Model, recorded: KeptHistory) -> list[str]:
+    history = history_table_name(model.table)
+    columns = (*(column.name for column in model.columns), *HISTORY_COLUMNS)
+    lacking = _lacking(tables, history, columns)
+    return lacking or ([] if recorded.records(model) else [f"{history} (its triggers and functions)"])
+
+
+def _unusable_history(
+    schema: str, tables: Mapping[str, ExistingTable], model: Model, recorded: KeptHistory
+) -> Iterator[str]:
+    """Yield why the history of a table cannot be kept."""
+    remedy = f"or remove {model.name} from `history`."
+    table, history = tables.get(model.table), tables.get(history_table_name(model.table))
+    if taken := [column.name for column in model.columns if column.name in HISTORY_COLUMNS]:
+        yield f"{model.name}: a history has columns {', '.join(taken)} of its own. Rename them in the mapping, {remedy}"
+    if history is not None and not history.columns.keys() >= HISTORY_COLUMNS.keys():
+        yield (
+            f"{model.name}: {schema}.{history_table_name(model.table)} is not a history that `migrate` made. Rename it, "
+            f"{remedy}"
+        )
+    if table is not None and not table.is_alterable and not recorded.records(model):
+        yield (
+            f"{model.name}: {schema}.{model.table} belongs to another role, so that its history cannot begin. Run "
+            f"`canvas-sync migrate` as the owner of the table, {remedy}"
+        )
 
 
 def _unusable_state(schema: str, tables: Mapping[str, ExistingTable]) -> Iterator[str]:

@@ -21,8 +21,9 @@ from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Model
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX, INBOX_DEFAULT, tables
-from canvas_sync_dagster.warehouse.schema.existing import fitness
-from canvas_sync_dagster.warehouse.schema.names import object_name
+from canvas_sync_dagster.warehouse.schema.existing import fitness, read_tables
+from canvas_sync_dagster.warehouse.schema.history import Statement, history_statements, read_history
+from canvas_sync_dagster.warehouse.schema.names import history_table_name, object_name
 from canvas_sync_dagster.warehouse.state.schema_migrations import (
     LastMigration,
     last_migration,
@@ -69,6 +70,14 @@ class Migration:
         """Makes the changes through alembic."""
         for operation in self.operations:
             operations.invoke(operation)
+
+
+class Described(ops.ExecuteSQLOp):
+    """A statement with a sentence for people."""
+
+    def __init__(self, statement: Statement) -> None:
+        super().__init__(sa.text(statement.sql.replace(":", r"\:")))
+        self.sentence = statement.sentence
 
 
 def plan(url: str, schema: str, models: Iterable[Model]) -> Migration:
@@ -130,7 +139,8 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
     judged = fitness(_driver(connection), schema, models)
     if judged.unusable:
         raise SchemaError("\n".join(judged.unusable))
-    target = tables(schema, models, judged.digests_beside)
+    existing = _column_types(connection, schema, models)
+    target = tables(schema, models, judged.digests_beside, existing)
     foreign = {model.table for model in models if model.name in judged.foreign}
     names = {table.name for table in target.tables.values()}
     found: list[ops.MigrateOperation] = []
@@ -151,7 +161,17 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
             else:
                 name = object_name(model.table, *model.key, "key")
                 found.append(ops.CreateIndexOp(name, model.table, list(model.key), schema=schema, unique=True))
-    return Migration(schema, tuple(map(_sentence, found)), tuple(found), tuple(problems), judged.notes, last)
+    kept = read_history(_driver(connection), schema)
+    found += [Described(each) for each in history_statements(schema, models, existing, kept)]
+    changes = tuple(filter(None, map(_sentence, found)))
+    return Migration(schema, changes, tuple(found), tuple(problems), judged.notes, last)
+
+
+def _column_types(connection: sa.Connection, schema: str, models: Iterable[Model]) -> dict[str, dict[str, str]]:
+    """Return the tables with a history, and their histories, as far as they exist: column → type."""
+    names = [name for model in models if model.history for name in (model.table, history_table_name(model.table))]
+    found = read_tables(_driver(connection), schema, names) if names else {}
+    return {name: {column: each.type for column, each in table.columns.items()} for name, table in found.items()}
 
 
 def _driver(connection: sa.Connection) -> Connection:
@@ -232,6 +252,8 @@ def _repeated_keys(connection: sa.Connection, schema: str, model: Model) -> str 
 
 def _sentence(operation: ops.MigrateOperation) -> str:
     match operation:
+        case Described():
+            return operation.sentence
         case ops.CreateTableOp():
             return f"create table {operation.table_name}"
         case ops.AddColumnOp():

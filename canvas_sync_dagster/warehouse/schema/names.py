@@ -29,3 +29,12 @@ def digest_table_name(table: str) -> str:
     'canvas_sync_digests_users'
     """
     return object_name(DIGESTS, table)
+
+
+def history_table_name(table: str) -> str:
+    """Return the name of the table with the earlier states of a data table's rows.
+
+    >>> history_table_name("enrollments")
+    'enrollments_history'
+    """
+    return object_name(table, "history")
