@@ -210,9 +210,7 @@ def _from_history(
     return removed, _without_mentions(table, name, ids.get(USERS, set()), present)
 
 
-def _without_mentions(
-    table: Table, stored: sql.Identifier, users: Collection[int], present: Collection[str]
-) -> int:
+def _without_mentions(table: Table, stored: sql.Identifier, users: Collection[int], present: Collection[str]) -> int:
     """Set mentions of users to null, in the model's table or its history; return the number of rows."""
     changed = 0
     for column in mentions(table.model):

@@ -52,6 +52,8 @@ def test_a_tenant_keeps_its_history_until_the_person_is_erased(canvas: Simulated
     assert fetch(session, as_of) == before
     assert erase_user(session.database_url, session.schema, session.models, 1002).removed["users_history"] == 2
     for table in ("users", "users_history"):
-        assert fetch(session, f"select count(*) from canvas.{table} where canvas_id = 1002 or name like '%Formerly'") == [(0,)]
+        assert fetch(
+            session, f"select count(*) from canvas.{table} where canvas_id = 1002 or name like '%Formerly'"
+        ) == [(0,)]
     for table in ("enrollments", "enrollments_history"):
         assert fetch(session, f"select count(*) from canvas.{table} where canvas_user_id = 1002") == [(0,)]

@@ -161,12 +161,16 @@ def test_turned_off_it_keeps_its_rows_and_turned_on_again_it_begins_anew(url: st
     report(url, 2, "1,unseen,active", model=FORGETFUL)
     with pytest.raises(psycopg.errors.DataException, match="the history of things is turned off"):
         as_of(url, day(1))
-    with pytest.raises(SchemaError, match=r"lacks things_history \(its triggers and functions\)\. Run `canvas-sync migrate`"):
+    with pytest.raises(
+        SchemaError, match=r"lacks things_history \(its triggers and functions\)\. Run `canvas-sync migrate`"
+    ):
         prepare_schema(url, "canvas", [THINGS])
     execute(url, plan(url, "canvas", [THINGS]).sql().replace("BEGIN;", "").replace("COMMIT;", ""))
     assert plan(url, "canvas", [THINGS]).changes == ()
     prepare_schema(url, "canvas", [THINGS])
-    with pytest.raises(psycopg.errors.DataException, match=r"the history of things begins at .*; its rows as of .* are unknown"):
+    with pytest.raises(
+        psycopg.errors.DataException, match=r"the history of things begins at .*; its rows as of .* are unknown"
+    ):
         as_of(url, day(1))
     report(url, 3, "1,three,active")
     assert [row[1] for row in fetch(url, STATES)] == ["one", "unseen"]
@@ -174,9 +178,14 @@ def test_turned_off_it_keeps_its_rows_and_turned_on_again_it_begins_anew(url: st
     # A column that the model gains is recorded from then on.
     wider = THINGS.with_columns(Column("colour", ColumnType.TEXT))
     changes = migrate(url, "canvas", [wider]).changes
-    assert {"add column things.colour", "add column things_history.colour", "create function things_as_of"} <= {*changes}
+    assert {"add column things.colour", "add column things_history.colour", "create function things_as_of"} <= {
+        *changes
+    }
     execute(url, "update canvas.things set colour = 'red'; update canvas.things set colour = 'blue'")
-    assert fetch(url, "select colour from canvas.things_history order by valid_to, valid_from")[-2:] == [(None,), ("red",)]
+    assert fetch(url, "select colour from canvas.things_history order by valid_to, valid_from")[-2:] == [
+        (None,),
+        ("red",),
+    ]
     # A column that the tenant protects since is removed from the history, and not recorded any more.
     private = replace(wider, protected=(Protected(wider["colour"]),))
     with pytest.raises(SchemaError, match="its triggers and functions"):

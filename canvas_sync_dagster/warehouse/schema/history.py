@@ -71,9 +71,7 @@ insert into {history} ({columns}, valid_from, valid_to, source, operation)
 select {old}, b.began, greatest(b.began, now()), $1, 'delete'
 from {rows} o left join lateral ({latest}) l on true cross join lateral (select {began} as began) b
 """
-LATEST = (
-    "select h.valid_to, h.operation from {history} h where {same_key} order by h.valid_to desc, h.valid_from desc limit 1"
-)
+LATEST = "select h.valid_to, h.operation from {history} h where {same_key} order by h.valid_to desc, h.valid_from desc limit 1"
 BEGAN = "coalesce(case when l.operation = 'update' then l.valid_to else greatest(l.valid_to, {known_since}) end, '-infinity')"
 """When a state began: where the last one ended; or, for a row that was inserted since, when it was first observed. An
 equal row that is observed again gets a later `observed_at`, but keeps its `updated_at`."""
@@ -375,7 +373,8 @@ class _History:
 
     def _same_key(self, one: str, other: str) -> sql.Composed:
         return sql.SQL(" and ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(one, name), sql.Identifier(other, name)) for name in self._model.key
+            sql.SQL("{} = {}").format(sql.Identifier(one, name), sql.Identifier(other, name))
+            for name in self._model.key
         )
 
     def _known_since(self, alias: str) -> sql.Composed:
