@@ -112,6 +112,9 @@ def scope(term: str, *, hours: int = 1, stale: bool = False, error: str | None =
         "rows": 12,
         "superseded": 0,
         "error": error,
+        "feed": "report",
+        "feed_reason": "",
+        "requests": None,
     }
     coming = {"mode": "incremental", "mode_reason": "", "updated_after": at}
     made = {"term": term, "as_of": at, "as_of_in_future": False, "stale": stale, "last": last, "next": coming}
@@ -119,7 +122,7 @@ def scope(term: str, *, hours: int = 1, stale: bool = False, error: str | None =
 
 
 def model(name: str, *scopes: dict[str, Any], **counts: int) -> dict[str, Any]:
-    zero = {"rows": 1_200, "suspects": 0, "rejects": 0, "observed_in_future": 0}
+    zero = {"rows": 1_200, "suspects": 0, "rejects": 0, "observed_in_future": 0, "has_report": True}
     return {"model": name, "scopes": list(scopes), **zero, **counts}
 
 
