@@ -76,6 +76,7 @@ def _described(models: Sequence[Model]) -> str:
 
 
 def _clean_tables(warehouse: Warehouse, model: Model) -> None:
+    # The history comes last: it may get the earlier states of the rows that are cleaned here.
     for table in (model.table, model.table + HISTORY):
         columns = read_columns(warehouse.connection, warehouse.schema, table)
         touched = sql.SQL(", updated_at = now()") if "updated_at" in columns else sql.SQL("")
