@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import polars as pl
@@ -11,7 +12,8 @@ import pytest
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.errors import HeaderContractError, ReportFailedError, SettingError
 from canvas_sync_dagster.simulator import SimulatedCanvas
-from canvas_sync_dagster.sync.flow import Flow
+from canvas_sync_dagster.simulator.report_runs.report_run import ReportRun
+from canvas_sync_dagster.sync.flow import Flow, Log
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.outcome import SyncOutcome
 from canvas_sync_dagster.sync.report_request import report_groups
@@ -27,9 +29,11 @@ ROOT, ARTS, SCIENCE, PHILOSOPHY = 1, 2, 3, 4
 TABLES = ("courses", "sections", "enrollments", "submissions")
 
 
-def sync(session: Session, mode: str = "full", group: str = "provisioning_term", **options: Any) -> SyncOutcome:
+def sync(
+    session: Session, mode: str = "full", group: str = "provisioning_term", log: Log = lambda _: None
+) -> SyncOutcome:
     names = MODELS if group == "provisioning_term" else {group}
-    flow = Flow.of(session, SyncOptions(mode=mode, **options), TERM)  # type: ignore[arg-type]
+    flow = Flow.of(session, SyncOptions(mode=mode), TERM, log=log)  # type: ignore[arg-type]
     following = [(GROUPS["submissions"], {"submissions"})] if group == "provisioning_term" else []
     return sync_report(flow, GROUPS[group], names, following=following)
 
@@ -113,33 +117,40 @@ def test_all_is_the_accounts_directly_below_and_a_change_of_the_parts_is_synced_
         sync(lowest)
 
 
-def test_a_part_that_fails_publishes_nothing_and_the_next_sync_adopts_the_others(
-    canvas: SimulatedCanvas, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["error", "kill"])
+def test_a_part_that_does_not_arrive_publishes_nothing_and_the_next_sync_adopts_the_others(
+    canvas: SimulatedCanvas, sessions: Sessions, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     session = sessions(split_reports=[ARTS, SCIENCE], report_max_tries=1, reports_ahead=0)
     start = canvas.queue.start
 
-    def fail_in_science(name: str, parameters: dict[str, Any], account: int = ROOT):
+    def fail_in_science(name: str, parameters: dict[str, Any], account: int = ROOT) -> ReportRun | None:
         report = start(name, parameters, account)
         if report is not None and account == SCIENCE:
             report.faults = {"report_error"}
         return report
 
+    def stop(line: str) -> None:
+        if end == "kill" and "part 2 of 2" in line:
+            raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
         patch.setattr(canvas.queue, "start", fail_in_science)
-        with pytest.raises(ReportFailedError, match=r"of account 3 .*ended it as error"):
-            sync(session)
+        with pytest.raises((ReportFailedError, KeyboardInterrupt)) as caught:
+            sync(session, log=stop)
+    if end == "error":
+        assert re.search(r"of account 3 .*ended it as error", str(caught.value))
     assert rows(session, "select from canvas.courses") == []
     # The finished part waits longer than an ordinary report would: the parts of a large account take hours.
     with psycopg.connect(session.database_url) as connection:
         connection.execute("update canvas.canvas_sync_reports set completed_at = completed_at - interval '3 hours'")
     (finished,) = (report for report in canvas.queue.reports.values() if report.account == ARTS)
     outcome = sync(session)
-    assert accounts_asked(canvas) == [ARTS, SCIENCE, SCIENCE]
+    assert accounts_asked(canvas) == [ARTS, *([SCIENCE] if end == "error" else []), SCIENCE]
     assert outcome.parts["2"] == finished.id
     assert outcome.adopted
     states = rows(session, "select state from canvas.canvas_sync_reports order by id")
-    assert states == [("loaded",), ("failed",), ("loaded",)]
+    assert states == [("loaded",), *([("failed",)] if end == "error" else []), ("loaded",)]
 
 
 def test_absence_applies_to_the_courses_of_the_parts_only(canvas: SimulatedCanvas, sessions: Sessions) -> None:
