@@ -70,8 +70,10 @@ def compare_keys(
     if not homeless.is_empty():
         # A join would encode all listed keys at once, which takes 100 bytes per pair.
         gone = [homeless.join(listed.join(homeless, on=key, how="semi"), on=key, how="anti")]
+    # A row of the scope that the source need not list, but does, is not out of scope.
+    expected_rows = sql.SQL("{} and coalesce({}, false)").format(seen, among)
     for keys, piece in _pieces(listed, model):
-        known = _read_keys(table, in_scope(table, scope), among, piece, live=seen)
+        known = _read_keys(table, in_scope(table, scope), piece, *([] if scope else [among]), live=expected_rows)
         present = known.filter(LIVE).select(key).join(elsewhere, on=key, how="anti")
         expected += present.height
         gone.append(present.join(keys, on=key, how="anti"))

@@ -20,6 +20,7 @@ from canvas_sync_dagster.sync.report_request import report_groups
 from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.rest_sync import sync_list
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.state.watermarks import Watermarks
 from tests.fix_canvas import Sessions
 
 GROUPS = {group.name: group for group in report_groups(BUILT_IN)}
@@ -108,6 +109,9 @@ def test_all_is_the_accounts_directly_below_and_a_change_of_the_parts_is_synced_
 ) -> None:
     every = sessions(split_reports="all")
     assert list(sync(every).parts) == ["2", "3"]
+    with every.warehouse("reading watermarks") as warehouse:
+        kept = Watermarks(warehouse).out_of_scope_keys("courses")
+    assert all(keys.is_empty() for keys in kept.values()), "an account that no table shows below the parts has its term"
     assert sync(every, "auto").decision.mode == "incremental"
     one = sync(sessions(split_reports=str(SCIENCE)), "auto")
     assert (one.decision.mode, list(one.parts)) == ("full", ["3"])
