@@ -99,7 +99,9 @@ def measure(url: str, case: str, report: Path, base: Path, rounds: int) -> None:
     for schema in SCHEMAS:
         wal = statistics.median(written[schema])
         print(f"{case:12} {schema:8} {statistics.median(seconds[schema]):7.2f} s {wal:8.1f} MB of WAL")
-    print(f"{case:12} ratio    {ratio:7.2f}, rows as of a time counted in {statistics.median(counted):.2f} s", flush=True)
+    print(
+        f"{case:12} ratio    {ratio:7.2f}, rows as of a time counted in {statistics.median(counted):.2f} s", flush=True
+    )
 
 
 if __name__ == "__main__":
