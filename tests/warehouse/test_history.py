@@ -186,6 +186,7 @@ def test_turned_off_it_keeps_its_rows_and_turned_on_again_it_begins_anew(url: st
         (None,),
         ("red",),
     ]
+    assert plan(url, "canvas", [THINGS]).changes == ()
     # A column that the tenant protects since is removed from the history, and not recorded any more.
     private = replace(wider, protected=(Protected(wider["colour"]),))
     with pytest.raises(SchemaError, match="its triggers and functions"):

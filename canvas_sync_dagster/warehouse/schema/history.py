@@ -246,12 +246,15 @@ class _History:
     def __init__(self, schema: str, model: Model, tables: Mapping[str, Mapping[str, str]]) -> None:
         self._schema, self._model = schema, model
         self._types = tables.get(model.table, {})
-        self._columns = [column.name for column in model.columns]
+        declared = [column.name for column in model.columns]
         self._table = sql.Identifier(schema, model.table)
         self._history = sql.Identifier(schema, history_table_name(model.table))
         self._protected = [each.column.name for each in model.protected]
-        existing = [*tables.get(history_table_name(model.table), [*self._columns, *HISTORY_COLUMNS])]
-        self._order = [*existing, *(name for name in self._columns if name not in existing)]
+        existing = [*tables.get(history_table_name(model.table), [*declared, *HISTORY_COLUMNS])]
+        self._order = [*existing, *(name for name in declared if name not in existing)]
+        # What was recorded once is recorded further, such as a column that `unknown_columns: add` has added.
+        stored = {*declared, *(self._types.keys() - HISTORY_COLUMNS.keys())}
+        self._columns = [name for name in self._order if name in stored]
 
     def statements(self, kept: KeptHistory) -> Iterator[Statement]:
         """Yield what is missing: the recording function, the triggers, the beginning, the function for readers."""
