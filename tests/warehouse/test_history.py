@@ -139,6 +139,14 @@ def test_the_users_own_sql_is_recorded_and_rolled_back_with_its_transaction(url:
     assert as_of(url, deleted - timedelta(microseconds=1)) == ["1 mine active", "2 two active", "3 three active"]
     assert as_of(url, deleted) == []
     assert as_of(url, datetime.now(UTC)) == ["2 again None"]
+    # A role that may change the table needs no right on its history.
+    with psycopg.connect(url) as connection:
+        connection.execute("create role writer; grant usage on schema canvas to writer")
+        connection.execute("grant select, update on canvas.things to writer; set local role writer")
+        connection.execute("update canvas.things set name = 'by the writer'")
+        connection.execute("reset role")
+        assert connection.execute("select count(*) from canvas.things_history").fetchone() == (5,)
+        connection.rollback()
     # A load that is killed leaves neither rows nor earlier states.
     with connect(url) as connection:
         killed = connection.info.backend_pid
