@@ -400,9 +400,9 @@ def test_dbt_finds_the_translated_keys(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["dbt-sources", "-f", str(tmp_path / "translated.py")])
     assert done.exit_code == 0
     (source,) = yaml.safe_load(done.output)["sources"]
-    assert {table["name"]: table.get("meta") for table in source["tables"]} == {
+    assert {table["name"]: table.get("config") for table in source["tables"]} == {
         "terms": None,
-        "users": {"dagster": {"asset_key": ["identity", "people"]}},
+        "users": {"meta": {"dagster": {"asset_key": ["identity", "people"]}}},
     }
 
 
