@@ -14,6 +14,7 @@ import stamina
 from psycopg.rows import tuple_row
 
 from canvas_sync_dagster.errors import DatabaseUnavailableError
+from canvas_sync_dagster.postgres_url import ENCODING
 from canvas_sync_dagster.warehouse.connection import CONNECT_SECONDS, Connection, connect, explained
 
 KEPT = 20
@@ -156,6 +157,8 @@ def _is_as_new(connection: Connection) -> bool:
     connection.row_factory = tuple_row
     try:
         connection.execute("discard all")
+        # Behind a pooler, the encoding of our start-up packet is not the server process's: it fell back to the role's.
+        connection.execute(f"set client_encoding to '{ENCODING}'")
     except Exception:
         return False
     return True

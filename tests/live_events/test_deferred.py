@@ -89,7 +89,7 @@ def test_the_order_of_deferred_and_other_events_of_one_object_does_not_matter(
         put(session, [events[name]], canvas)
         with mute(session) as silent:
             drain(silent, budget=0.2)
-    assert set(states(session)) <= {"deferred", "applied"}
+    assert set(states(session)) <= {"pending", "applied"}
     drain(session)
     assert states(session) == {"applied": 3}
     true = canvas.university.sections.filter(pl.col("id") == 4006).row(0, named=True)
@@ -106,13 +106,13 @@ def test_deferred_events_are_kept_by_retention_and_removed_by_an_erasure(
     put(session, [user, *courses(canvas, 1)], canvas)
     with mute(session) as silent:
         drain(silent, budget=0.2)
-    assert states(session) == {"deferred": 2}
+    assert states(session) == {"pending": 2}
     with connect(session.database_url) as connection:
         # Until tomorrow, so that today's partition is old.
         age_out(Warehouse(connection, session.schema), timedelta(days=-1))
-    assert states(session) == {"deferred": 2}
+    assert states(session) == {"pending": 2}
     erase_user(session.database_url, session.schema, session.models, 1002)
-    assert states(session) == {"deferred": 1}
+    assert states(session) == {"pending": 1}
     assert drain(session).events == {"applied": 1}
     assert 1002 not in actual(session.database_url, "users")
 

@@ -107,7 +107,7 @@ def test_while_canvas_is_away_no_event_loses_a_try(canvas: SimulatedCanvas, sess
             for _ in range(3):
                 with pytest.raises(CanvasUnavailableError):
                     drain(lonely)
-        assert states(own)["deferred"] == 1
+        assert states(own)["pending"] == 1
         assert drain(own).events == {"applied": 1}
     assert seen == ["user_updated"]
     with psycopg.connect(own.database_url) as connection:
@@ -121,7 +121,7 @@ def test_a_drain_ends_in_time_though_canvas_does_not_answer(canvas: SimulatedCan
         start = time.monotonic()
         done = drain(silent, budget=0.5)
         assert time.monotonic() - start < 5
-    assert (done.left, states(session)) == (True, {"deferred": 1, "ignored": 1})
+    assert (done.left, states(session)) == (True, {"pending": 1, "ignored": 1})
     assert drain(session).events == {"applied": 1}
 
 

@@ -276,6 +276,7 @@ def _inbox(metadata: sa.MetaData) -> None:
         _number("attempts", default="0"),
         _time("next_attempt_at", now=True),
         _text("error"),
+        sa.Column("deferred", sa.Boolean(), nullable=False, server_default=sa.text("false")),
         sa.Column("done", postgresql.ARRAY(sa.Text())),
         sa.Column("content_hash", sa.LargeBinary(), nullable=False),
         sa.Column("payload", postgresql.JSONB(), nullable=False),
@@ -284,7 +285,7 @@ def _inbox(metadata: sa.MetaData) -> None:
         sa.Index(
             "canvas_sync_live_events_waiting_idx",
             "id",
-            postgresql_where=sa.text("state in ('pending', 'failed', 'dead')"),
+            postgresql_where=sa.text("state in ('pending', 'failed', 'dead') and not deferred"),
         ),
         comment="The inbox of live events; one partition per day.",
         postgresql_partition_by="RANGE (received_on)",
@@ -303,7 +304,7 @@ def _deferred_reads(metadata: sa.MetaData) -> None:
         _time("created_at", now=True),
         sa.Index("canvas_sync_live_event_reads_object_idx", "model", "object"),
         sa.Index("canvas_sync_live_event_reads_list_idx", "model", "list"),
-        comment="Live events in the state deferred: their objects are to be read from Canvas.",
+        comment="Deferred live events: their objects are to be read from Canvas.",
     )
 
 

@@ -39,7 +39,7 @@ STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     ),
     "canvas_sync_live_events": (
         "id", "received_on", "event_name", "event_time", "received_at", "state", "attempts", "next_attempt_at", "error",
-        "done", "content_hash", "payload",
+        "deferred", "done", "content_hash", "payload",
     ),
     "canvas_sync_live_event_reads": ("event_id", "model", "object", "list", "received_at", "created_at"),
     "canvas_sync_rejected_rows": (

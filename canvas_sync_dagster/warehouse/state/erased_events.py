@@ -15,8 +15,8 @@ USER_KEY = r'"[a-z_]*(?:user|student|observer|assessor|actor|member)[a-z_]*"\s*:
 ACTOR = ("user_id", "user_login", "user_sis_id", "user_account_id", "real_user_id", "client_ip", "user_agent", "session_id",
          "referrer", "url", "hostname", "request_id")  # fmt: skip
 """Metadata of an event about the person who caused it, and not about the object that changed."""
-WAITING = sql.SQL("state in ('pending', 'failed')")
-DEFERRED = sql.SQL("state = 'deferred' and id = any(array(select event_id from {}))")
+WAITING = sql.SQL("state in ('pending', 'failed') and not deferred")
+DEFERRED = sql.SQL("deferred and id = any(array(select event_id from {}))")
 """Deferred events are in no index of the inbox."""
 ABOUT = sql.SQL(
     "({part} ~ %(pattern)s or exists (select from unnest(%(names)s::text[]) n where position(n in {part}) > 0))"
@@ -67,7 +67,7 @@ class ErasedEvents:
 
     def remove_settled(self) -> int:
         """Delete settled events about the person, or caused by the person; return how many there were."""
-        settled = sql.SQL("state not in ('pending', 'failed', 'deferred')")
+        settled = sql.SQL("state not in ('pending', 'failed')")
         query = sql.SQL("delete from {} where {} and {}").format(self._table, settled, ABOUT.format(part=WHOLE))
         return self._execute(query)
 

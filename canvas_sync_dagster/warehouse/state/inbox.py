@@ -1,6 +1,6 @@
 """The inbox: each acknowledged event is a row of `canvas_sync_live_events`. All SQL on its events is here.
 
-An event is `pending` until it is claimed. One whose object is to be read from Canvas becomes `deferred`: it has a row in
+An event is `pending` until it is settled. One whose object is to be read from Canvas is also `deferred`: it has a row in
 `canvas_sync_live_event_reads`, and is not claimed again with the events that wait for no answer of Canvas.
 A row is kept for as long as its partition (see `inbox_partitions`), whether the event was applied, ignored, or has failed.
 """
@@ -27,7 +27,7 @@ LONGEST_BACKOFF = timedelta(hours=1)
 
 COUNTED = 100_000
 """Largest number of waiting events that the sensor counts."""
-DUE = sql.SQL("where state in ('pending', 'failed') and next_attempt_at <= now() order by id")
+DUE = sql.SQL("where state in ('pending', 'failed') and not deferred and next_attempt_at <= now() order by id")
 
 INSERT = """
 insert into {table} (event_name, event_time, content_hash, payload)
@@ -169,8 +169,7 @@ def claim_deferred(warehouse: Warehouse, objects: int, company: int) -> list[Inb
     if not ids:
         return []
     query = sql.SQL(
-        "select id, event_name, event_time, attempts, done, payload from {} "
-        "where id = any(%s) and state = 'deferred' order by id"
+        "select id, event_name, event_time, attempts, done, payload from {} where id = any(%s) and deferred order by id"
     ).format(warehouse.identifier(TABLE))
     rows = warehouse.connection.execute(query, (ids,)).fetchall()
     if removed := set(ids) - {row[0] for row in rows}:
@@ -192,7 +191,7 @@ def defer(
         return
     ids, models, names, lists = (list(column) for column in zip(*rows, strict=True))
     statement = sql.SQL(
-        "with e as (update {inbox} set state = 'deferred' where id = any(%s) returning id, received_at) "
+        "with e as (update {inbox} set state = 'pending', deferred = true where id = any(%s) returning id, received_at) "
         "insert into {reads} (event_id, model, object, list, received_at) "
         "select e.id, d.model, d.object, d.list, e.received_at "
         "from e join unnest(%s::bigint[], %s::text[], %s::text[], %s::text[]) as d (id, model, object, list) using (id) "
@@ -242,7 +241,8 @@ def backlog(warehouse: Warehouse) -> Backlog:
         "select count(*) filter (where due) + (select count(*) from (select from {reads} limit {most}) r), "
         "least(min(id) filter (where due), (select min(event_id) from {reads})), "
         "extract(epoch from min(next_attempt_at) filter (where not due) - now())::float8 from "
-        "(select id, next_attempt_at, next_attempt_at <= now() as due from {inbox} where state in ('pending', 'failed') "
+        "(select id, next_attempt_at, next_attempt_at <= now() as due from {inbox} "
+        "where state in ('pending', 'failed') and not deferred "
         "order by id limit {most}) e"
     ).format(inbox=warehouse.identifier(TABLE), reads=warehouse.identifier(DEFERRED_READS), most=sql.Literal(COUNTED))
     row = warehouse.connection.execute(query).fetchone()
@@ -259,9 +259,9 @@ def settle(warehouse: Warehouse, states: Mapping[str, Iterable[InboxEvent]]) -> 
         warehouse: The tenant's, in that transaction.
         states: `applied` or `ignored` → events.
     """
-    statement = sql.SQL("update {} set state = %s, next_attempt_at = now(), error = null where id = any(%s)").format(
-        warehouse.identifier(TABLE)
-    )
+    statement = sql.SQL(
+        "update {} set state = %s, deferred = false, next_attempt_at = now(), error = null where id = any(%s)"
+    ).format(warehouse.identifier(TABLE))
     for state, given in states.items():
         events = list(given)
         if ids := [event.id for event in events]:
@@ -287,7 +287,7 @@ def fail(warehouse: Warehouse, event: InboxEvent, problem: str, done: Sequence[s
     finished = list(event.done if done is None else done)
     warehouse.connection.execute(
         sql.SQL(
-            "update {} set state = %s, attempts = %s, next_attempt_at = now() + %s, error = %s, done = %s where id = %s"
+            "update {} set state = %s, deferred = false, attempts = %s, next_attempt_at = now() + %s, error = %s, done = %s where id = %s"
         ).format(warehouse.identifier(TABLE)),
         (state, attempts, wait, problem[:2000].replace("\0", ""), finished, event.id),
     )
@@ -313,7 +313,7 @@ def replay(warehouse: Warehouse, *, ids: Sequence[int] = (), name: str | None = 
         Number of events.
     """
     query = sql.SQL(
-        "update {} set state = 'pending', attempts = 0, next_attempt_at = now() where state in ('dead', 'failed') "
+        "update {} set state = 'pending', attempts = 0, next_attempt_at = now() where state in ('dead', 'failed') and not deferred "
         "and (%s::bigint[] = '{{}}' or id = any(%s::bigint[])) and (%s::text is null or event_name = %s)"
     ).format(warehouse.identifier(TABLE))
     replayed = warehouse.connection.execute(query, (list(ids), list(ids), name, name)).rowcount
@@ -335,7 +335,8 @@ class Depth:
     """Number of events in an inbox.
 
     Attributes:
-        counts: State (`pending`, `deferred`, `failed` or `dead`) → number of events.
+        counts: State (`pending`, `failed` or `dead`), or `deferred` for pending events that wait for an answer of Canvas
+            → number of events.
         oldest: When the oldest waiting event was received; None if none waits.
         latest: When the latest event was received; None without any.
     """
@@ -355,7 +356,8 @@ def depth(warehouse: Warehouse) -> Depth:
     table = warehouse.identifier(TABLE)
     rows = warehouse.connection.execute(
         sql.SQL(
-            "select state, count(*), min(received_at) from {} where state in ('pending', 'failed', 'dead') group by state"
+            "select state, count(*), min(received_at) from {} "
+            "where state in ('pending', 'failed', 'dead') and not deferred group by state"
         ).format(table)
     ).fetchall()
     rows += _deferred_depth(warehouse)
@@ -379,7 +381,7 @@ def _deferred_depth(warehouse: Warehouse) -> list[tuple[Any, ...]]:
 
 
 DEAD_CHOSEN = sql.SQL(
-    "state = 'dead' and (%(ids)s::bigint[] = '{{}}' or id = any(%(ids)s::bigint[])) "
+    "state = 'dead' and not deferred and (%(ids)s::bigint[] = '{{}}' or id = any(%(ids)s::bigint[])) "
     "and (%(name)s::text is null or event_name = %(name)s)"
 ).format()
 

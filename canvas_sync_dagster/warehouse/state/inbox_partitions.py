@@ -102,7 +102,7 @@ def age_out(warehouse: Warehouse, keep: timedelta, keep_dead: timedelta | None =
     dropped = 0
     if _may_create(warehouse):
         dropped = sum(_is_settled(warehouse, name) and _drop(warehouse, name) for name in old)
-    query = sql.SQL("delete from {} where received_on < %s and state not in ('pending', 'failed', 'deferred')")
+    query = sql.SQL("delete from {} where received_on < %s and state not in ('pending', 'failed')")
     warehouse.connection.execute(query.format(warehouse.identifier(TABLE)), (before,))
     return dropped
 
@@ -110,9 +110,11 @@ def age_out(warehouse: Warehouse, keep: timedelta, keep_dead: timedelta | None =
 def _move_dead(warehouse: Warehouse, day: date, keep_dead: timedelta | None) -> None:
     table = warehouse.identifier(TABLE)
     if keep_dead is not None:
-        old = sql.SQL("delete from {} where state = 'dead' and received_at < now() - %s::interval").format(table)
+        old = sql.SQL(
+            "delete from {} where state = 'dead' and not deferred and received_at < now() - %s::interval"
+        ).format(table)
         warehouse.connection.execute(old, (keep_dead,))
-    query = sql.SQL("select from {} where state = 'dead' and received_on < %s limit 1").format(table)
+    query = sql.SQL("select from {} where state = 'dead' and not deferred and received_on < %s limit 1").format(table)
     if warehouse.connection.execute(query, (day,)).fetchone() is None:
         return
     ensure_partitions(warehouse)
@@ -120,12 +122,14 @@ def _move_dead(warehouse: Warehouse, day: date, keep_dead: timedelta | None) -> 
     # An event that came again today is there already; the older copy goes with its day.
     warehouse.connection.execute(
         sql.SQL(
-            "delete from {table} t where state = 'dead' and received_on < %s and exists "
+            "delete from {table} t where state = 'dead' and not deferred and received_on < %s and exists "
             "(select from {table} o where o.content_hash = t.content_hash and o.received_on = {today})"
         ).format(table=table, today=today),
         (day,),
     )
-    moved = sql.SQL("update {} set received_on = {} where state = 'dead' and received_on < %s").format(table, today)
+    moved = sql.SQL("update {} set received_on = {} where state = 'dead' and not deferred and received_on < %s").format(
+        table, today
+    )
     warehouse.connection.execute(moved, (day,))
 
 
@@ -169,8 +173,8 @@ def _attach(warehouse: Warehouse, name: str, bounds: sql.SQL | sql.Composed) -> 
 
 def _is_settled(warehouse: Warehouse, name: str) -> bool:
     waiting = sql.SQL(
-        "(select 1 from {day} where state in ('pending', 'failed') limit 1) union all "
-        "(select 1 from {reads} r join {day} e on e.id = r.event_id where e.state = 'deferred' limit 1)"
+        "(select 1 from {day} where state in ('pending', 'failed') and not deferred limit 1) union all "
+        "(select 1 from {reads} r join {day} e on e.id = r.event_id where e.deferred limit 1)"
     ).format(day=warehouse.identifier(name), reads=warehouse.identifier(DEFERRED_READS))
     return warehouse.connection.execute(waiting).fetchone() is None
 
