@@ -232,7 +232,7 @@ def test_every_fault_has_an_outcome() -> None:
 def test_a_fault_ends_in_the_right_tables_or_in_one_clear_error(
     canvas: SimulatedCanvas, sessions: Sessions, fault: str
 ) -> None:
-    session = sessions(report_timeout="1.5 seconds", report_compilation_timeout="0.4 seconds", report_max_tries=2)
+    session = sessions(report_timeout="4 seconds", report_compilation_timeout="1.2 seconds", report_max_tries=2)
     expectation = OUTCOMES[fault]
     stuck = "stuck" in fault
     canvas.faults.add(fault, times=9 if stuck else 1)
