@@ -176,7 +176,7 @@ def _altered(
     left_out: set[int] = set()
     for at, row in enumerate(before):
         row.update((name, values[at]) for name, values in results.items())
-        changed: dict[str, Any] | None = dict(row)
+        changed: dict[str, Any] | None = row
         if at not in calls.failed:
             try:
                 changed = _through(model, row)
