@@ -14,7 +14,7 @@ from tests import unit
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ["tests.fix_postgres", "tests.fix_canvas"]
+pytest_plugins = ["tests.fix_postgres", "tests.fix_canvas", "tests.fix_browser"]
 # A slow machine makes no test fail.
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")

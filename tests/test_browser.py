@@ -5,7 +5,6 @@ All tests share one location, because starting it takes as long as several tests
 
 from __future__ import annotations
 
-import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
@@ -15,22 +14,13 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from tests.fix_browser import CHROMIUM
 from tests.machines import ROOT, Machine, Query, until
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATIENCE = 120
 """Seconds; `dagster dev` takes 15 to start on a busy machine, the sync as long."""
 FAST, ENDLESS = 0.01, 3600.0
@@ -103,14 +93,6 @@ def location(tmp_path_factory: pytest.TempPathFactory, postgres_binaries: Path) 
                 yield Location(canvas, machine, instance, url)
         finally:
             machine.end()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

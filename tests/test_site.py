@@ -16,10 +16,10 @@ from urllib.parse import unquote, urldefrag, urljoin
 import pytest
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-from playwright.sync_api import Browser, Page, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, Page, expect  # noqa: E402
 
 import canvas_sync_dagster  # noqa: E402
-from tests.test_browser import CHROMIUM, FLAGS  # noqa: E402
+from tests.fix_browser import CHROMIUM  # noqa: E402
 from tests.test_docs import ROOT  # noqa: E402
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
@@ -100,14 +100,6 @@ def url(site: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
