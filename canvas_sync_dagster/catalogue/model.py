@@ -23,6 +23,7 @@ CONTEXTS = "contexts"
 CONTEXT_COLUMNS = ("canvas_context_id", "canvas_context_type")
 """Columns that a walk over courses and accounts fills."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_ECHOES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 DELETED: Mapping[str, str] = MappingProxyType({"workflow_state": "deleted"})
 
 
@@ -242,16 +243,40 @@ class Suffices(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Omission:
+    """A boolean column that bodies of events omit although an event may set it to true.
+
+    Args:
+        column: Name of the column. While it is true in a row, each event of the row requires a read from Canvas.
+        unless: Column → values with which a body rules out that its event has set the column; no values: any but null.
+    """
+
+    column: str
+    unless: Mapping[str, frozenset[str]]
+
+    def is_ruled_out(self, values: Mapping[str, object]) -> bool:
+        """Return whether the event with this body (column → value) cannot have set the column."""
+        return any(
+            values.get(name) is not None and (not allowed or str(values[name]) in allowed)
+            for name, allowed in self.unless.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Events:
     """The live events about a model.
 
     Args:
         names: Names of the events in Canvas.
         suffices: When the body is enough. It is not enough where a column that the body omits may have changed.
+        omissions: Columns that bodies omit although events may change them.
+        echoes: Name of an event that only repeats a part of another event of the same change → columns that it repeats.
     """
 
     names: tuple[str, ...]
     suffices: Suffices = Suffices.NEVER
+    omissions: tuple[Omission, ...] = ()
+    echoes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NO_ECHOES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +389,13 @@ class Model:
     def event_columns(self) -> Iterator[Column]:
         """Yield the columns that live events carry."""
         return (column for column in self.columns if column.event)
+
+    def omissions(self) -> list[Omission]:
+        """Return the columns that bodies of events omit although events may change them, as far as the table keeps them."""
+        if self.events is None or not self.events.omissions:
+            return []
+        kept = {column.name for column in self.report_columns()}
+        return [each for each in self.events.omissions if each.column in kept]
 
     @property
     def walk(self) -> RestFeed | None:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Model, Suffices
@@ -35,6 +36,8 @@ from canvas_sync_dagster.warehouse.state.inbox import InboxEvent
 
 READ_LAG = timedelta(minutes=1)
 """How much later than an event an object must have been read to contain its change: Canvas sends events within seconds."""
+ECHO = timedelta(seconds=5)
+"""How far the times of two events of one change may differ: Canvas sends both while it saves the object."""
 HIDDEN_MODELS = frozenset({"users"})
 """Models whose objects may be hidden from every token: Canvas does not show a new user without a login."""
 
@@ -73,8 +76,45 @@ def group_by_object(
 
 
 def _object(models: Mapping[str, Model], key: Key, found: Sequence[tuple[InboxEvent, Values]]) -> ObjectEvents:
-    latest, values = max(found, key=lambda each: (each[0].time, each[0].id)) if len(found) > 1 else found[0]
-    return ObjectEvents(models[latest.name], key, tuple([event for event, _ in found]), latest, values)
+    latest, values = max(found, key=_order) if len(found) > 1 else found[0]
+    model = models[latest.name]
+    if len(found) > 1 and (repeated := _repeated(model, latest)):
+        whole = [
+            each
+            for each in found
+            if not _repeated(model, each[0])
+            and each[0].time >= latest.time - ECHO
+            and _agree(values, each[1], repeated)
+        ]
+        latest, values = max(whole, key=_order, default=(latest, values))
+    omissions = model.omissions()
+    hides = any(not omission.is_ruled_out(body) for _, body in found for omission in omissions)
+    return ObjectEvents(model, key, tuple([event for event, _ in found]), latest, values, hides)
+
+
+def _order(each: tuple[InboxEvent, Values]) -> tuple[datetime, int]:
+    return each[0].time, each[0].id
+
+
+def _repeated(model: Model, event: InboxEvent) -> Sequence[str]:
+    """Return the columns that an event repeats of another event of the same change; empty for an event of its own."""
+    return model.events.echoes.get(event.name, ()) if model.events else ()
+
+
+def _agree(some: Values, others: Values, columns: Iterable[str]) -> bool:
+    """Return whether two rows have the same values, of which none is null."""
+    return all(
+        some.get(name) is not None and others.get(name) is not None and _number(some[name]) == _number(others[name])
+        for name in columns
+    )
+
+
+def _number(value: object) -> object:
+    """Return a number as a decimal, however a source spells it; other values are returned unchanged."""
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        return value
 
 
 def _unidentified(model: Model, key: Key, values: Values) -> str | None:
@@ -99,7 +139,7 @@ def decide(grouped: Grouped, facts: Facts, can_read: Callable[[Model, Values], b
     for each in grouped.objects:
         table = facts.tables.get(each.model.name, TableFacts())
         row = table.rows.get(each.key)
-        if row is not None and is_known(each.latest.time, row, table.watermark):
+        if row is not None and (is_known(each, row, table.watermark) or _is_echoed(each, row)):
             known += each.events
             continue
         is_later = table.watermark is None or each.latest.time > table.watermark
@@ -114,11 +154,11 @@ def decide(grouped: Grouped, facts: Facts, can_read: Callable[[Model, Values], b
     return Plan(apply, read, grouped.ignored, grouped.failed, known)
 
 
-def is_known(at: datetime, row: Values, watermark: datetime | None) -> bool:
-    """Return whether a row contains what an event reports, because it was observed later.
+def is_known(each: ObjectEvents, row: Values, watermark: datetime | None) -> bool:
+    """Return whether a row contains what events report, because it was observed later.
 
     Args:
-        at: Time of the event.
+        each: The object and its events.
         row: Column → value, with the system columns that the table has.
         watermark: Up to when the latest sync of the model has observed Canvas; None without a sync.
     """
@@ -127,8 +167,20 @@ def is_known(at: datetime, row: Values, watermark: datetime | None) -> bool:
         return False
     # A report is compiled from a replica that may lag; an object is read from the primary database.
     was_read = row.get("row_hash", b"") is None or watermark is None or observed_at > watermark
+    if was_read and each.hides:
+        # The row may have been observed by a later event, whose body omits what these have changed.
+        return False
     lag = READ_LAG if was_read else OVERLAP
-    return bool(at < observed_at - lag)
+    return bool(each.latest.time < observed_at - lag)
+
+
+def _is_echoed(each: ObjectEvents, row: Values) -> bool:
+    """Return whether a row contains what events report, because another event of the same change was applied."""
+    repeated, observed_at = _repeated(each.model, each.latest), row.get("observed_at")
+    if not repeated or observed_at is None or each.hides or observed_at < each.latest.time - ECHO:
+        return False
+    whole = [event.time for event in each.events if not _repeated(each.model, event)]
+    return max(whole, default=observed_at) <= observed_at and _agree(each.values, row, repeated)
 
 
 def _suffices(each: ObjectEvents, row: Values | None) -> bool:
@@ -140,6 +192,8 @@ def _suffices(each: ObjectEvents, row: Values | None) -> bool:
     suffices = each.model.events.suffices if each.model.events else Suffices.NEVER
     if row is None:
         return suffices is Suffices.ALWAYS
+    if each.hides or _repeated(each.model, each.latest) or any(row.get(o.column) for o in each.model.omissions()):
+        return False
     is_complete = all(
         column.name in each.values or row.get(column.name) is None for column in each.model.event_columns()
     )

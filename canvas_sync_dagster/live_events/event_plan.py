@@ -32,8 +32,9 @@ class ObjectEvents:
         model: Model of the object.
         key: Values of the model's key columns.
         events: All events about the object.
-        latest: The one with the latest time.
+        latest: The one with the latest time, or the one that the latest repeats a part of.
         values: Column → value, from the body of `latest`.
+        hides: Whether one of the events may have changed a column that its body omits.
     """
 
     model: Model
@@ -41,6 +42,7 @@ class ObjectEvents:
     events: tuple[InboxEvent, ...]
     latest: InboxEvent
     values: Values
+    hides: bool = False
 
 
 @dataclass(slots=True)

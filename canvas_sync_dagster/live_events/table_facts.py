@@ -43,7 +43,9 @@ def _table_facts(warehouse: Warehouse, objects: Sequence[ObjectEvents]) -> Table
     model = objects[0].model
     table = warehouse.table(model)
     observation = sorted(system_columns(table) & {"observed_at", "row_hash"})
-    columns = [*sorted(path_columns(model)), *(column.name for column in model.event_columns()), *observation]
+    omitted = [each.column for each in model.omissions()]
+    carried = [column.name for column in model.event_columns()]
+    columns = [*sorted(path_columns(model)), *carried, *omitted, *observation]
     rows = read_rows(table, columns, [each.values for each in objects])
     believed = {key_of(model, row): _believed(row) for row in rows}
     return TableFacts(believed, Watermarks(warehouse).newest(model.name))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
+from canvas_sync_dagster.catalogue.protection import Rules
 from canvas_sync_dagster.live_events.decisions import (
     conclude,
     decide,
@@ -185,6 +187,74 @@ def test_the_course_of_a_submission_is_found_in_table_assignment_or_context(
     held = facts_of(submissions, blank(submissions, canvas_id=50, **row) if row else None)
     (read,) = planned(received(1, "submission_updated", SUBMISSION, **metadata), Facts(held.tables, courses)).read
     assert (read.row["canvas_id"], read.row.get("canvas_course_id")) == (50, expected)
+
+
+SUBMISSIONS = BY_NAME["submissions"]
+GRADED = SUBMISSION | {"submitted_at": "2026-09-30T19:11:21.419Z", "graded_at": "2026-10-01T00:00:00Z", "score": 99.5, "workflow_state": "graded"}
+HANDED_IN = SUBMISSION | {"submitted_at": "2026-10-01T00:00:00Z", "workflow_state": "submitted"}
+EXCUSED = SUBMISSION | {"graded_at": "2026-10-01T00:00:00Z", "workflow_state": "graded"}
+GRADE = SUBMISSION | {"score": 99.5, "grade": "99.5", "old_score": 4, "student_id": "9"}
+SECOND = timedelta(seconds=1)  # fmt: skip
+
+
+def about_a_submission(row: dict[str, object], *events: tuple[str, dict[str, Any], timedelta]) -> Plan:
+    received_events = [received(n, name, body, AT + after) for n, (name, body, after) in enumerate(events)]
+    held = blank(SUBMISSIONS, canvas_id=50, canvas_course_id=2003, due_at=AT, observed_at=AT - LATE) | row
+    grouped = group_by_object(received_events, MODELS, {}, shard=7)
+    return decide(grouped, facts_of(SUBMISSIONS, held, AT - 2 * LATE), lambda _model, _row: True, shard=7)
+
+
+LATE = timedelta(hours=1)
+ZERO = timedelta()
+
+
+@pytest.mark.parametrize(
+    ("row", "events", "expected"),
+    [
+        # The body has all columns that the event may have changed.
+        ({}, [("submission_created", HANDED_IN, ZERO)], "apply"),
+        ({"excused": False}, [("submission_updated", GRADED, ZERO)], "apply"),
+        # Of a cleared score Canvas omits the column, and an excused student has none.
+        ({"score": Decimal(4)}, [("submission_updated", HANDED_IN, ZERO)], "read"),
+        ({}, [("submission_updated", EXCUSED, ZERO)], "read"),
+        ({}, [("submission_updated", EXCUSED, ZERO), ("submission_created", HANDED_IN, SECOND)], "read"),
+        ({"excused": True}, [("submission_updated", GRADED, ZERO)], "read"),
+        # A grade alone has neither state nor time; beside the whole submission it adds nothing.
+        ({}, [("grade_change", GRADE, ZERO)], "read"),
+        ({}, [("submission_updated", GRADED, ZERO), ("grade_change", GRADE, SECOND)], "apply"),
+        ({}, [("grade_change", GRADE, ZERO), ("submission_updated", GRADED, SECOND)], "apply"),
+        ({}, [("submission_updated", GRADED, ZERO), ("grade_change", GRADE, 6 * SECOND)], "read"),
+        ({}, [("submission_updated", GRADED, ZERO), ("grade_change", GRADE | {"score": 5}, SECOND)], "read"),
+        # The other event of its change was applied before it.
+        ({"score": Decimal("99.5"), "observed_at": AT - SECOND}, [("grade_change", GRADE, ZERO)], "known"),
+        ({"score": Decimal("99.5"), "observed_at": AT - 6 * SECOND}, [("grade_change", GRADE, ZERO)], "read"),
+        ({"score": Decimal(4), "observed_at": AT - SECOND}, [("grade_change", GRADE, ZERO)], "read"),
+        ({"observed_at": AT - SECOND}, [("grade_change", SUBMISSION, ZERO)], "read"),
+        # A later body does not show that an earlier event excused the student.
+        ({"observed_at": AT + LATE}, [("submission_updated", GRADED, ZERO)], "known"),
+        ({"observed_at": AT + LATE}, [("submission_updated", EXCUSED, ZERO)], "read"),
+    ],
+)
+def test_a_submission_is_applied_from_a_body_that_has_all_that_its_event_may_have_changed(
+    row: dict[str, object], events: list[tuple[str, dict[str, Any], timedelta]], expected: str
+) -> None:
+    plan = about_a_submission(row, *events)
+    assert {"apply": bool(plan.apply), "read": bool(plan.read), "known": bool(plan.known)} == {
+        name: name == expected for name in ("apply", "read", "known")
+    }
+
+
+def test_a_report_contains_what_earlier_bodies_omit() -> None:
+    row = blank(SUBMISSIONS, canvas_id=50, observed_at=AT + 2 * LATE, row_hash=1)
+    assert planned(received(1, "submission_updated", EXCUSED), facts_of(SUBMISSIONS, row, AT + 2 * LATE)).known
+
+
+def test_a_body_does_not_lack_a_column_that_is_excluded() -> None:
+    model = Rules(exclude=("submissions.excused",)).of(SUBMISSIONS)
+    models = dict.fromkeys(SUBMISSIONS.events.names if SUBMISSIONS.events else (), model)
+    grouped = group_by_object([received(1, "submission_updated", EXCUSED)], models, {}, shard=7)
+    row = blank(SUBMISSIONS, canvas_id=50, canvas_course_id=2003, observed_at=AT - LATE)
+    assert decide(grouped, facts_of(SUBMISSIONS, row), lambda _model, _row: True, shard=7).apply
 
 
 class TestAnswers:

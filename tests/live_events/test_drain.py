@@ -18,9 +18,13 @@ from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent
 from canvas_sync_dagster.simulator import DeliveryFaults, SimulatedCanvas, event, global_id
 from canvas_sync_dagster.simulator.event_feed.event_bodies import EVENT_TABLES
 from canvas_sync_dagster.sync.extensions import Extensions
+from canvas_sync_dagster.simulator.university.sizes import SHARD
+from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.object_requests import ask
 from canvas_sync_dagster.sync.object_writes import apply_answers
 from canvas_sync_dagster.sync.options import SyncOptions
+from canvas_sync_dagster.sync.report_request import report_groups
+from canvas_sync_dagster.sync.report_sync import sync_report
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
@@ -28,7 +32,7 @@ from canvas_sync_dagster.warehouse.state.inbox import MOST_ATTEMPTS, depth, repl
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_canvas import Sessions
-from tests.truth import actual, assert_true, sync_everything, sync_structure
+from tests.truth import FULL, actual, assert_true, expected, live_term_ids, sync_everything, sync_structure
 
 
 def put(session: Session, events: list[dict[str, Any]], canvas: SimulatedCanvas) -> None:
@@ -74,6 +78,32 @@ def test_changes_reach_the_tables_by_events_alone(canvas: SimulatedCanvas, sessi
     assert (course["name"], course["workflow_state"]) == ("Renamed", "concluded")
     assert actual(session.database_url, "enrollments")[4_000_002]["workflow_state"] == "concluded"
     assert actual(session.database_url, "users")[1002]["name"].endswith("Married")
+
+
+def test_submissions_after_events_alone_are_as_after_a_report(canvas: SimulatedCanvas, session: Session) -> None:
+    sync_structure(session)
+    for group in report_groups(session.models):
+        if group.name in {"assignments", "submissions"}:
+            for term in live_term_ids(session):
+                sync_report(Flow.of(session, FULL, term), group, {model.name for model in group.models})
+    canvas.take_events(everything=True)
+    canvas.advance(hours=200)
+    changed = [each for each in canvas.take_events(everything=True) if each["metadata"]["event_name"] == "submission_updated"]
+    known = actual(session.database_url, "submissions")
+    graded = [each for each in changed if each["body"]["score"] is not None]
+    # As Canvas does: a body without nulls, a grade_change in the same moment, and copies of both in any order.
+    events = [each | {"body": {name: value for name, value in each["body"].items() if value is not None}} for each in changed]
+    for each in graded:
+        names = ("submission_id", "assignment_id", "user_id", "score")
+        events.append(event("grade_change", {name: each["body"][name] for name in names}, canvas.now + timedelta(milliseconds=3)))
+    random.Random(7).shuffle(events)
+    before = len(canvas.requests)
+    assert put_and_drain(session, events, canvas).events == {"applied": len(events)}
+    asked = [each.path for each in list(canvas.requests)[before:] if "/submissions" in each.path]
+    excused = sum(known[int(each["body"]["submission_id"]) % SHARD]["excused"] for each in changed)
+    assert (len(asked), len(graded) > 50, len(changed) > len(graded)) == (excused, True, True)
+    after, reported = actual(session.database_url, "submissions"), expected(canvas, "submissions")
+    assert {key: after.get(key) for key in reported} == reported
 
 
 def test_every_kind_of_event_finds_its_object_by_local_and_global_ids(

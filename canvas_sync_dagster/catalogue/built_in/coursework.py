@@ -6,7 +6,7 @@ from canvas_sync_dagster.catalogue.built_in import listed_objects
 from canvas_sync_dagster.catalogue.built_in.walked_courses import ACTIVITY, COURSES
 from canvas_sync_dagster.catalogue.columns import BIGINT, BIGINT_ARRAY, BOOLEAN, NUMERIC, TEXT, TIMESTAMP, column
 from canvas_sync_dagster.catalogue.domains import Domain
-from canvas_sync_dagster.catalogue.model import Events, Model, ObjectList, ReportFeed, RestFeed, Suffices
+from canvas_sync_dagster.catalogue.model import Events, Model, ObjectList, Omission, ReportFeed, RestFeed, Suffices
 
 assignment_groups = Model(
     name="assignment_groups",
@@ -391,7 +391,14 @@ submissions = Model(
         "/courses/{canvas_course_id}/students/submissions",
         MappingProxyType({"student_ids[]": "canvas_user_id", "assignment_ids[]": "canvas_assignment_id"}),
     ),
-    events=Events(("submission_created", "submission_updated", "grade_change")),
+    # Canvas excuses a student by clearing the score and setting the state to graded. `due_at` follows the assignment and
+    # its overrides; Canvas sends no event of the submission when it changes.
+    events=Events(
+        ("submission_created", "submission_updated", "grade_change"),
+        Suffices.FOR_KNOWN_ROWS,
+        (Omission("excused", {"score": frozenset(), "workflow_state": frozenset({"submitted", "pending_review"})}),),
+        MappingProxyType({"grade_change": ("score",)}),
+    ),
     rest=RestFeed(
         "/courses/{parent}/students/submissions",
         (
