@@ -190,7 +190,12 @@ def test_the_course_of_a_submission_is_found_in_table_assignment_or_context(
 
 
 SUBMISSIONS = BY_NAME["submissions"]
-GRADED = SUBMISSION | {"submitted_at": "2026-09-30T19:11:21.419Z", "graded_at": "2026-10-01T00:00:00Z", "score": 99.5, "workflow_state": "graded"}
+GRADED = SUBMISSION | {
+    "submitted_at": "2026-09-30T19:11:21.419Z",
+    "graded_at": "2026-10-01T00:00:00Z",
+    "score": 99.5,
+    "workflow_state": "graded",
+}
 HANDED_IN = SUBMISSION | {"submitted_at": "2026-10-01T00:00:00Z", "workflow_state": "submitted"}
 EXCUSED = SUBMISSION | {"graded_at": "2026-10-01T00:00:00Z", "workflow_state": "graded"}
 GRADE = SUBMISSION | {"score": 99.5, "grade": "99.5", "old_score": 4, "student_id": "9"}

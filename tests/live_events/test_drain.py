@@ -17,8 +17,8 @@ from canvas_sync_dagster.live_events.event import read_event
 from canvas_sync_dagster.live_events.handlers import EventHandlers, LiveEvent
 from canvas_sync_dagster.simulator import DeliveryFaults, SimulatedCanvas, event, global_id
 from canvas_sync_dagster.simulator.event_feed.event_bodies import EVENT_TABLES
-from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.simulator.university.sizes import SHARD
+from canvas_sync_dagster.sync.extensions import Extensions
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.object_requests import ask
 from canvas_sync_dagster.sync.object_writes import apply_answers
@@ -88,14 +88,20 @@ def test_submissions_after_events_alone_are_as_after_a_report(canvas: SimulatedC
                 sync_report(Flow.of(session, FULL, term), group, {model.name for model in group.models})
     canvas.take_events(everything=True)
     canvas.advance(hours=200)
-    changed = [each for each in canvas.take_events(everything=True) if each["metadata"]["event_name"] == "submission_updated"]
+    changed = [
+        each for each in canvas.take_events(everything=True) if each["metadata"]["event_name"] == "submission_updated"
+    ]
     known = actual(session.database_url, "submissions")
     graded = [each for each in changed if each["body"]["score"] is not None]
     # As Canvas does: a body without nulls, a grade_change in the same moment, and copies of both in any order.
-    events = [each | {"body": {name: value for name, value in each["body"].items() if value is not None}} for each in changed]
+    events = [
+        each | {"body": {name: value for name, value in each["body"].items() if value is not None}} for each in changed
+    ]
     for each in graded:
         names = ("submission_id", "assignment_id", "user_id", "score")
-        events.append(event("grade_change", {name: each["body"][name] for name in names}, canvas.now + timedelta(milliseconds=3)))
+        events.append(
+            event("grade_change", {name: each["body"][name] for name in names}, canvas.now + timedelta(milliseconds=3))
+        )
     random.Random(7).shuffle(events)
     before = len(canvas.requests)
     assert put_and_drain(session, events, canvas).events == {"applied": len(events)}
