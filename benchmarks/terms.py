@@ -158,9 +158,26 @@ def _tell_backfill(records: list[dg.RunRecord], cpu: Mapping[str, float]) -> Non
     first = min(record.start_time or 0.0 for record in records)
     minutes = (max(record.end_time or 0.0 for record in records) - first) / 60
     rows = dict(rows_per_table())
+    _tell_failures(records)
     print(f"backfill of {number} terms: {failed} failed, {minutes:.1f} minutes, {number / minutes:.1f} runs per minute")
     print(", ".join(f"{kind} {seconds / number:.2f} CPU s per run" for kind, seconds in cpu.items()))
     print(f"storage: {rows['event_logs'] / number:.0f} events and {bytes_in_storage() / number / 1024:.0f} KB per run")
+
+
+def _tell_failures(records: list[dg.RunRecord]) -> None:
+    """Print why runs failed: the message of each event of a failure."""
+    with dg.DagsterInstance.get() as instance:
+        for record in records:
+            run = record.dagster_run
+            if run.status is dg.DagsterRunStatus.SUCCESS:
+                continue
+            print(f"run {run.run_id}: {run.status.value}, tags {dict(run.tags)}")
+            for entry in instance.all_logs(run.run_id):
+                event = entry.dagster_event
+                if event and (event.is_failure or event.is_step_failure):
+                    data = event.step_failure_data if event.is_step_failure else None
+                    told = data.error.message.strip() if data and data.error else event.message
+                    print(f"    {event.event_type_value} {event.step_key or ''}: {told}")
 
 
 def rows_per_table() -> list[tuple[str, int]]:

@@ -20,6 +20,9 @@ from canvas_sync_dagster.orchestration.run_states import read_runs
 from canvas_sync_dagster.warehouse.state.job_logs import CANCELLED
 from canvas_sync_dagster.warehouse.state.sync_batches import Batch
 
+POOL_WAIT = timedelta(minutes=5)
+"""How often a run that waits for a slot of a pool says so in Dagster's event log. It has no other sign of life."""
+
 
 def begin_batch(
     instance: dg.DagsterInstance,
@@ -59,7 +62,8 @@ def fail_orphaned_runs(instance: dg.DagsterInstance, service: BatchService) -> l
     """Fail the tenant's runs whose process is gone, and their entries in the journal.
 
     Dagster's default launcher notices that a run's process died only while the code server that started it lives.
-    Otherwise the run would be active for ever, and occupy its place in the queue and in its pool.
+    Otherwise the run would be active for ever, and occupy its place in the queue and in its pool. A run that waits for a
+    slot of a pool works on nothing, so that the journal has no heartbeat of it: it may be silent for longer.
 
     Args:
         instance: The Dagster instance that has the runs.
@@ -82,8 +86,21 @@ def _silent_runs(instance: dg.DagsterInstance, service: BatchService) -> dict[st
     lost_after, silences = service.tenant.lost_after, service.silences()
     suspects = {run_id for run_id, silence in silences.items() if silence > lost_after}
     suspects |= {run_id for run_id in _started(instance, service.tenant.slug) if run_id not in silences}
-    reason = f"its process is gone: no heartbeat for {lost_after}"
-    return {run_id: reason for run_id in suspects if _event_silence(instance, run_id) > lost_after}
+    silent = {run_id: silence for run_id in suspects if (silence := _event_silence(instance, run_id)) > lost_after}
+    waiting = _waiting_for_pools(instance) if silent else frozenset()
+    limits = {run_id: lost_after + (POOL_WAIT if run_id in waiting else timedelta()) for run_id in silent}
+    return {
+        run_id: f"its process is gone: no heartbeat for {limits[run_id]}"
+        for run_id, silence in silent.items()
+        if silence > limits[run_id]
+    }
+
+
+def _waiting_for_pools(instance: dg.DagsterInstance) -> frozenset[str]:
+    """Return the ids of the runs with a step that waits for a slot of a pool."""
+    storage = instance.event_log_storage
+    pools = map(storage.get_concurrency_info, storage.get_concurrency_keys())
+    return frozenset(step.run_id for pool in pools for step in pool.pending_steps)
 
 
 def _locked_runs(instance: dg.DagsterInstance, service: BatchService) -> Iterator[str]:

@@ -12,8 +12,10 @@ from datetime import timedelta
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.execution.plan.active import CONCURRENCY_CLAIM_MESSAGE_INTERVAL
 from dagster._core.test_utils import create_run_for_test
 
+from canvas_sync_dagster.orchestration import orphaned_runs
 from canvas_sync_dagster.orchestration.batch_service import LOCKED_AT, BatchService
 from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
 from canvas_sync_dagster.orchestration.next_step import SENSOR_SILENCE, RunState
@@ -93,6 +95,22 @@ def test_a_run_whose_process_is_gone_fails_with_its_journal(
     assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
     assert journal(session, run.run_id) == [("error", "its process is gone: no heartbeat for 0:00:01")]
     assert fail_orphaned_runs(instance, ours) == []
+
+
+def test_a_run_that_waits_for_a_slot_of_its_pool_is_not_lost(
+    instance: dg.DagsterInstance, ours: BatchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, storage = started(instance), instance.event_log_storage
+    storage.set_concurrency_slots("canvas_reports__canvas", 1)
+    assert storage.claim_concurrency_slot("canvas_reports__canvas", "another run", "its report").is_claimed
+    assert not storage.claim_concurrency_slot("canvas_reports__canvas", run.run_id, "report").is_claimed
+    instance.report_engine_event("Step blocked by limit for pool canvas_reports__canvas", run)
+    time.sleep(1.5)
+    assert fail_orphaned_runs(instance, ours) == []
+    # While it waits, it says so in its log at this interval. A dead one does not.
+    assert timedelta(seconds=CONCURRENCY_CLAIM_MESSAGE_INTERVAL) <= orphaned_runs.POOL_WAIT
+    monkeypatch.setattr(orphaned_runs, "POOL_WAIT", timedelta(0))
+    assert fail_orphaned_runs(instance, ours) == [run.run_id]
 
 
 def test_a_job_of_a_run_that_dagster_does_not_know_is_closed_in_the_journal(
