@@ -110,7 +110,9 @@ def test_submissions_after_events_alone_are_as_after_a_report(canvas: SimulatedC
     assert (len(asked), len(graded) > 50, len(changed) > len(graded)) == (excused, True, True)
     after, reported = actual(session.database_url, "submissions"), expected(canvas, "submissions")
     # A submission that an enrollment has made since is unsubmitted, and Canvas sends no event of it.
-    assert {key: row for key, row in after.items() if key in reported} == {key: reported[key] for key in reported if key in known}
+    assert {key: row for key, row in after.items() if key in reported} == {
+        key: reported[key] for key in reported if key in known
+    }
 
 
 def test_every_kind_of_event_finds_its_object_by_local_and_global_ids(
