@@ -124,6 +124,20 @@ class SimulatedCanvas:
         """
         self.queue.advance(timedelta(**duration))
 
+    def change_rows(self, share: float) -> int:
+        """Change about this share of the users, courses, sections, enrollments and assignments; the seed decides which.
+
+        Args:
+            share: From 0 to 1.
+
+        Returns:
+            The number of rows that were changed.
+
+        Raises:
+            ValueError: The share is not between 0 and 1.
+        """
+        return self.queue.change_rows(share)
+
     def add_report(self, name: str, content: Content, *, title: str = "") -> None:
         """Offer a custom report, as Canvas does where an institution has ordered one.
 
@@ -168,7 +182,7 @@ class SimulatedCanvas:
         if term_id is not None:
             parameters["enrollment_term_id"] = str(term_id)
         run = ReportRun(0, report, parameters, self.now)
-        frame = tables_of(run, self.university, self.queue.custom)[table]
+        frame = pl.concat(tables_of(run, self.university, self.queue.custom)[table])
         return frame.columns, frame.select(pl.all().cast(pl.String)).to_dicts()
 
     def take_events(self, *, everything: bool = False) -> list[dict[str, Any]]:

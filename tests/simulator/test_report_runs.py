@@ -93,6 +93,36 @@ def test_file_url_is_a_web_page_that_ignores_the_token(api: httpx.Client) -> Non
     assert api.get(f"/files/{body['attachment']['id']}").json() == body["attachment"]
 
 
+def test_a_long_report_is_made_in_parts_that_make_the_same_file(
+    canvas: SimulatedCanvas, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the length of a part differs, so that the memory of the simulator does not depend on that of the report."""
+    reports = {
+        "provisioning_csv": {"users": "1", "enrollments": "1", "include_deleted": "1"},
+        "proserv_student_submissions_csv": {"enrollment_term_id": "118"},
+        "proserv_assignment_export_csv": {},
+        "proserv_scores_csv": {},
+    }
+    made = []
+    for rows in (1_000_000, 7):
+        monkeypatch.setattr("canvas_sync_dagster.simulator.report_tables.table_parts.PART_ROWS", rows)
+        for name, parameters in reports.items():
+            path = f"/accounts/self/reports/{name}"
+            body = finished(api, path, start(api, path, **parameters)["id"])
+            made.append(httpx.get(body["attachment"]["url"], follow_redirects=True).content)
+    whole, in_parts = made[: len(reports)], made[len(reports) :]
+    assert [len(each.splitlines()) > 7 for each in whole] == [True] * len(reports)
+    first, *others = ([_content(each) for each in files] for files in (whole, in_parts))
+    assert others == [first]
+
+
+def _content(file: bytes) -> dict[str, bytes]:
+    if not file.startswith(b"PK"):
+        return {"": file}
+    archive = zipfile.ZipFile(io.BytesIO(file))
+    return {name: archive.read(name) for name in archive.namelist()}
+
+
 def test_csv_is_written_as_ruby_does(api: httpx.Client) -> None:
     body = finished(api, PROVISIONING, start(api, courses="1")["id"])
     content = httpx.get(body["attachment"]["url"], follow_redirects=True).content

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.simulator import SimulatedCanvas, Size
 from tests.simulator.conftest import recorded
 
 REPORT = "provisioning_csv"
@@ -123,3 +123,21 @@ def test_a_column_of_a_known_proprietary_report_has_its_name(canvas: SimulatedCa
     # Read from a public consumer of this report.
     assert header[:4] == ["canvas user id", "sis user id", "user name", "canvas course id"]
     assert {"submission id", "workflow state", "graded date", "post to sis", "grading period id"} <= set(header)
+
+
+def test_a_share_of_all_rows_changes_at_once_and_is_what_an_increment_lists() -> None:
+    one, other = (SimulatedCanvas(Size(users=400, courses=200, enrollments=2000, assignments_per_course=1)) for _ in "12")
+    before = {table: rows(one, table) for table in ("users", "courses", "sections", "enrollments")}
+    assert one.change_rows(0.1) == other.change_rows(0.1)
+    for table, old in before.items():
+        new = rows(one, table)
+        assert new == rows(other, table)
+        different = sum(a != b for a, b in zip(old, new, strict=True)) / len(new)
+        assert 0.03 < different < 0.2, table
+    increment = one.university.enrollments.filter(updated_at=one.now).height
+    assert 0.05 < increment / one.university.enrollments.height < 0.2
+    again = rows(one, "courses")
+    one.change_rows(0.1)
+    assert rows(one, "courses") != again
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        one.change_rows(1.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import datetime
 
 from canvas_sync_dagster.simulator.event_feed.event_bodies import (
@@ -20,7 +21,8 @@ class EventSource:
 
     def __init__(self, university: University) -> None:
         self._university = university
-        self._seen = {table: source.rows(university) for table, source in STORED_TABLES.items()}
+        # Tables are replaced when they change, so a copy holds no second one of those that do not.
+        self._seen = dict.fromkeys(STORED_TABLES, copy.copy(university))
 
     def take(self, *, everything: bool = False) -> list[Body]:
         """Return an event for each row that is new or differs.
@@ -29,10 +31,10 @@ class EventSource:
             everything: Include tables that follow from others; for those, since the last call with this argument.
         """
         found = []
+        present = copy.copy(self._university)
         for table, source in (EVENT_TABLES if everything else STORED_TABLES).items():
-            now = source.rows(self._university)
-            before = self._seen.get(table, now)
-            self._seen[table] = now
+            now, before = source.rows(present), source.rows(self._seen.get(table, present))
+            self._seen[table] = present
             changed = now.join(before, on=now.columns, how="anti", nulls_equal=True, maintain_order="left")
             known = set(changed.join(before, on=source.key, how="semi").get_column(source.key).to_list())
             for row in changed.to_dicts():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ import polars as pl
 from canvas_sync_dagster.simulator.report_runs.report_run import ReportRun
 from canvas_sync_dagster.simulator.report_tables.offered_reports import PROPRIETARY, ROOT_ONLY, SINGLE, STOCK
 from canvas_sync_dagster.simulator.report_tables.report_query import ReportQuery, truthy
+from canvas_sync_dagster.simulator.report_tables.table_parts import parts_of
 from canvas_sync_dagster.simulator.university.sizes import ROOT_ACCOUNT
 from canvas_sync_dagster.simulator.university.state import University
 
@@ -31,8 +32,10 @@ def refusal_of(run: ReportRun, custom: Mapping[str, Content]) -> str | None:
     return ROOT_ONLY_MESSAGE if refused else None
 
 
-def tables_of(run: ReportRun, university: University, custom: Mapping[str, Content]) -> dict[str, pl.DataFrame]:
-    """Return the tables of a report run: name → rows.
+def tables_of(
+    run: ReportRun, university: University, custom: Mapping[str, Content]
+) -> dict[str, Iterator[pl.DataFrame]]:
+    """Return the tables of a report run: name → rows, in parts that are made when they are taken.
 
     Args:
         run: The report's name, account and parameters.
@@ -43,19 +46,21 @@ def tables_of(run: ReportRun, university: University, custom: Mapping[str, Conte
         ValueError: `updated_after` is not a time, or the term no longer exists.
     """
     if run.name in custom:
-        return {run.name: _frame(custom[run.name], run.parameters)}
+        return {run.name: iter([_frame(custom[run.name], run.parameters)])}
     query = _query(run, university)
     if run.name in SINGLE:
-        return {run.name: SINGLE[run.name](university, query)}
+        return {run.name: parts_of(run.name, SINGLE[run.name], university, query)}
     known = STOCK if run.name == "provisioning_csv" else PROPRIETARY
-    tables = {name: make(university, query) for name, make in known.items() if truthy(run.parameters.get(name))}
+    asked = {name: make for name, make in known.items() if truthy(run.parameters.get(name))}
+    tables = {name: parts_of(name, make, university, query) for name, make in asked.items()}
     # Canvas reads this one parameter raw: even the text "false" turns the filter on.
     if run.parameters.get("created_by_sis") is None:
         return tables
-    return {
-        name: frame.filter(created_by_sis=True) if "created_by_sis" in frame.columns else frame
-        for name, frame in tables.items()
-    }
+    return {name: map(_created_by_sis, parts) for name, parts in tables.items()}
+
+
+def _created_by_sis(part: pl.DataFrame) -> pl.DataFrame:
+    return part.filter(created_by_sis=True) if "created_by_sis" in part.columns else part
 
 
 def asked_term(parameters: Mapping[str, Any]) -> str:

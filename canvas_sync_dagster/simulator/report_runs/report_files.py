@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -15,11 +15,11 @@ FASTEST = 1
 """Compression level of ZIP files; Canvas's own does not matter to a client."""
 
 
-def write_file(tables: Mapping[str, pl.DataFrame], stem: Path, faults: Faults) -> Path | None:
+def write_file(tables: Mapping[str, Iterator[pl.DataFrame]], stem: Path, faults: Faults) -> Path | None:
     """Write tables as the one file of a report.
 
     Args:
-        tables: Name → rows.
+        tables: Name → rows, in parts.
         stem: Path of the file without its suffix.
         faults: What goes wrong with the file.
 
@@ -27,18 +27,22 @@ def write_file(tables: Mapping[str, pl.DataFrame], stem: Path, faults: Faults) -
         Path of a CSV or a ZIP; None if there is no table, for which a report ends as `error`.
     """
     files: dict[str, Path] = {}
-    for name, frame in tables.items():
+    for name, parts in tables.items():
         files[name] = stem.with_name(f"{stem.name}-{name}.csv")
-        _write_csv(frame, files[name], faults)
+        _write_csv(parts, files[name], faults)
     return _pack(files, faults) if files else None
 
 
-def _write_csv(frame: pl.DataFrame, path: Path, faults: Faults) -> None:
+def _write_csv(parts: Iterator[pl.DataFrame], path: Path, faults: Faults) -> None:
     """Write as Ruby does: quotes only where needed, nothing for null; then damage the file as ordered."""
-    frame = faults.kept_rows(frame)
+    parts = map(faults.kept_rows, parts)
     for fault, change in file_damage.ROWS.items():
-        frame = change(frame) if faults.take(fault) else frame
-    frame.write_csv(path, separator=";" if faults.take("semicolons") else ",")
+        # Some of them need the whole table.
+        parts = iter([change(pl.concat(parts))]) if faults.take(fault) else parts
+    separator = ";" if faults.take("semicolons") else ","
+    with path.open("wb") as file:
+        for number, part in enumerate(parts):
+            part.write_csv(file, include_header=number == 0, separator=separator)
     ordered = [fault for fault in file_damage.BYTES if faults.take(fault)]
     if ordered:
         path.write_bytes(file_damage.damaged(path.read_bytes(), ordered))

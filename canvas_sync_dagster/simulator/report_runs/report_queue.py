@@ -21,6 +21,7 @@ from canvas_sync_dagster.simulator.report_runs.report_content import Content, re
 from canvas_sync_dagster.simulator.report_runs.report_files import write_file
 from canvas_sync_dagster.simulator.report_runs.report_run import FILE_IDS_FROM, ReportRun
 from canvas_sync_dagster.simulator.report_tables.offered_reports import REPORTS
+from canvas_sync_dagster.simulator.university.bulk_changes import change_rows
 from canvas_sync_dagster.simulator.university.daily_changes import advance
 from canvas_sync_dagster.simulator.university.sizes import ROOT_ACCOUNT
 from canvas_sync_dagster.simulator.university.state import University
@@ -88,6 +89,16 @@ class ReportQueue:
         """Move Canvas's clock; no report begins meanwhile."""
         with self._lock:
             advance(self.university, duration)
+
+    def change_rows(self, share: float) -> int:
+        """Change a share of the rows a second later; no report begins meanwhile.
+
+        Returns:
+            The number of rows that were changed.
+        """
+        with self._lock:
+            self._tick()
+            return change_rows(self.university, share)
 
     def start(self, name: str, parameters: dict[str, Any], account: int = ROOT_ACCOUNT) -> ReportRun | None:
         """Queue a report.
@@ -180,6 +191,6 @@ class ReportQueue:
             return None
         try:
             tables = tables_of(report, university, self.custom)
+            return write_file(tables, self._directory / f"{report.name}-{report.id}", self._faults)
         except (ValueError, pl.exceptions.PolarsError):
             return None
-        return write_file(tables, self._directory / f"{report.name}-{report.id}", self._faults)

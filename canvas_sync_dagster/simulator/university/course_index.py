@@ -65,6 +65,17 @@ def of_course(university: University, course: int) -> University:
     return narrow
 
 
+def of_courses(university: University, courses: pl.Series) -> University:
+    """Return a copy with these courses and their contents only."""
+    narrow = copy.copy(university)
+    narrow.courses = university.courses.filter(pl.col("id").is_in(courses.implode()))
+    narrow.assignments = university.assignments.filter(pl.col("course_id").is_in(courses.implode()))
+    narrow.sections = university.sections.filter(pl.col("course_id").is_in(courses.implode()))
+    homes = narrow.sections.get_column("id").implode()
+    narrow.enrollments = university.enrollments.filter(pl.col("section_id").is_in(homes))
+    return narrow
+
+
 def _tables(university: University) -> list[pl.DataFrame]:
     return [getattr(university, name) for name in TABLES]
 

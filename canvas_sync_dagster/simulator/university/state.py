@@ -41,6 +41,7 @@ class University:
         seed: Decides all that is random.
         now: Canvas's clock.
         days: Whole days that have passed since `EPOCH`.
+        changes: How often a share of the rows was changed.
     """
 
     size: Size
@@ -55,6 +56,7 @@ class University:
     assignments: pl.DataFrame
     now: datetime = EPOCH
     days: int = 0
+    changes: int = 0
 
     def chance(self, column: str, salt: str, below: int) -> pl.Expr:
         """Return a number from 0 to below a bound that is always the same for one value of the column."""
