@@ -126,7 +126,9 @@ def test_a_column_of_a_known_proprietary_report_has_its_name(canvas: SimulatedCa
 
 
 def test_a_share_of_all_rows_changes_at_once_and_is_what_an_increment_lists() -> None:
-    one, other = (SimulatedCanvas(Size(users=400, courses=200, enrollments=2000, assignments_per_course=1)) for _ in "12")
+    one, other = (
+        SimulatedCanvas(Size(users=400, courses=200, enrollments=2000, assignments_per_course=1)) for _ in "12"
+    )
     before = {table: rows(one, table) for table in ("users", "courses", "sections", "enrollments")}
     assert one.change_rows(0.1) == other.change_rows(0.1)
     for table, old in before.items():
