@@ -196,6 +196,8 @@ def settings_page() -> str:
         f"| `{PREFIX}PG_BIN` | the installed wheel | directory with the binaries of PostgreSQL 14 or newer |",
         f"| `{PREFIX}TENANTS` | all | slugs, separated by commas, of the tenants that a code location loads |",
         f"| `{PREFIX}DAGSTER_DATABASE_URL` | embedded | URL of the database of Dagster's storage |",
+        f"| `{PREFIX}PRELOAD_RUN_WORKERS` | `true` | whether the code server starts runs as "
+        "[forks of a process that has imported Dagster](../understand/decisions/0012-preloaded-run-workers.md) |",
         f"| `{PREFIX}HEALTH_PORT` | the port of events | port of the receiver's `/health` and `/metrics` |",
         "| `DATASERVICES_JWK_URL` | Instructure's | URL of the keys of signed live events |",
         "| `PRODUCTION_KEY1`, `PRODUCTION_IV1` | | key and fixed IV of encrypted live events, in hex or base64 |",

@@ -25,6 +25,7 @@ VARIABLES = {
     "event_iv": "PRODUCTION_IV1",
     "health_port": f"{PREFIX}HEALTH_PORT",
     "batch_rows": "BULK_IMPORTER_BATCH_SIZE",
+    "preload_run_workers": f"{PREFIX}PRELOAD_RUN_WORKERS",
 }
 """Field → environment variable. The names without our prefix are those of the gem and of Instructure's tools."""
 SECRETS = {"event_key", "event_iv"}
@@ -66,6 +67,7 @@ class SharedSettings(BaseModel):
     )
     health_port: int | None = Field(None, ge=1, le=65535, description="1 to 65535")
     batch_rows: int | None = Field(None, ge=1, le=10_000_000, description="1 to 10000000 rows")
+    preload_run_workers: bool = Field(default=True, description="true or false")
 
 
 def read_shared_settings(variables: Mapping[str, str], directory: Path) -> SharedSettings:

@@ -18,6 +18,7 @@ from canvas_sync_dagster.assets.rest import rest_asset
 from canvas_sync_dagster.assets.tenant_assets import TenantAssets, refuse_shared_keys, tenant_assets
 from canvas_sync_dagster.orchestration.identifiers import GENRE_TAG, TENANT_TAG
 from canvas_sync_dagster.project.outline import outlined_jobs
+from canvas_sync_dagster.project.preloading import preload_run_workers
 from canvas_sync_dagster.project.run_worker import tenants_of_process
 from canvas_sync_dagster.project.sensors import sensors_of
 from canvas_sync_dagster.project.share import share_of
@@ -48,6 +49,8 @@ def definitions_of(project: Project, *more: dg.Definitions) -> dg.Definitions:
     Raises:
         SettingError: Steps wait for each other in a circle, the translation of an asset is wrong, or a name is defined twice.
     """
+    if project.settings.preload_run_workers:
+        preload_run_workers()
     project = share_of(project)
     for broken in project.settings.broken:
         LOG.warning("tenant %s is left out: %s", broken.slug, broken.error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from canvas_sync_dagster import CanvasSync
+from canvas_sync_dagster.assets import jobs
 from canvas_sync_dagster.orchestration import pruning
+from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.orchestration.identifiers import PARTITION_TAG, TENANT_TAG
+from canvas_sync_dagster.orchestration.orphaned_runs import fail_orphaned_runs
 from canvas_sync_dagster.orchestration.pruning import AD_HOC_JOB, prune_runs
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
@@ -96,3 +100,26 @@ def test_the_job_needs_no_canvas_and_drops_old_journals(
         )
         assert job.execute_in_process(instance=instance).success
         assert connection.execute("select job_class from canvas.canvas_sync_job_logs").fetchall() == [("young",)]
+
+
+def test_housekeeping_that_takes_long_is_not_lost(
+    instance: dg.DagsterInstance,
+    canvas: SimulatedCanvas,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tenant = tenant_of(canvas, database_url, token=None, lost_after="4 seconds")
+    project = CanvasSync(Settings(home=tmp_path, tenants=(tenant,)))
+    ours = BatchService(tenant, database_url, project.project().models_of(tenant))
+    lost: list[str] = []
+
+    def slow(*_: object) -> int:
+        time.sleep(5)
+        lost.extend(fail_orphaned_runs(instance, ours))
+        return 0
+
+    monkeypatch.setattr(jobs, "prune_runs", slow)
+    job = project.definitions().resolve_job_def("canvas__housekeeping")
+    assert job.execute_in_process(instance=instance).success
+    assert lost == []
