@@ -20,7 +20,14 @@ SERVER = "dagster._grpc.server"
 """Module of Dagster's code server."""
 CONTEXT = "_mp_ctx"
 """Attribute of the code server: the `multiprocessing` context by which it starts runs."""
-MODULES = ["dagster._grpc.impl", "dagster._core.storage.sqlalchemy_compat", "dagster_postgres", "psycopg2", "psycopg", "httpx"]
+MODULES = [
+    "dagster._grpc.impl",
+    "dagster._core.storage.sqlalchemy_compat",
+    "dagster_postgres",
+    "psycopg2",
+    "psycopg",
+    "httpx",
+]
 """What is imported once. None of them starts a thread: a fork would lose it. Polars does, so it is not among them."""
 SAFE_SINCE = (3, 11, 1)
 """In Python 3.11.0 every user of the host can connect to the socket of a fork server (CVE-2022-42919)."""
