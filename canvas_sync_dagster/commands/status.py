@@ -26,6 +26,7 @@ from canvas_sync_dagster.warehouse.state.alert_states import AlertStates
 from canvas_sync_dagster.warehouse.state.audits import Audits, StoredAudit
 from canvas_sync_dagster.warehouse.state.inbox import depth
 from canvas_sync_dagster.warehouse.state.rejected_rows import RejectedRows
+from canvas_sync_dagster.warehouse.state.report_waits import count_deferred, read_active_waits
 from canvas_sync_dagster.warehouse.state.sync_batches import Batch, SyncBatches
 from canvas_sync_dagster.warehouse.table_counts import count_matching
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
@@ -204,7 +205,26 @@ def _events(warehouse: Warehouse, synced: datetime | None) -> dict[str, Any]:
     return {
         "waiting": found.waiting,
         "dead": found.counts.get("dead", 0),
+        "left_to_reports": _left_to_reports(warehouse),
         "latest": found.latest,
         "silent": silent,
         "gaps": gaps,
     }
+
+
+def _left_to_reports(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Return the deferred events that wait for the next report of their model."""
+    waits = read_active_waits(warehouse)
+    counts = count_deferred(warehouse, waits) if waits else {}
+    return [
+        {
+            "model": name,
+            "events": counts[name][0],
+            "since": wait.since,
+            "at": wait.at,
+            "terms": list(wait.terms),
+            "early_sync": wait.is_requested,
+        }
+        for name, wait in waits.items()
+        if name in counts
+    ]

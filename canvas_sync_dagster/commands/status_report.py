@@ -149,6 +149,12 @@ def _facts(told: Facts, now: datetime) -> Iterator[str]:
     events = told["events"]
     latest = f"; the latest one: {when(events['latest'])}" if events["latest"] else ""
     yield f"live events: {events['waiting']:,} waiting{latest}"
+    for each in events["left_to_reports"]:
+        early = "; an early sync was requested" if each["early_sync"] else ""
+        yield (
+            f"{each['events']:,} events wait for the next report of {each['model']} (at {when(each['at'])}{early}): "
+            "reading their objects from Canvas would take longer"
+        )
     for gap in events["gaps"]:
         repair = (
             "syncs have reached back over it" if gap["repaired"] else "the next sync reaches back over it by itself"

@@ -1,7 +1,8 @@
 """Apply the events of an inbox, batch by batch, until none is due or the time is over.
 
 Events whose bodies suffice are applied first. The others are deferred, once; their objects are read from Canvas in small
-groups, and between two groups the events that have arrived since are applied. The order of the events of one object does
+groups, and between two groups the events that have arrived since are applied. Deferred events of a model wait for its next
+report where reading their objects would take longer (`waiting`). The order of the events of one object does
 not matter for the result: each row has the time of its observation, and an older observation does not replace a newer one.
 
 One drain per tenant works at a time, under a lock that ends with its connection. The states of the events record what
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 from canvas_sync_dagster.live_events.event_batch import EventBatch, unwritable_tables
 from canvas_sync_dagster.live_events.event_gaps import record_events
+from canvas_sync_dagster.live_events.read_backlog import ReadBacklog
 from canvas_sync_dagster.sync.erase import drop_events_of_erased
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.session import Session
@@ -79,33 +81,42 @@ def drain(session: Session, *, budget: float = 3600.0, run_id: str = "", only_lo
             return Drained(busy=True)
         with session.warehouse("making the partitions of the inbox") as warehouse:
             ensure_partitions(warehouse)
-        if events := _claimed(session):
+        backlog = ReadBacklog(session)
+        if events := _claimed(session, backlog):
             with journaled(session, "live_events", {}, run_id, only_errors=only_log_errors) as job:
-                _drain_batches(session, events, done, start + budget)
+                _drain_batches(session, events, done, start + budget, backlog)
                 with session.warehouse("writing the journal") as warehouse:
                     job.succeed(warehouse, {"events": done.events, "tables": done.tables})
     done.seconds = time.monotonic() - start
     return done
 
 
-def _drain_batches(session: Session, events: list[InboxEvent], done: Drained, until: float) -> None:
+def _drain_batches(
+    session: Session, events: list[InboxEvent], done: Drained, until: float, backlog: ReadBacklog
+) -> None:
     unwritable = unwritable_tables(session)
     while events and not done.left:
-        batch = EventBatch(session, until, unwritable)
+        batch, start = EventBatch(session, until, unwritable), time.monotonic()
         batch.apply(events)
         did_something = done.add(batch)
-        events = _claimed(session)
+        if events[0].is_deferred:
+            backlog.measured(batch.read, time.monotonic() - start)
+        events = _claimed(session, backlog)
         # A batch without any result would have none the next time, too.
         done.left = bool(events) and (time.monotonic() > until or not did_something)
 
 
-def _claimed(session: Session) -> list[InboxEvent]:
-    """Return events that are due; if there is none, deferred ones."""
+def _claimed(session: Session, backlog: ReadBacklog) -> list[InboxEvent]:
+    """Return events that are due; if there is none, deferred ones that do not wait for a report."""
     with session.warehouse("reading the inbox") as warehouse:
         drop_events_of_erased(warehouse)
         events = inbox.claim(warehouse, AT_ONCE)
         record_events(warehouse, inbox.received_moments(warehouse, events))
-        return events or inbox.claim_deferred(warehouse, READS_PER_TURN, COMPANY_PER_TURN)
+    if events:
+        return events
+    backlog.look()
+    with session.warehouse("reading the deferred events") as warehouse:
+        return inbox.claim_deferred(warehouse, READS_PER_TURN, COMPANY_PER_TURN, backlog.waiting)
 
 
 def _locked(connection: Connection, schema: str) -> bool:

@@ -20,7 +20,7 @@ from canvas_sync_dagster.live_events.event_writes import write_rows, write_state
 from canvas_sync_dagster.live_events.handlers import EventHandlers, live_event
 from canvas_sync_dagster.live_events.table_facts import read_facts
 from canvas_sync_dagster.redaction import summary
-from canvas_sync_dagster.sync.object_requests import can_ask_about
+from canvas_sync_dagster.sync.object_requests import Verdict, can_ask_about
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.schema.existing import fitness
 from canvas_sync_dagster.warehouse.state.inbox import InboxEvent, fail, postpone, settle
@@ -39,6 +39,7 @@ class EventBatch:
         ended: State → number of events that have ended in it.
         written: Model → rows that were written.
         deferred: Number of events whose objects are to be read from Canvas.
+        read: Number of objects that Canvas has answered about.
 
     Args:
         session: The tenant's Canvas and database.
@@ -50,6 +51,7 @@ class EventBatch:
         self.ended: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
         self.deferred = 0
+        self.read = 0
         self._session, self._until = session, until
         self._functions: EventHandlers = session.extensions.events or EventHandlers()
         self._models = {name: model for model in session.models if model.events for name in model.events.names}
@@ -134,7 +136,9 @@ class EventBatch:
     def _prepare(self, events: Sequence[InboxEvent]) -> tuple[Outcome, Parents]:
         """Decide what is to be written, and read from Canvas what that needs; writes nothing."""
         models, plan = self._session.by_name, self._plan(events)
-        outcome = conclude(plan, self._reads.objects(plan.read))
+        answers = self._reads.objects(plan.read)
+        self.read += sum(answer.verdict is not Verdict.POSTPONED for answer in answers)
+        outcome = conclude(plan, answers)
         parents = self._reads.missing_parents(outcome)
         return without_unread_parents(outcome, parents.unread, models), parents
 

@@ -16,6 +16,7 @@ from canvas_sync_dagster.orchestration import term_watch
 from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.orchestration.callbacks import OnSync
 from canvas_sync_dagster.orchestration.driver import BatchParts, Driver, executor_of
+from canvas_sync_dagster.orchestration.early_sync import EarlySync
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.orchestration.next_step import Close
 from canvas_sync_dagster.orchestration.orphaned_runs import fail_orphaned_runs
@@ -59,7 +60,7 @@ class TenantSync:
         has_end: Whether there are steps at the end of a batch.
         term_assets: Genre → assets of its term runs; a genre that is not in it has all of the term job.
         first: Names of the steps at the start of a batch.
-        first_assets: What the root run of a batch for new terms materializes: the terms, and the steps at the start.
+        first_assets: What the root run of a batch for certain terms materializes: the terms, and the steps at the start.
         list_terms: Reads the terms of the tenant from Canvas; None if new terms are not looked for.
     """
 
@@ -141,6 +142,8 @@ class BatchSensor:
             done.requests += launcher.requests
         if sync.per_term and sync.tenant.base_url and sync.list_terms is not None:
             self._update_terms(context, sync, service, done)
+        if sync.tenant.base_url:
+            self._sync_early(context, sync, service, done)
         # A tenant without a sync is due when its terms are read again; spread, because a start makes all of them due.
         self._due_at[slug] = time.monotonic() + term_watch.EVERY * (1 + random.random()) / 2
         return done
@@ -154,6 +157,14 @@ class BatchSensor:
             launcher = RunRequests(root_assets=sync.first_assets)
             done.lines += TermSync(context.instance, service, launcher, self._callbacks).update(listed)
             done.requests += launcher.requests
+
+    def _sync_early(
+        self, context: dg.SensorEvaluationContext, sync: TenantSync, service: BatchService, done: Driven
+    ) -> None:
+        """Open a batch before its time if live events wait for a report."""
+        whole, terms = RunRequests(), RunRequests(root_assets=sync.first_assets)
+        done.lines += EarlySync(context.instance, service, whole, terms, self._callbacks).update()
+        done.requests += [*whole.requests, *terms.requests]
 
     def _driver(
         self,

@@ -16,7 +16,7 @@ from canvas_sync_dagster.commands.doctor import Examination, doctor_lines
 from canvas_sync_dagster.commands.log_lines import log_line
 from canvas_sync_dagster.commands.output import WIDTH_OF_A_FILE, console
 from canvas_sync_dagster.commands.progress import load_line
-from canvas_sync_dagster.commands.rendering import Column, table
+from canvas_sync_dagster.commands.rendering import Column, table, when
 from canvas_sync_dagster.commands.status_report import status_lines
 from canvas_sync_dagster.commands.sync_report import COUNTS, SyncReport, TableLoad, summary
 from tests.commands.logs import logfmt
@@ -137,7 +137,7 @@ def facts(*models: dict[str, Any], status: str = "completed", **others: Any) -> 
         "under_way": [],
         "batch": batch,
         "genres": [],
-        "events": {"waiting": 0, "dead": 0, "latest": None, "silent": False, "gaps": []},
+        "events": {"waiting": 0, "dead": 0, "latest": None, "silent": False, "gaps": [], "left_to_reports": []},
         "rejects": sum(each["rejects"] for each in models),
         "undelivered_alerts": [],
     }
@@ -162,6 +162,16 @@ def test_the_status_fits_and_begins_with_the_verdict(told: dict[str, Any], by_te
     assert max(map(cell_len, shown)) <= width
     verdict = "school: all is well: 2 models" if told is WELL else "school: 4 things need attention"
     assert shown[0].startswith(verdict)
+
+
+def test_the_status_shows_the_events_that_wait_for_a_report() -> None:
+    wait = {"model": "submissions", "events": 270_000, "at": NOW, "since": NOW, "terms": [], "early_sync": True}
+    told = WELL | {"events": WELL["events"] | {"waiting": 270_001, "left_to_reports": [wait]}}
+    (line,) = [each for each in lines(status_lines(told, None, NOW), None) if "wait for" in each]
+    assert line.strip() == (
+        f"270,000 events wait for the next report of submissions (at {when(NOW)}; an early sync was requested): reading "
+        "their objects from Canvas would take longer"
+    )
 
 
 def test_the_status_sums_the_terms_and_names_what_to_do() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -22,6 +23,9 @@ from canvas_sync_dagster import CanvasSync
 from canvas_sync_dagster.orchestration import term_watch
 from canvas_sync_dagster.settings import Settings
 from canvas_sync_dagster.simulator import SimulatedCanvas
+from canvas_sync_dagster.warehouse.connection import connect
+from canvas_sync_dagster.warehouse.state.report_waits import ReportWait, write_wait
+from canvas_sync_dagster.warehouse.warehouse import Warehouse
 from tests.fix_canvas import tenant_of
 from tests.ticking import Ticking
 
@@ -107,6 +111,18 @@ def test_the_lineage_is_grey_before_the_first_sync_and_a_new_term_is_synced_at_o
             ("completed", "schedule", ["1", "118"]),
             ("completed", "new terms", ["119"]),
         ]
+    # Live events that wait for a report of term 118 cause one sync of it, before its time.
+    with connect(database_url) as connection:
+        now = datetime.now(UTC)
+        wait = ReportWait("courses", now, now + timedelta(hours=2), now + timedelta(hours=4), ("118",))
+        write_wait(Warehouse(connection, "canvas"), wait)
+    (early,) = ticking.sensor()
+    assert (early.job_name, early.asset_selection) == ("canvas__sync_root", [dg.AssetKey(["canvas", "terms"])])
+    assert ticking.run("canvas__sync_root", early).success
+    (term,) = ticking.sensor()
+    assert (term.job_name, term.partition_key) == ("canvas__sync_term", "118")
+    assert ticking.run("canvas__sync_term", term).success
+    assert (ticking.sensor(), ticking.sensor()) == ([], [])
     # The next scheduled batch covers the scope as before.
     again = ticking.schedule("canvas__sync", 9)
     assert again is not None

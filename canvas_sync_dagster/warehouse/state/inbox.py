@@ -16,6 +16,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.warehouse.schema.ddl import DEFERRED_READS
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX as TABLE
+from canvas_sync_dagster.warehouse.state.report_waits import read_active_waits
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 WINDOW = timedelta(hours=26)
@@ -149,23 +150,28 @@ def _event(
     return InboxEvent(id_, name, time, attempts, tuple(done or ()), payload)
 
 
-def claim_deferred(warehouse: Warehouse, objects: int, company: int) -> list[InboxEvent]:
+def claim_deferred(
+    warehouse: Warehouse, objects: int, company: int, waiting: Sequence[str] = ()
+) -> list[InboxEvent]:
     """Read all deferred events about the objects that wait the longest. The caller holds the tenant's drain lock.
 
     Args:
         warehouse: The tenant's, in a transaction.
         objects: Largest number of objects.
         company: Largest number of further events, whose objects Canvas returns in one list with these.
+        waiting: Models whose events wait for a report.
     """
     # The events are looked up by an array of ids: a join would read whole partitions.
     query = sql.SQL(
-        "with oldest as (select event_id, model, object, list from {reads} order by event_id limit 5000), "
+        "with oldest as (select event_id, model, object, list from {reads} where model <> all(%s) "
+        "order by event_id limit 5000), "
         "chosen as (select model, object, max(list) as list from oldest group by 1, 2 order by min(event_id) limit %s), "
         "lists as (select distinct model, list from chosen where list is not null) "
         "(select event_id from {reads} join chosen using (model, object)) union "
         "(select event_id from {reads} join lists using (model, list) order by event_id limit %s)"
     ).format(reads=warehouse.identifier(DEFERRED_READS))
-    ids = [number for (number,) in warehouse.connection.execute(query, (objects, objects + company)).fetchall()]
+    values = (list(waiting), objects, objects + company)
+    ids = [number for (number,) in warehouse.connection.execute(query, values).fetchall()]
     if not ids:
         return []
     query = sql.SQL(
@@ -234,17 +240,22 @@ class Backlog:
 
 
 def backlog(warehouse: Warehouse) -> Backlog:
-    """Count the events that are due; none without an inbox."""
+    """Count the events that are due, without those that wait for a report; none without an inbox."""
     if not warehouse.has(TABLE):
         return Backlog()
     query = sql.SQL(
-        "select count(*) filter (where due) + (select count(*) from (select from {reads} limit {most}) r), "
-        "least(min(id) filter (where due), (select min(event_id) from {reads})), "
+        "select count(*) filter (where due) + (select count(*) from (select from {reads} where {read} limit {most}) r), "
+        "least(min(id) filter (where due), (select min(event_id) from {reads} where {read})), "
         "extract(epoch from min(next_attempt_at) filter (where not due) - now())::float8 from "
         "(select id, next_attempt_at, next_attempt_at <= now() as due from {inbox} "
         "where state in ('pending', 'failed') and not deferred "
         "order by id limit {most}) e"
-    ).format(inbox=warehouse.identifier(TABLE), reads=warehouse.identifier(DEFERRED_READS), most=sql.Literal(COUNTED))
+    ).format(
+        inbox=warehouse.identifier(TABLE),
+        reads=warehouse.identifier(DEFERRED_READS),
+        read=sql.SQL("model <> all({})").format(sql.Literal(list(read_active_waits(warehouse)))),
+        most=sql.Literal(COUNTED),
+    )
     row = warehouse.connection.execute(query).fetchone()
     return Backlog(*row) if row else Backlog()
 

@@ -15,6 +15,9 @@ from canvas_sync_dagster.warehouse.warehouse import Warehouse
 TABLE = "canvas_sync_sync_batches"
 NEW_TERMS = "new terms"
 """Trigger of a batch that was opened because terms came into scope; its detail `only` has their ids."""
+LIVE_EVENTS = "live events"
+"""Trigger of a batch that was opened before its time because live events wait for a report; its detail `only` has the ids
+of the affected terms, if they are known."""
 KEY = sql.SQL(f"({as_json('metadata', OUR_BATCHES)}->>'key')")
 
 
