@@ -1,6 +1,7 @@
 """How many signed live events one receiver acknowledges, how fast the drain applies them, and how fresh tables are.
 
-Run `./run python benchmarks/live_events.py`. Load generator, receiver and PostgreSQL share the machine; fsync is on.
+Run `./run python benchmarks/live_events.py`, or with `--end-to-end N` to follow N events from the receiver to the tables.
+Load generator, receiver and PostgreSQL share the machine; fsync is on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +36,7 @@ from canvas_sync_dagster.testing import embedded_postgres
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from canvas_sync_dagster.warehouse.state.inbox import store
-from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
+from canvas_sync_dagster.warehouse.state.inbox_partitions import age_out, ensure_partitions
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -42,10 +44,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 START = datetime(2026, 10, 1, tzinfo=UTC)
+SENT_AT_ONCE = 10_000
+"""Events that are signed before they are sent: the benchmark's own memory does not grow with their number."""
 
 
-def memberships(number: int) -> list[dict[str, object]]:
-    """Events whose bodies suffice, each of another object."""
+def memberships(number: int, first: int = 0) -> list[dict[str, object]]:
+    """Events whose bodies suffice, each of another object; those from `first` until `number`."""
     return [
         event(
             "group_membership_created",
@@ -53,7 +57,7 @@ def memberships(number: int) -> list[dict[str, object]]:
              "group_name": "Team", "workflow_state": "accepted", "padding": "x" * 400},
             START + timedelta(milliseconds=n),
         )
-        for n in range(number)
+        for n in range(first, number)
     ]  # fmt: skip
 
 
@@ -70,8 +74,8 @@ def environment(canvas: SimulatedCanvas, url: str, home: Path) -> dict[str, str]
 
 
 @contextmanager
-def receiving(variables: dict[str, str], port: int, *options: str) -> Iterator[None]:
-    """Runs the receiver as people do."""
+def receiving(variables: dict[str, str], port: int, *options: str) -> Iterator[int]:
+    """Runs the receiver as people do, and yields its process id."""
     command = [sys.executable, "-m", "canvas_sync_dagster.cli", "live-events", "--port", str(port), *options]
     process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL)
     try:
@@ -81,7 +85,7 @@ def receiving(variables: dict[str, str], port: int, *options: str) -> Iterator[N
                 break
             except OSError:
                 time.sleep(0.1)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(20)
@@ -164,14 +168,136 @@ async def fire(port: int, tokens: list[str], connections: int) -> tuple[float, l
     return time.perf_counter() - start, latencies, refused
 
 
+@dataclass(frozen=True)
+class Used:
+    """What was used until a moment."""
+
+    server_seconds: float
+    wal: int
+
+    @classmethod
+    def read(cls, url: str) -> Used:
+        """Reads the CPU seconds of the server's processes, ended ones included, and its bytes of WAL."""
+        with connect(url) as connection:
+            row = connection.execute("select pg_backend_pid(), pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
+            assert row is not None
+            postmaster = Path(f"/proc/{row[0]}/stat").read_text().rpartition(")")[2].split()[1]
+            children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+            seconds = sum(cpu_seconds(int(pid)) for pid in children) + cpu_seconds(int(postmaster), ended=True)
+        return cls(seconds, int(row[1]))
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a process of ours has used in a phase: seconds, seconds of CPU, and megabytes at most."""
+
+    phase: str
+    seconds: float
+    cpu: float
+    memory: int
+
+
+def cpu_seconds(pid: int, *, ended: bool = False) -> float:
+    """Returns the CPU seconds of a process, with those of its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11 : 15 if ended else 13])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory(pid: int | str) -> int:
+    """Returns the largest resident memory of a process in MB."""
+    (line,) = [each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmHWM")]
+    return int(line.split()[1]) // 1024
+
+
+def inbox_size(url: str) -> int:
+    """Returns the bytes of disk of the inbox, with indexes."""
+    query = (
+        "select coalesce(sum(pg_total_relation_size(oid)), 0) from pg_class "
+        "where relname like 'canvas_sync_live_events%' and relkind = 'r'"
+    )
+    with connect(url) as connection:
+        row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def end_to_end(number: int, port: int) -> None:
+    """Sends signed events to a receiver, drains them, removes them, and prints what each phase costs."""
+    with SimulatedCanvas().serve() as canvas, embedded_postgres() as url, tempfile.TemporaryDirectory() as home:
+        migrate(url, "canvas", BUILT_IN)
+        with connect(url, autocommit=True) as connection:
+            connection.execute("insert into canvas.groups (canvas_id) select 10000 + n from generate_series(0, 4999) n")
+            connection.execute(
+                "insert into canvas.users (canvas_id) select 1000000 + n from generate_series(0, %s) n", (number,)
+            )
+            connection.execute("vacuum analyze")
+        variables, seconds = environment(canvas, url, Path(home)), 0.0
+        before = Used.read(url)
+        with receiving(variables, port) as pid:
+            for start in range(0, number, SENT_AT_ONCE):
+                events = memberships(min(number, start + SENT_AT_ONCE), start)
+                took, _, refused = asyncio.run(fire(port, [canvas.signer.sign(each) for each in events], 32))
+                seconds += took
+                if refused:
+                    raise SystemExit(f"{refused} events were refused")
+            own = Own("receive", seconds, cpu_seconds(pid), peak_memory(pid))
+        after = Used.read(url)
+        print_phase(number, own, before, after)
+        command = [sys.executable, __file__, "--drain-only", url, canvas.base_url, canvas.token, home]
+        drained = subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=True, text=True)
+        seconds, cpu, memory = map(float, drained.stdout.split()[-3:])
+        print_phase(number, Own("drain", seconds, cpu, int(memory)), after, Used.read(url))
+        with connect(url) as connection:
+            rows = connection.execute("select count(*) from canvas.group_memberships").fetchone()
+        full = inbox_size(url)
+        with connect(url) as connection:
+            # Until tomorrow, so that today's partition is old.
+            age_out(Warehouse(connection, "canvas"), timedelta(days=-1))
+        print(f"rows in the table: {rows[0] if rows else 0:,}")
+        print(f"inbox: {full / number:,.0f} bytes of disk per event, {inbox_size(url):,} bytes after housekeeping")
+
+
+def print_phase(number: int, own: Own, before: Used, after: Used) -> None:
+    """Prints what a phase cost."""
+    server = after.server_seconds - before.server_seconds
+    print(
+        f"{own.phase}: {number / own.seconds:,.0f} events/s; CPU per 1,000 events {1e3 * own.cpu / number:.3f} s of the "
+        f"process and {1e3 * server / number:.3f} s of the server; {(after.wal - before.wal) / number:,.0f} bytes of WAL "
+        f"per event; {own.memory} MB at most",
+        flush=True,
+    )
+
+
+def drain_only(url: str, base_url: str, token: str, home: str) -> None:
+    """Drains, and prints seconds, CPU seconds and megabytes."""
+    tenant = TenantSettings(base_url=base_url, token=SecretStr(token), database_url=SecretStr(url))
+    with open_session(Settings(home=Path(home), tenants=(tenant,)), tenant, BUILT_IN) as session:
+        start = time.process_time()
+        done = drain(session)
+        print(done.seconds, time.process_time() - start, peak_memory("self"))
+
+
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser()
+    parser.add_argument(
+        "--end-to-end", type=int, metavar="N", help="only follow N events from the receiver to the tables"
+    )
+    parser.add_argument("--drain-only", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--port", type=int, default=18_080)
     given = parser.parse_args()
+    if given.drain_only:
+        drain_only(*given.drain_only)
+    elif given.end_to_end:
+        end_to_end(given.end_to_end, given.port)
+    else:
+        parts(given)
+
+
+def parts(given: argparse.Namespace) -> None:
+    """Measures receiving, draining and freshness, each by itself."""
     with SimulatedCanvas().serve() as canvas, embedded_postgres() as url, tempfile.TemporaryDirectory() as home:
         migrate(url, "canvas", BUILT_IN)
         events = memberships(given.events)
