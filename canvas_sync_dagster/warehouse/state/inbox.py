@@ -150,9 +150,7 @@ def _event(
     return InboxEvent(id_, name, time, attempts, tuple(done or ()), payload)
 
 
-def claim_deferred(
-    warehouse: Warehouse, objects: int, company: int, waiting: Sequence[str] = ()
-) -> list[InboxEvent]:
+def claim_deferred(warehouse: Warehouse, objects: int, company: int, waiting: Sequence[str] = ()) -> list[InboxEvent]:
     """Read all deferred events about the objects that wait the longest. The caller holds the tenant's drain lock.
 
     Args:
