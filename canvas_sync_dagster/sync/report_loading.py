@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import polars as pl
 from psycopg import sql
 
 from canvas_sync_dagster.canvas.archive import Opener
@@ -18,7 +17,7 @@ from canvas_sync_dagster.sync.report_request import ReportRequest
 from canvas_sync_dagster.sync.terms import is_deleted
 from canvas_sync_dagster.sync.unknown_columns import table_in_report, tables_of, with_added_columns
 from canvas_sync_dagster.warehouse.absence import GATE, Absence, clear_unlisted, mark_missing
-from canvas_sync_dagster.warehouse.key_comparison import no_keys
+from canvas_sync_dagster.warehouse.listed_keys import ListedKeys
 from canvas_sync_dagster.warehouse.loading.known_rows import keep_known
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, enrich_csv, load_csv
 from canvas_sync_dagster.warehouse.loading.provisional_keys import remove_provisional
@@ -45,7 +44,7 @@ class _Loaded:
     source: Source
     counts: LoadCounts
     enriched: Mapping[str, int]
-    listed: pl.DataFrame | None
+    listed: ListedKeys | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ class ReportLoad:
         remove_provisional(self._table(model))
         extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()
         enriched = {extra.table: self._enrich(model, extra, tables[extra.table], source) for extra in extras}
-        return _Loaded(model, source, counts, enriched, no_keys(model) if counts.listed is None else counts.listed)
+        return _Loaded(model, source, counts, enriched, counts.listed or ListedKeys(model))
 
     def _load_table(self, model: Model, csv: Opener, source: Source) -> LoadCounts:
         """Load the records that the table can take; the others become rejects."""
@@ -122,7 +121,7 @@ class ReportLoad:
         counts = enrich_csv(table, extra, csv, source, lists=True, scratch=scratch)
         if not source.complete or source.is_outdated or not self.request.lists_all:
             return counts.updated
-        listed = no_keys(model) if counts.listed is None else counts.listed
+        listed = counts.listed or ListedKeys(model)
         columns, among = list(extra.columns), self._covered(table)
         return counts.updated + clear_unlisted(table, source, columns=columns, listed=listed, among=among)
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-import polars as pl
-
 from canvas_sync_dagster.catalogue import Model, RestFeed
 from canvas_sync_dagster.catalogue.model import CONTEXTS
 from canvas_sync_dagster.catalogue.parameters import NONE, Parameters
@@ -21,7 +19,8 @@ from canvas_sync_dagster.sync.root_account import store_root_account
 from canvas_sync_dagster.sync.terms import is_deleted
 from canvas_sync_dagster.sync.token_expiry import store_token_expiry
 from canvas_sync_dagster.warehouse.absence import GATE, Absence, mark_missing
-from canvas_sync_dagster.warehouse.key_comparison import keys_of, no_keys
+from canvas_sync_dagster.warehouse.key_comparison import keys_of
+from canvas_sync_dagster.warehouse.listed_keys import ListedKeys
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_parts
 from canvas_sync_dagster.warehouse.loading.provisional_keys import with_keys
 from canvas_sync_dagster.warehouse.row_conditions import covered_by_list, held_by
@@ -142,11 +141,11 @@ class ModelList:
             self.feed.path,
             watermark=watermark.observed_at if watermark else None,
         )
-        keys: list[pl.DataFrame] = [no_keys(self.model)]
+        keys = ListedKeys(self.model)
         complete = (with_keys(table, rows) for rows in publication.content.parts(publication.warehouse))
         parts = self._noting_keys(complete, keys)
         counts = load_parts(table, parts, source, keep_rejects=True)
-        absence = self._mark_missing(table, publication.content, source, pl.concat(keys))
+        absence = self._mark_missing(table, publication.content, source, keys)
         counted = count_rows(table)
         return ModelOutcome(
             self.model,
@@ -157,15 +156,13 @@ class ModelList:
             orphans=counted.orphans,
         )
 
-    def _noting_keys(
-        self, parts: Iterator[list[dict[str, Any]]], keys: list[pl.DataFrame]
-    ) -> Iterator[list[dict[str, Any]]]:
+    def _noting_keys(self, parts: Iterator[list[dict[str, Any]]], keys: ListedKeys) -> Iterator[list[dict[str, Any]]]:
         for rows in parts:
             if self.decision.updated_after is None:
-                keys.append(keys_of(self.model, rows))
+                keys.add(keys_of(self.model, rows))
             yield rows
 
-    def _mark_missing(self, table: Table, listed: Walk, source: Source, keys: pl.DataFrame) -> Absence:
+    def _mark_missing(self, table: Table, listed: Walk, source: Source, keys: ListedKeys) -> Absence:
         if self.decision.updated_after is not None:
             # The lists of inactive parents were not read.
             return Absence()

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.errors import VolumeGateError
 from canvas_sync_dagster.warehouse.key_comparison import compare_keys
+from canvas_sync_dagster.warehouse.listed_keys import ListedKeys
 from canvas_sync_dagster.warehouse.loading.system_columns import assignments, not_observed_after
 from canvas_sync_dagster.warehouse.loading.target import system_columns
 from canvas_sync_dagster.warehouse.reading.source import Source, described
@@ -71,7 +72,7 @@ def judge(expected: int, missing: int, gate: VolumeGate = GATE) -> str:
 def mark_missing(
     table: Table,
     source: Source,
-    listed: pl.DataFrame,
+    listed: ListedKeys,
     *,
     gate: VolumeGate | None = GATE,
     among: sql.Composable = EVERY_ROW,
@@ -143,7 +144,7 @@ def clear_unlisted(
     source: Source,
     *,
     columns: Sequence[str],
-    listed: pl.DataFrame,
+    listed: ListedKeys,
     among: sql.Composable = EVERY_ROW,
 ) -> int:
     """Set columns that only an enriching table of the report fills to null, on the rows that it no longer lists.
@@ -160,7 +161,7 @@ def clear_unlisted(
     """
     system = system_columns(table)
     filled = sql.SQL(" or ").join(sql.SQL("t.{} is not null").format(sql.Identifier(name)) for name in columns)
-    keys, same_key = has_key_of(table.model, listed)
+    keys, same_key = has_key_of(table.model, listed.frame())
     cursor = table.connection.execute(
         sql.SQL("update {} t set {} where ({}) and {} and {} and {} and not exists (select from {} where {})").format(
             table.name,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain
 
 import polars as pl
 from psycopg import sql
 
 from canvas_sync_dagster.catalogue import ColumnType, Model
+from canvas_sync_dagster.warehouse.listed_keys import ListedKeys, no_keys
 from canvas_sync_dagster.warehouse.loading.digest_lookup import MARK, read_bigints
 from canvas_sync_dagster.warehouse.reading.frames import frame_of, valid
 from canvas_sync_dagster.warehouse.row_conditions import EVERY_ROW, has_key_of, has_term, in_scope, not_deleted
@@ -18,7 +19,7 @@ from canvas_sync_dagster.warehouse.warehouse import Table
 
 KEYS_AT_ONCE = 500_000
 """Keys that are compared with the table in one piece: 4 MB per column and copy, however many there are. Finding what is
-missing among 10 million keys takes 334 MB at its peak, in one piece 1.5 GB."""
+missing among 10 million keys in one piece takes 1.5 GB at its peak."""
 LIVE = pl.col(MARK)
 
 
@@ -37,12 +38,6 @@ class KeyDifference:
     out_of_scope: pl.DataFrame
 
 
-def no_keys(model: Model) -> pl.DataFrame:
-    """Return an empty frame of keys."""
-    types = {name: pl.Int64 if model[name].type is ColumnType.BIGINT else pl.String for name in model.key}
-    return pl.DataFrame(schema=types)
-
-
 def keys_of(model: Model, rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
     """Return the keys of rows, one row per key; rows with an invalid key are left out."""
     columns = [model[name] for name in model.key]
@@ -50,7 +45,7 @@ def keys_of(model: Model, rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
 
 
 def compare_keys(
-    table: Table, scope: str, listed: pl.DataFrame, *, among: sql.Composable, seen: sql.Composable
+    table: Table, scope: str, listed: ListedKeys, *, among: sql.Composable, seen: sql.Composable
 ) -> KeyDifference:
     """Compare what a source lists with what it should list, piece by piece.
 
@@ -66,10 +61,10 @@ def compare_keys(
     own, elsewhere = _kept_out_of_scope(table, scope)
     homeless = _without_term(table, own, among, seen).join(elsewhere, on=key, how="anti")
     expected, out_of_scope = homeless.height, [no_keys(model)]
-    gone = [homeless]
     if not homeless.is_empty():
-        # A join would encode all listed keys at once, which takes 100 bytes per pair.
-        gone = [homeless.join(listed.join(homeless, on=key, how="semi"), on=key, how="anti")]
+        for keys in listed.frames():
+            homeless = homeless.join(keys, on=key, how="anti")
+    gone = [homeless]
     # A row of the scope that the source need not list, but does, is not out of scope.
     expected_rows = sql.SQL("{} and coalesce({}, false)").format(seen, among)
     for keys, piece in _pieces(listed, model):
@@ -82,27 +77,39 @@ def compare_keys(
     return KeyDifference(expected, pl.concat(gone), pl.concat(out_of_scope))
 
 
-def _pieces(listed: pl.DataFrame, model: Model) -> Iterator[tuple[pl.DataFrame, sql.Composable]]:
+def _pieces(listed: ListedKeys, model: Model) -> Iterator[tuple[pl.DataFrame, sql.Composable]]:
     """Yield ranges of keys with the SQL condition that a row `t` is in the range; together the ranges have all rows.
 
     The ranges are those of the first column of the key, if that is a bigint.
     """
     name, at_once = model.key[0], max(1, KEYS_AT_ONCE // len(model.key))
     if model[name].type is not ColumnType.BIGINT or listed.height <= at_once:
-        yield listed.unique(), EVERY_ROW
+        yield listed.frame().unique(), EVERY_ROW
         return
     # Loads list keys in their order, which needs no copy.
-    ordered = listed if listed.get_column(name).is_sorted() else listed.sort(name)
-    firsts, column = ordered.get_column(name), sql.Identifier("t", name)
-    starts = firsts.gather_every(at_once)[1:].unique(maintain_order=True)
-    places = [0, *firsts.search_sorted(starts, "left"), len(firsts)]
-    for (first, end), (start, stop) in zip(pairwise(places), pairwise([None, *starts, None]), strict=True):
-        bounds: list[sql.Composable] = []
-        if start is not None:
-            bounds.append(sql.SQL("{} >= {}").format(column, sql.Literal(start)))
-        if stop is not None:
-            bounds.append(sql.SQL("{} < {}").format(column, sql.Literal(stop)))
-        yield ordered[first:end].unique(), sql.SQL(" and ").join(bounds)
+    frames = listed.frames() if listed.is_ordered else iter([listed.frame().sort(name)])
+    start: int | None = None
+    held = no_keys(model)
+    for keys in chain.from_iterable(frame.iter_slices(at_once) for frame in frames):
+        held = pl.concat([held, keys])
+        firsts = held.get_column(name)
+        # More rows with the last value may follow.
+        complete = int(firsts.search_sorted(firsts[-1], "left"))
+        if held.height > at_once and complete:
+            yield held[:complete].unique(), _between(name, start, firsts[-1])
+            start, held = firsts[-1], held[complete:]
+    yield held.unique(), _between(name, start, None)
+
+
+def _between(name: str, start: int | None, stop: int | None) -> sql.Composable:
+    """Return the condition that a column of `t` is at least `start` and less than `stop`; None is no limit."""
+    column = sql.Identifier("t", name)
+    bounds: list[sql.Composable] = [EVERY_ROW]
+    if start is not None:
+        bounds.append(sql.SQL("{} >= {}").format(column, sql.Literal(start)))
+    if stop is not None:
+        bounds.append(sql.SQL("{} < {}").format(column, sql.Literal(stop)))
+    return sql.SQL(" and ").join(bounds)
 
 
 def _read_keys(table: Table, *conditions: sql.Composable, live: sql.Composable) -> pl.DataFrame:

@@ -166,7 +166,7 @@ def test_what_comes_behind_blocks_that_are_known_may_speak_of_their_keys_again(
         9: "new",
     }
     assert (counts.listed is None) == (not listing)
-    assert counts.listed is None or sorted(counts.listed.get_column("canvas_id").unique()) == list(range(1, 10))
+    assert counts.listed is None or sorted(counts.listed.frame().get_column("canvas_id").unique()) == list(range(1, 10))
 
 
 def test_blocks_that_are_known_list_their_keys(connection: Connection) -> None:
@@ -178,7 +178,7 @@ def test_blocks_that_are_known_list_their_keys(connection: Connection) -> None:
     counts = load(connection, written(rows), at=T0 + timedelta(days=1), batch_rows=2, lists=True)
     assert (counts.inserted, counts.updated, counts.unchanged) == (1, 0, 7)
     assert counts.listed is not None
-    assert sorted(counts.listed.get_column("canvas_id")) == list(range(1, 9))
+    assert sorted(counts.listed.frame().get_column("canvas_id")) == list(range(1, 9))
     assert table(connection, "count(*) filter (where missing_since is null)") == [(8,)]
 
 
@@ -193,7 +193,7 @@ def test_a_file_that_leaves_the_order_late_is_loaded_once(connection: Connection
     assert (counts.rows_in_report, counts.rejected, counts.duplicates) == (9, 1, 1)
     assert (counts.inserted, counts.updated) == ((7, 0) if is_empty else (6, 1))
     assert counts.listed is not None
-    assert sorted(counts.listed.get_column("canvas_id")) == list(range(1, 9))
+    assert sorted(counts.listed.frame().get_column("canvas_id")) == list(range(1, 9))
     expected = {key: f"row {key}" for key in range(1, 9) if key != 2} | {3: "last"} | ({} if is_empty else {50: "kept"})
     assert dict(table(connection, "canvas_id, name")) == expected
     rejects = connection.execute("select line from canvas.canvas_sync_rejected_rows").fetchall()

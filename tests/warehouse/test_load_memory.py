@@ -17,9 +17,10 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue.built_in.courses import group_memberships
 from canvas_sync_dagster.catalogue.built_in.people import users
-from canvas_sync_dagster.warehouse import key_comparison
+from canvas_sync_dagster.warehouse import key_comparison, listed_keys
 from canvas_sync_dagster.warehouse.connection import connect
 from canvas_sync_dagster.warehouse.key_comparison import compare_keys
+from canvas_sync_dagster.warehouse.listed_keys import ListedKeys
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_csv
 from canvas_sync_dagster.warehouse.reading import key_ranges
 from canvas_sync_dagster.warehouse.row_conditions import EVERY_ROW
@@ -88,9 +89,10 @@ def test_logins_of_the_same_people_far_apart_load_alike_in_memory_and_by_ranges_
     assert (again.unchanged, again.inserted, again.updated) == (whole.inserted, 0, 0)
 
 
+@pytest.mark.parametrize("in_order", [True, False])
 @pytest.mark.parametrize("at_once", [1, 7, 10_000])
 def test_keys_of_two_columns_are_compared_range_by_range(
-    database_url: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+    database_url: str, at_once: int, in_order: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(1)
     pairs = list({(chance.randint(1, 20), chance.randint(1, 30)) for _ in range(200)})
@@ -107,11 +109,15 @@ def test_keys_of_two_columns_are_compared_range_by_range(
 
     monkeypatch.setattr(key_comparison, "_read_keys", counted)
     monkeypatch.setattr(key_comparison, "KEYS_AT_ONCE", at_once)
+    monkeypatch.setattr(listed_keys, "PACKED_ROWS", 20)
     with connect(database_url) as connection:
         table = Warehouse(connection, "canvas", {"group_memberships": group_memberships}).table(group_memberships)
         load_csv(table, lambda: io.BytesIO(text), Source("", T0, "provisioning_csv", 1))
         listed = pl.DataFrame(pairs[:-5], schema=dict.fromkeys(group_memberships.key, pl.Int64), orient="row")
-        difference = compare_keys(table, "", listed, among=EVERY_ROW, seen=EVERY_ROW)
+        listed = listed.sort(group_memberships.key) if in_order else listed
+        keys = ListedKeys(group_memberships, listed.iter_slices(9))
+        assert keys.is_ordered == in_order
+        difference = compare_keys(table, "", keys, among=EVERY_ROW, seen=EVERY_ROW)
     assert difference.expected == len(pairs)
     assert set(difference.gone.rows()) == set(pairs[-5:])
     # The rows of one group, at most thirty, are in one range.

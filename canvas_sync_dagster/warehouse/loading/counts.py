@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
-import polars as pl
-
 from canvas_sync_dagster.catalogue import HeaderMatch
+from canvas_sync_dagster.warehouse.listed_keys import ListedKeys
 
 T = TypeVar("T")
 
@@ -63,7 +62,7 @@ class LoadCounts:
     duplicates: int = 0
     skipped: int = 0
     header: HeaderMatch | None = None
-    listed: pl.DataFrame | None = field(default=None, compare=False, repr=False)
+    listed: ListedKeys | None = field(default=None, compare=False, repr=False)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import polars as pl
-
 from canvas_sync_dagster.catalogue import Enrichment, Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.history import REPORT, written_by
+from canvas_sync_dagster.warehouse.listed_keys import ListedKeys
 from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, Clock, LoadCounts, RejectLimits
 from canvas_sync_dagster.warehouse.loading.differ import Differ, KnownBlocks, skip_known
 from canvas_sync_dagster.warehouse.loading.digest_lookup import DigestLookup
@@ -144,12 +143,12 @@ class _Taken:
 
     Attributes:
         counts: Of everything but the merge.
-        listed: Keys, in pieces.
+        listed: Keys, where they are wanted.
         erased: Canvas ids of rows that were left out, because they are about an erased person.
     """
 
     counts: LoadCounts
-    listed: tuple[pl.DataFrame, ...]
+    listed: ListedKeys | None
     erased: tuple[int, ...]
 
 
@@ -178,7 +177,7 @@ def _loaded(load: _Load) -> LoadCounts:
         unchanged=counts.unchanged + merged.unchanged,
         superseded=merged.superseded,
         header=load.file.match,
-        listed=pl.concat(taken.listed) if taken.listed else None,
+        listed=taken.listed,
         seconds=load.clock.seconds,
     )
 
@@ -208,14 +207,15 @@ def _taken(load: _Load, load_target: LoadTarget, rejects: RejectSpool, *, stream
     differ = Differ(file.model.key, file.seed, lookup, clock, load.lists)
     parser = Parser(file, load.target.types, load.target.required, load.erased)
     parts = [LoadCounts(rows_in_report=known.records, unchanged=known.records)]
-    listed, erased = list(known.listed), list[int]()
+    listed, erased = ListedKeys(file.model, known.listed), list[int]()
     for difference in differ.differences(ordered):
         with clock.during("parse"):
             parsed = parser.parsed(difference.block)
         with clock.during("copy"):
             load_target.take(parsed.frame)
             rejects.take(parsed.rejects)
-        listed += difference.listed
+        for keys in difference.listed:
+            listed.add(keys)
         erased += parsed.erased
         parts.append(
             LoadCounts(
@@ -228,7 +228,7 @@ def _taken(load: _Load, load_target: LoadTarget, rejects: RejectSpool, *, stream
         )
         # The next block is read and compared before the loop forgets this one.
         del difference, parsed
-    return None if order.is_broken else _Taken(LoadCounts.total(parts), tuple(listed), tuple(erased))
+    return None if order.is_broken else _Taken(LoadCounts.total(parts), listed if load.lists else None, tuple(erased))
 
 
 def _refuse_broken(load: _Load, counts: LoadCounts, rejects: RejectSpool) -> None:
