@@ -94,6 +94,15 @@ def test_the_environment_goes_before_dotenv_and_dotenv_before_the_file(tmp_path:
     assert (tenant.base_url, tenant.account_id, tenant.slug) == ("https://environment.test", "1", "uni")
 
 
+def test_a_mapping_is_a_json_object_in_the_environment(tmp_path: Path) -> None:
+    variables = {"CANVAS_SYNC_BASE_URL": "https://a.test", "CANVAS_SYNC_TOKEN": "7~x"}
+    tenant = read(tmp_path, **variables, CANVAS_SYNC_FEEDS='{"submissions": "rest"}')
+    assert tenant.feeds == {"submissions": "rest"}
+    assert read(tmp_path, **variables, CANVAS_SYNC_UNKNOWN_COLUMNS="add").unknown_columns == "add"
+    with pytest.raises(SettingError, match="CANVAS_SYNC_FEEDS"):
+        read(tmp_path, **variables, CANVAS_SYNC_FEEDS="{submissions: rest}")
+
+
 def test_with_several_tenants_the_environment_gives_its_token_only_to_the_one_it_names(tmp_path: Path) -> None:
     (tmp_path / "canvas_sync.yaml").write_text(
         "tenants:\n  a: {base_url: https://a.test, token: '${TOKEN_A}'}\n  b: {base_url: https://b.test, schema: bb}\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ CONNECTION = {"base_url", "token", "account_id", "token_expires_at", "root_accou
 `CANVAS_SYNC_TENANT` names, so that a token is never sent to another school's Canvas."""
 FILE_ONLY = {"slug", "schema_name", "genres", "params", "translation", "alerts"}
 """Settings without an environment variable of their own; that of the slug is `CANVAS_SYNC_TENANT`."""
+MAPPINGS = {"feeds", "unknown_columns"}
+"""Settings whose variable may contain a JSON object."""
 
 Place = tuple[str | None, str]
 """Host, port and database of a tenant, None for the embedded PostgreSQL; and the schema."""
@@ -135,14 +139,22 @@ def _default_alerts(given: object, variables: Mapping[str, str], file: Path) -> 
     return found
 
 
-def _overrides(variables: Mapping[str, str], *, connection: bool) -> dict[str, str]:
+def _overrides(variables: Mapping[str, str], *, connection: bool) -> dict[str, object]:
     """Return the settings that the environment gives to a tenant, by name."""
     names = set(TenantSettings.model_fields) - FILE_ONLY - (set() if connection else CONNECTION)
     values = {name: value_of(variables, PREFIX + name.upper()) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: _parsed(name, value) for name, value in values.items() if value is not None}
 
 
-def _validated(slug: str, values: Mapping[str, Any], overrides: Mapping[str, str], file: Path) -> TenantSettings:
+def _parsed(name: str, text: str) -> object:
+    """Return the value of a variable; text that is no JSON is left to the validation of the setting."""
+    if name in MAPPINGS and text.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
+    return text
+
+
+def _validated(slug: str, values: Mapping[str, Any], overrides: Mapping[str, object], file: Path) -> TenantSettings:
     given = {**values, **overrides, "slug": slug}
     try:
         return TenantSettings.model_validate(given)

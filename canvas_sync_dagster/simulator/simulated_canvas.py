@@ -37,6 +37,7 @@ class SimulatedCanvas:
         compile_seconds: Seconds that a report takes at least.
         reports: Names of the reports that are offered; all if not given.
         bucket: What limits the rate of requests; Canvas's own limits if not given.
+        latency: Seconds that a request to the API waits before it is answered; not of its file storage.
         now: Time on its clock at the start, with the data of `EPOCH`, 2026-09-01; `EPOCH` if not given.
 
     Attributes:
@@ -60,6 +61,7 @@ class SimulatedCanvas:
         compile_seconds: float = 0.2,
         reports: frozenset[str] = frozenset(REPORTS),
         bucket: Bucket | None = None,
+        latency: float = 0.0,
         now: datetime | None = None,
     ) -> None:
         self.token = token
@@ -72,7 +74,7 @@ class SimulatedCanvas:
         )
         self._events, self._signer = EventSource(self.university), LazySigner()
         self._state = ServedState(self.queue, self.faults, token=token)
-        self._application = CanvasApplication(self._state, token, bucket or Bucket(), self._signer)
+        self._application = CanvasApplication(self._state, token, bucket or Bucket(), self._signer, latency=latency)
 
     @contextlib.contextmanager
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> Iterator[Self]:
@@ -102,6 +104,11 @@ class SimulatedCanvas:
     def requests(self) -> deque[RecordedRequest]:
         """The latest 10,000 requests to Canvas, without those to its file storage."""
         return self._state.requests
+
+    @property
+    def request_count(self) -> int:
+        """How many requests Canvas has answered, without those to its file storage."""
+        return self._state.answered
 
     @property
     def storage_saw_authorization(self) -> bool:

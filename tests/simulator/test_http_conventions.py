@@ -151,3 +151,10 @@ def test_a_full_bucket_refuses_over_http() -> None:
     ):
         statuses = [api.get("/users/self").status_code for _ in range(2)]
     assert statuses == [200, 403]
+
+
+def test_a_request_waits_for_the_latency_and_is_counted() -> None:
+    with SimulatedCanvas(latency=0.05).serve() as canvas:
+        answer = httpx.get(f"{canvas.base_url}/api/v1/users/self", headers={"Authorization": f"Bearer {canvas.token}"})
+        assert answer.elapsed.total_seconds() >= 0.05
+        assert canvas.request_count == 1

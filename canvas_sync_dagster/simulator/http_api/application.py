@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from email.utils import format_datetime
 
@@ -35,10 +36,14 @@ class CanvasApplication:
         token: The one token that is accepted.
         bucket: What limits the rate of requests.
         signer: Its public keys are served at `/live-events/jwks`.
+        latency: Seconds that a request to the API waits before it is answered.
     """
 
-    def __init__(self, state: ServedState, token: str, bucket: Bucket, signer: LazySigner) -> None:
+    def __init__(
+        self, state: ServedState, token: str, bucket: Bucket, signer: LazySigner, *, latency: float = 0.0
+    ) -> None:
         self._state, self._token, self._bucket, self._signer = state, token, bucket, signer
+        self._latency = latency
         self._files = FileRoutes(state)
 
     def canvas(self) -> Starlette:
@@ -61,6 +66,8 @@ class CanvasApplication:
 
     def _guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
+            if self._latency:
+                await asyncio.sleep(self._latency)
             response = self._refusal(request)
             if response is None:
                 response = await self._admitted(handler, request)

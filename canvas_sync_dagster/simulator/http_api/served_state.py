@@ -55,6 +55,7 @@ class ServedState:
         base_url: Address of Canvas; empty while it does not serve.
         storage_url: Address of the file storage, which is another host.
         requests: The latest requests to Canvas.
+        answered: Number of all requests to Canvas.
         storage_saw_authorization: Whether a client sent its token to the file storage.
         odd_terms: Term id → fields that its JSON overrides.
         token: The access token.
@@ -67,6 +68,7 @@ class ServedState:
     base_url: str = ""
     storage_url: str = ""
     requests: deque[RecordedRequest] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
+    answered: int = 0
     storage_saw_authorization: bool = False
     odd_terms: dict[int, dict[str, object]] = field(default_factory=dict)
     token: str = field(default="", repr=False)
@@ -80,6 +82,7 @@ class ServedState:
     def record(self, request: Request, status: int) -> None:
         """Remember a request, without its secrets."""
         kept = [(key, value) for key, value in parse_qsl(request.url.query) if key not in SECRET_PARAMETERS]
+        self.answered += 1
         self.requests.append(RecordedRequest(request.method, request.url.path, status, urlencode(kept)))
 
     def page(self, request: Request, rows: Sequence[dict[str, Any]], envelope: str | None = None) -> Response:
