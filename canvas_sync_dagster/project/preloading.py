@@ -1,6 +1,6 @@
 """Starts run workers in which Dagster and its storage are imported already.
 
-Dagster's code server starts a new Python for each run. Of the 3.3 CPU seconds of a near-empty run, two are the imports of
+Dagster's code server starts a new Python for each run. Of 3.2 CPU seconds per near-empty run, 1.5 are the imports of
 Dagster, SQLAlchemy and Alembic. The fork server of `multiprocessing` imports them once; each run is a fork of it, and
 imports the code location itself, so that it sees the present code, settings and secrets as before.
 
