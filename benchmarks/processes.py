@@ -83,6 +83,7 @@ class MemoryWatch:
     """What the processes hold in memory while the body of a `with` block runs.
 
     Private pages are counted, and shared memory once per kind: PostgreSQL's buffers are not counted per backend.
+    Pages that a fork still shares with its parent are counted in both, so that sums of preloaded run workers are too high.
 
     Args:
         processes: What is watched.
