@@ -8,8 +8,7 @@ row) is printed, and what it means for the whole.
 
     ./run python benchmarks/consortium.py [--share 0.1] [--share 1] [--incrementals 3] [--seconds 60] [--json FILE]
 
-The whole takes seven minutes on two free cores, with one incremental sync and half a minute of events. `--by-command`
-measures the syncs without the runs of a deployment.
+The whole takes seven minutes on two free cores, with one incremental sync and half a minute of events.
 """
 
 from __future__ import annotations
@@ -133,7 +132,7 @@ class Deployment:
         self.processes = Processes({"Canvases": served.process}, {"code server": "run workers"})
         self.connections: dict[str, int] = {}
         self._ended: dict[str, float] = defaultdict(float)
-        self._batches = self._web = 0
+        self._batches = 0
 
     def migrate(self) -> None:
         """Create the tables of all tenants, and count PostgreSQL from now on."""
@@ -210,14 +209,6 @@ class Deployment:
         self._await(lambda: self.sums(query, "canvas_sync_sync_batches") == self._batches * len(self.slugs))
         self._await(self.quiet)
 
-    def sync_by_command(self) -> None:
-        """Sync all tenants in one process, without the runs of a deployment."""
-        with self.process("command", "canvas-sync", "sync", "--log-format", "logfmt") as process:
-            while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                time.sleep(0.2)
-        if process.returncode:
-            sys.exit((self.home / "command.log").read_text(encoding="utf-8")[-3000:])
-
     def cpu(self) -> dict[str, float]:
         """Return kind → CPU seconds so far, of processes that have ended, too."""
         alive = self.processes.cpu()
@@ -225,7 +216,7 @@ class Deployment:
 
     def quiet(self) -> bool:
         """Return whether no run waits or is under way."""
-        return not self._web or not self.query(
+        return not self.query(
             self.storage, "select count(*) from runs where status not in ('SUCCESS', 'FAILURE', 'CANCELED')"
         )
 
@@ -236,10 +227,10 @@ class Deployment:
                 sys.exit(f"not done in {PATIENCE} s; the logs are in {self.home}")
             time.sleep(0.5)
 
-    def events(self, rate: float, *options: str) -> dict[str, Any]:
+    def events(self, rate: float) -> dict[str, Any]:
         """Deliver signed events to the receiver, and wait until all are applied or dead."""
         port = free_port()
-        with self.process("receiver", "canvas-sync", "live-events", "--port", str(port), *options):
+        with self.process("receiver", "canvas-sync", "live-events", "--port", str(port)):
             _await_port(port)
             delivered = self.served.ask("deliver", port, PATH, self.slugs, rate)
             start = time.monotonic()
@@ -297,7 +288,7 @@ class Deployment:
             self.query(self.storage, "select (pg_current_wal_insert_lsn() - '0/0')::bigint"),
             self.query(self.storage, f"select pg_database_size('{WAREHOUSE}')"),
             self.query(self.storage, f"select pg_database_size('{STORAGE}')"),
-            self.query(self.storage, "select count(*) from runs") if self._web else 0,
+            self.query(self.storage, "select count(*) from runs"),
         )
 
 
@@ -333,9 +324,7 @@ def tell(phase: Phase) -> None:
     )
 
 
-def measure(
-    share: float, incrementals: int, seconds: float, rate: float, models: str, *, by_command: bool
-) -> list[Phase]:
+def measure(share: float, incrementals: int, seconds: float, rate: float, models: str) -> list[Phase]:
     """Measure all phases of a share of the consortium."""
     phases: list[Phase] = []
     with tempfile.TemporaryDirectory(prefix="canvas_sync_consortium_") as directory, contextlib.ExitStack() as stack:
@@ -345,19 +334,15 @@ def measure(
         made = Deployment(home, served, server, models)
         print(f"share {share}: {served.rows}", flush=True)
         made.migrate()
-        if not by_command:
-            stack.enter_context(made.running())
-        sync = made.sync_by_command if by_command else made.sync
-        phases.append(made.measured("full sync", sum(served.rows.values()), sync))
+        stack.enter_context(made.running())
+        phases.append(made.measured("full sync", sum(served.rows.values()), made.sync))
         for number in range(1, incrementals + 1):
             changed = served.ask("change", CHANGED)
-            phases.append(made.measured(f"incremental sync {number}", changed, sync))
+            phases.append(made.measured(f"incremental sync {number}", changed, made.sync))
         if seconds:
             signed = served.ask("sign_events", round(rate * seconds))
-            options = ["--drain"] if by_command else []
-            phases.append(made.measured("live events", signed, lambda: made.events(rate, *options)))
-        if not by_command:
-            phases.append(made.measured("idle", 0, lambda: time.sleep(IDLE_SECONDS)))
+            phases.append(made.measured("live events", signed, lambda: made.events(rate)))
+        phases.append(made.measured("idle", 0, lambda: time.sleep(IDLE_SECONDS)))
     return phases
 
 
@@ -395,7 +380,6 @@ def laws(found: Mapping[float, Sequence[Phase]]) -> list[str]:
 @click.option("--seconds", default=60.0, show_default=True, help="Duration of the live events.")
 @click.option("--rate", default=200.0, show_default=True, help="Live events per second.")
 @click.option("--models", default=MODELS, show_default=True)
-@click.option("--by-command", is_flag=True, help="Sync by canvas-sync sync, without code server, daemon and runs.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="File for the measurements.")
 def main(
     *,
@@ -404,13 +388,12 @@ def main(
     seconds: float,
     rate: float,
     models: str,
-    by_command: bool,
     file: Path | None,
 ) -> None:
     """Measure the shares, and print the laws."""
     found: dict[float, list[Phase]] = {}
     for share in shares:
-        found[share] = measure(share, incrementals, seconds, rate, models, by_command=by_command)
+        found[share] = measure(share, incrementals, seconds, rate, models)
         if file:
             text = json.dumps({share: [asdict(each) for each in phases] for share, phases in found.items()})
             file.write_text(text, encoding="utf-8")
