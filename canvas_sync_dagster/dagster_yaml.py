@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.yaml_files import read_yaml
 
 NAME = "dagster.yaml"
 ALLOWED = "the directory that contains your dagster.yaml"
@@ -60,10 +61,7 @@ def read_settings(file: Path) -> dict[str, Any]:
     Raises:
         SettingError: The file is not YAML, or not a mapping.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise SettingError(str(file.absolute()), " ".join(str(error).split()), allowed=CONTENT) from None
+    content = read_yaml(file, setting=str(file.absolute()), allowed=CONTENT)
     if not isinstance(content, dict):
         raise SettingError(str(file.absolute()), "expected a mapping", allowed=CONTENT)
     return content

@@ -32,6 +32,7 @@ LEAVES = {
     "embedded",
     "postgres_url",
     "translation_settings",
+    "yaml_files",
 }
 """Known to everyone; they know the catalogue at most."""
 
@@ -46,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "signatures": {"errors"},
     "translation_settings": {"cron"},
     "durations": set(),
+    "yaml_files": {"errors"},
     "alert_settings": {"durations"},
     "postgres_url": {"errors"},
     "catalogue": {"errors", "printable", "signatures"},
@@ -68,6 +70,7 @@ ALLOWED: dict[str, set[str]] = {
         "tenants",
         "postgres_url",
         "translation_settings",
+        "yaml_files",
     },
     "settings": {"errors", "catalogue", "tenants", "configuration", "translation_settings"},
     "canvas": {"clocks", "errors", "printable", "redaction", "catalogue"},
@@ -77,7 +80,7 @@ ALLOWED: dict[str, set[str]] = {
     "alerts": {"canvas", "warehouse", "sync"} | LEAVES,
     "audit": {"catalogue", "canvas", "warehouse", "sync"} | LEAVES,
     "simulator": set(),
-    "dagster_yaml": {"errors"},
+    "dagster_yaml": {"errors", "yaml_files"},
     "instance_storage": {"errors", "embedded", "configuration", "postgres_url"},
     "orchestration": {"sync", "catalogue", "warehouse"} | LEAVES,
     "tenant_resources": {"sync", "canvas", "warehouse"} | LEAVES,

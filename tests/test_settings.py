@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -128,6 +129,32 @@ def test_a_wrong_file_is_one_clear_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "canvas_sync.yaml").write_bytes(content.encode("latin-1"))
     with pytest.raises(SettingError, match=r"canvas_sync\.yaml"):
         read(tmp_path)
+
+
+NOT_YAML = [
+    (f"tenants:\n  a:\n   models: [users\n   token: {SECRET}\n", "line 4, column 9: expected ',' or ']', but got ':'"),
+    (f"tenants:\n  a: {{token: !x'{SECRET} 1}}", "line 2, column 14: could not determine a constructor for the tag"),
+    (f"tenants: *{SECRET}", "line 1, column 10: found undefined alias"),
+    (f"tenants: !{SECRET}!x y", "found undefined tag handle"),
+    (f"tenants: !!int {SECRET}", "a value is not of the type"),
+    (f"tenants: !!bool {SECRET}", "a value is not of the type"),
+    (f"a: 1\nb: {SECRET}\x01", f"line 2, column {len(SECRET) + 4}: the character #x0001 is not allowed"),
+    (f"token: {SECRET}\xff", "is not UTF-8"),
+]
+
+
+@pytest.mark.parametrize("name", ["canvas_sync.yaml", "canvas_sync_provisioning_mapping.yml"])
+@pytest.mark.parametrize(("content", "says"), NOT_YAML)
+def test_a_file_that_is_not_yaml_is_not_quoted(tmp_path: Path, name: str, content: str, says: str) -> None:
+    secret = SECRET.replace("~", "_") if content.startswith(("tenants: *", "tenants: !7")) else SECRET
+    (tmp_path / name).write_bytes(content.replace(SECRET, secret).encode("latin-1"))
+    with pytest.raises(SettingError) as caught:
+        read(tmp_path)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert f"{name}: cannot be read: " in str(caught.value)
+    assert says in str(caught.value)
+    assert secret not in shown
+    assert caught.value.__context__ is None
 
 
 def test_dates_without_a_zone_are_utc(tmp_path: Path) -> None:

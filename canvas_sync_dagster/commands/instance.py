@@ -12,6 +12,7 @@ import yaml
 
 from canvas_sync_dagster.dagster_yaml import ALLOWED, CONTENT, NAME, instance_directory, read_settings
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.yaml_files import problem_in_yaml
 
 
 def dagster_instance(home: Path) -> dg.DagsterInstance:
@@ -41,5 +42,5 @@ def _explained(directory: Path) -> Iterator[None]:
     try:
         yield
     except (dg.DagsterInvalidConfigError, yaml.YAMLError) as error:
-        problem = " ".join(str(error).split())
+        problem = problem_in_yaml(error) if isinstance(error, yaml.YAMLError) else " ".join(str(error).split())
         raise SettingError(str(directory / NAME), problem, allowed=CONTENT) from None

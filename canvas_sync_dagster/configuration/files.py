@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.mapping_files import cross_listing_from_gem, mapping_from_file, mapping_from_gem
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
 from canvas_sync_dagster.configuration.environment import PREFIX
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.yaml_files import read_yaml
 
 FILE = "canvas_sync.yaml"
 KEYS = ("alerts", "legacy_ids", "mappings", "tenants")
@@ -125,10 +124,7 @@ def _gem_mapping(name: object, content: Any, where: str) -> MappingOverride:
 
 
 def _read_mapping(file: Path, *, allowed: str) -> dict[Any, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise SettingError(file.name, f"cannot be read: {error}", allowed="a YAML file") from error
+    content = read_yaml(file, setting=file.name, allowed="a YAML file")
     if not isinstance(content, dict):
         raise SettingError(file.name, "expected a mapping", allowed=allowed)
     return content
