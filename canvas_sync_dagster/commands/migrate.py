@@ -51,6 +51,8 @@ def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None, a
             return
         for change in migration.changes:
             say(f"{schema}: {'missing: ' if check else ''}{change}")
+        for model, columns in migration.filled_next.items():
+            say(f"{schema}: the next sync of {model} is full in each scope, and fills {', '.join(columns)}")
         if not migration.changes:
             say(f"{schema}: nothing is missing")
         if check and migration.last:
@@ -74,6 +76,7 @@ def _document(tenant: TenantSettings, migration: migrations.Migration, *, checke
         "tenant": tenant.slug,
         "schema": migration.schema,
         "missing" if checked else "changed": list(migration.changes),
+        "filled_by_next_sync": {model: list(columns) for model, columns in migration.filled_next.items()},
         "problems": list(migration.problems),
         "notes": [{"limit": limit, "remedy": remedy} for limit, remedy in migration.notes],
         "last_migration": str(migration.last) if migration.last else None,

@@ -21,11 +21,13 @@ from canvas_sync_dagster.canvas.reports import ReportFiles
 from canvas_sync_dagster.catalogue import BUILT_IN
 from canvas_sync_dagster.catalogue.parameters import Parameters, digest
 from canvas_sync_dagster.errors import SettingError
+from canvas_sync_dagster.sync.declared_columns import versions_of
 from canvas_sync_dagster.sync.extensions import RowFunction
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.policy import Decision, SyncPolicy
 from canvas_sync_dagster.sync.session import Session
+from canvas_sync_dagster.warehouse.column_versions import Versions
 from canvas_sync_dagster.warehouse.schema.existing import Fitness
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.ledger import mark_loaded
@@ -179,9 +181,14 @@ class Flow:
             takes_updated_after: Whether the report can be limited to what changed.
         """
         with self.session.warehouse("reading watermarks") as warehouse:
-            known = Watermarks(warehouse).read(names, self.scope)
+            known = Watermarks(warehouse).read(names, self.scope, self._versions(warehouse, names))
         marks = [known.get(name) for name in names]
         return self.policy.decide(marks, parameters, takes_updated_after=takes_updated_after)
+
+    def _versions(self, warehouse: Warehouse, names: Collection[str]) -> dict[str, Versions]:
+        """Return name of a watermark → versions of the columns that a load fills; only of those about a table."""
+        models = [self.session.by_name[name] for name in names if name in self.session.by_name]
+        return versions_of(warehouse, self.session.tenant, models)
 
     def run(self, source: FlowSource[ContentT, OutcomeT_co]) -> OutcomeT_co:
         """Fetch a source and publish it in one transaction.
@@ -208,11 +215,12 @@ class Flow:
         """Make other syncs of the same models and scope wait, and return the watermarks."""
         watermarks, names = Watermarks(warehouse), source.watermarks
         watermarks.lock([model_marked(name) for name in names], self.scope)
-        return watermarks.read(names, self.scope)
+        return watermarks.read(names, self.scope, self._versions(warehouse, names))
 
     def _advance(self, warehouse: Warehouse, source: FlowSource[Any, Any], content: Content) -> None:
         """Advance the watermarks; a report is not adopted again once it was loaded."""
         report = content if isinstance(content, ReportFiles) else None
+        versions = self._versions(warehouse, source.watermarks)
         for name in source.watermarks:
             Watermarks(warehouse).advance(
                 name,
@@ -222,6 +230,7 @@ class Flow:
                 report_id=report.report_id if report else None,
                 started_at=self.policy.started_at,
                 parameters=digest(source.parameters),
+                versions=versions.get(name),
             )
         for file in report.files if report else ():
             mark_loaded(warehouse, file.entry)

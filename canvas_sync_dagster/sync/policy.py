@@ -24,6 +24,8 @@ OVERLAP = timedelta(hours=1)
 """How far an incremental report reaches back past the last one. Canvas compiles from a replica that may lag by minutes,
 and reads tables one after another; an hour is far beyond both and costs only rows that turn out unchanged."""
 
+SHOWN = 5
+"""Maximum number of columns that a reason names."""
 AHEAD = "the time of the last sync lay in the future, because a clock was wrong"
 
 
@@ -162,4 +164,8 @@ def _reason_for_full(
         return AHEAD
     if not marks or any(mark is None or not (mark.observed_at and mark.full_observed_at) for mark in marks):
         return "no earlier full sync of this scope"
+    unfilled = sorted({name for mark in marks if mark is not None for name in mark.unfilled})
+    if unfilled and mode != "incremental":
+        more = f" and {len(unfilled) - SHOWN} more" if len(unfilled) > SHOWN else ""
+        return f"columns that the last full sync did not fill: {', '.join(unfilled[:SHOWN])}{more}"
     return None

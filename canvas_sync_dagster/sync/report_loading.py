@@ -83,7 +83,8 @@ class ReportLoad:
             report_id=content.report_id,
             complete=self.decision.updated_after is None,
             watermark=watermark.observed_at if watermark else None,
-            reload=self.flow.policy.reload,
+            # The digests of rows do not show that a column was emptied, or was not there when they were loaded.
+            reload=self.flow.policy.reload or bool(watermark and watermark.unfilled),
         )
 
     def _load(self, model: Model, tables: Mapping[str, Opener]) -> _Loaded:

@@ -12,6 +12,7 @@ from canvas_sync_dagster.catalogue.parameters import Parameters
 from canvas_sync_dagster.cron import Cron
 from canvas_sync_dagster.full_sync_policy import schedule_problem
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
+from canvas_sync_dagster.sync.declared_columns import versions_of
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.policy import Decision, SyncPolicy
 from canvas_sync_dagster.sync.report_request import (
@@ -66,7 +67,7 @@ def read_status(covered: CoveredTerms) -> list[ScopeStatus]:
     """
     tenant, now = covered.tenant, datetime.now(UTC)
     with covered.warehouse("reading the journal") as warehouse:
-        marks = Watermarks(warehouse).read_all()
+        marks = Watermarks(warehouse).read_all(versions_of(warehouse, tenant, covered.models))
         results = JobLogs(warehouse).last_syncs()
     terms = covered.in_scope(now)
     behind = {(each.model, scope) for each in staleness_of(covered).models for scope in each.stale}

@@ -10,6 +10,7 @@ from canvas_sync_dagster.canvas.reports import ReportFiles
 from canvas_sync_dagster.catalogue import Model, ProvisioningFeed
 from canvas_sync_dagster.catalogue.added_columns import columns_for, undeclared_headers, with_added
 from canvas_sync_dagster.errors import HeaderContractError
+from canvas_sync_dagster.sync.declared_columns import with_tenants_columns
 from canvas_sync_dagster.sync.flow import Flow
 from canvas_sync_dagster.sync.report_request import ReportRequest
 from canvas_sync_dagster.warehouse.reading.joined import joined
@@ -78,9 +79,7 @@ def settle_unknown_columns(flow: Flow, request: ReportRequest, content: ReportFi
 
 def with_added_columns(flow: Flow, warehouse: Warehouse, model: Model) -> Model:
     """Return a model with the columns that were added to its table, if the tenant's settings require it."""
-    if flow.session.tenant.policy_for_unknown_columns(model.name) != "add" or model.name in flow.row_functions:
-        return model
-    return with_added(model, read_added(warehouse, model.name))
+    return model if model.name in flow.row_functions else with_tenants_columns(warehouse, flow.session.tenant, model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,5 +127,5 @@ def _add(flow: Flow, model: Model, headers: Sequence[str], *, where: str) -> Non
     models = [with_added(each, added) if each.name == model.name else each for each in session.models]
     changes = migrate(session.database_url, session.schema, models).changes
     flow.log(
-        f"{model.name}: the report has undeclared columns: {', '.join(changes)}; the next sync of each scope is full"
+        f"{model.name}: the report has undeclared columns: {', '.join(changes)}; the next sync of each scope is full, unless this one is"
     )

@@ -67,10 +67,13 @@ def test_add_keeps_each_column_as_text_and_fills_it_for_all_rows_by_the_next_syn
         connection.execute("alter table canvas.courses add column pronouns text default 'mine'")
     project = project_of(canvas, database_url, home, unknown_columns="add", exclude=["courses.course_code"])
     canvas.advance(hours=3)
-    for mode, reason in (("incremental", "since the last success"), ("full", "no earlier full sync")):
+    for mode, reason in (
+        ("incremental", "since the last success"),
+        ("full", "columns that the last full sync did not fill: "),
+    ):
         canvas.faults.add("unknown_column")
         outcome = sync(project, "courses")
-        assert (outcome.decision.mode, reason in outcome.decision.reason) == (mode, True)
+        assert (outcome.decision.mode, reason in outcome.decision.reason) == (mode, True), outcome.decision.reason
         assert outcome.models[0].header is not None and not outcome.models[0].header.unknown
     # The user's own column of this name is left alone. What the catalogue knows and does not keep is kept, too.
     listed = "missing_since is null and canvas_term_id = 118"

@@ -230,6 +230,7 @@ def _watermarks(metadata: sa.MetaData) -> None:
         _time("full_started_at"),
         _number("report_id"),
         _text("parameters"),
+        sa.Column("filled", sa.Text(), comment="Columns that the latest complete load filled, with their versions."),
         sa.Column("strays", sa.LargeBinary(), comment="Listed keys whose term is not known from the tables."),
         sa.Column(
             "held", sa.Text(), comment="Why the volume gate held the latest complete report; null if it did not."

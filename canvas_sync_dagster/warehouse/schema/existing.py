@@ -73,7 +73,7 @@ STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     ),
     "canvas_sync_watermarks": (
         "model", "scope", "observed_at", "full_observed_at", "full_started_at", "report_id", "strays", "held",
-        "parameters", "updated_at",
+        "parameters", "filled", "updated_at",
     ),
 }  # fmt: skip
 """The sync's own tables and their columns. `ddl.py` declares them in full, for which SQLAlchemy is imported."""

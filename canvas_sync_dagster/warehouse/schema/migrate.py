@@ -6,7 +6,7 @@ Nothing is ever dropped, renamed or retyped, so existing tables with columns of 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from psycopg import sql
 
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Model
 from canvas_sync_dagster.errors import SchemaError
+from canvas_sync_dagster.warehouse.column_versions import is_filled
 from canvas_sync_dagster.warehouse.connection import Connection, connect, explained
 from canvas_sync_dagster.warehouse.schema.ddl import INBOX, INBOX_DEFAULT, tables
 from canvas_sync_dagster.warehouse.schema.existing import fitness, read_tables
@@ -49,6 +50,7 @@ class Migration:
         problems: Sentences about tables that a person must change before rows can be merged into them.
         notes: Limitations of tables that can be used: what it is, and how to end it.
         last: The last migration before this one; None if none is recorded.
+        filled_next: Model → columns that are added to its table, and that the next sync of each scope, a full one, fills.
     """
 
     schema: str
@@ -57,6 +59,7 @@ class Migration:
     problems: tuple[str, ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
     last: LastMigration | None = field(default=None, compare=False)
+    filled_next: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def sql(self) -> str:
         """Writes the changes as SQL that can be run by hand, in one transaction."""
@@ -164,7 +167,17 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
     kept = read_history(_driver(connection), schema)
     found += [Described(each) for each in history_statements(schema, models, existing, kept)]
     changes = tuple(filter(None, map(_sentence, found)))
-    return Migration(schema, changes, tuple(found), tuple(problems), judged.notes, last)
+    return Migration(schema, changes, tuple(found), tuple(problems), judged.notes, last, _filled_next(models, found))
+
+
+def _filled_next(models: Iterable[Model], found: Iterable[ops.MigrateOperation]) -> dict[str, tuple[str, ...]]:
+    """Return model → columns that are added to an existing table and that a feed fills."""
+    added = {(each.table_name, each.column.name) for each in found if isinstance(each, ops.AddColumnOp)}
+    columns = {
+        model.name: tuple(c.name for c in model.columns if (model.table, c.name) in added and is_filled(model, c))
+        for model in models
+    }
+    return {name: filled for name, filled in columns.items() if filled}
 
 
 def _column_types(connection: sa.Connection, schema: str, models: Iterable[Model]) -> dict[str, dict[str, str]]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from psycopg import sql
-
 from canvas_sync_dagster.warehouse.state.remembered import remember, remembered
-from canvas_sync_dagster.warehouse.state.watermarks import TABLE as WATERMARKS
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 ADDED, HEADER = "added columns of ", "header of "
@@ -22,10 +19,8 @@ def read_added(warehouse: Warehouse, model: str) -> dict[str, str]:
 
 
 def remember_added(warehouse: Warehouse, model: str, added: Mapping[str, str]) -> None:
-    """Remember added columns, and have the next sync of each scope be a full one, which fills them for all rows."""
+    """Remember added columns."""
     remember(warehouse, f"{ADDED}{model}", json.dumps(added))
-    statement = sql.SQL("update {} set full_observed_at = null, full_started_at = null where model = %s")
-    warehouse.connection.execute(statement.format(warehouse.identifier(WATERMARKS)), (model,))
 
 
 def read_header(warehouse: Warehouse, model: str) -> tuple[str, ...] | None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 import polars as pl
 from psycopg import sql
 
 from canvas_sync_dagster.clocks import horizon
+from canvas_sync_dagster.warehouse.column_versions import Versions, unfilled_columns
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
 TABLE = "canvas_sync_watermarks"
 ROW_MARK = "rows:"
 """Beginning of the name of a watermark of rows that go to the user's function and not to the table."""
+NO_VERSIONS: Mapping[str, Versions] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,14 @@ class Watermark:
         full_observed_at: Freshness of the newest complete load.
         parameters: Digest of the parameters of the newest load's report, other than its term and `updated_after`.
         full_started_at: When the sync of the newest complete load started, on our own clock.
+        unfilled: Columns that the newest complete load has not filled, as they are now.
     """
 
     observed_at: datetime | None
     full_observed_at: datetime | None
     parameters: str = ""
     full_started_at: datetime | None = None
+    unfilled: tuple[str, ...] = ()
 
     def is_ahead(self, now: datetime) -> bool:
         """Return whether the watermark lies in the future, because a clock was wrong."""
@@ -44,8 +50,12 @@ class Watermark:
         def past(at: datetime | None) -> datetime | None:
             return None if at is not None and at > horizon(now) else at
 
-        times = past(self.observed_at), past(self.full_observed_at), past(self.full_started_at)
-        return Watermark(times[0], times[1], self.parameters, times[2])
+        return replace(
+            self,
+            observed_at=past(self.observed_at),
+            full_observed_at=past(self.full_observed_at),
+            full_started_at=past(self.full_started_at),
+        )
 
 
 def row_mark(model: str) -> str:
@@ -69,30 +79,41 @@ class Watermarks:
         for name in sorted(names):
             self.warehouse.lock("load", name, scope)
 
-    def read(self, names: Iterable[str], scope: str) -> dict[str, Watermark]:
-        """Read the watermarks of the models that were ever loaded in a scope; a time in the future counts as none."""
+    def read(
+        self, names: Iterable[str], scope: str, versions: Mapping[str, Versions] = NO_VERSIONS
+    ) -> dict[str, Watermark]:
+        """Read the watermarks of the models that were ever loaded in a scope; a time in the future counts as none.
+
+        Args:
+            names: Of the watermarks.
+            scope: Canvas term id, or empty.
+            versions: Name → versions of the columns that a load would fill now.
+        """
         query = sql.SQL(
             "select model, case when observed_at <= %s then observed_at end, "
             "case when full_observed_at <= %s then full_observed_at end, coalesce(parameters, ''), "
-            "case when full_started_at <= %s then full_started_at end "
+            "case when full_started_at <= %s then full_started_at end, filled "
             "from {} where scope = %s and model = any(%s)"
         ).format(self._table)
         latest = horizon()
         rows = self.warehouse.connection.execute(query, (latest, latest, latest, scope, list(names))).fetchall()
-        return {str(name): Watermark(*rest) for name, *rest in rows}
+        return {str(name): _watermark(versions.get(name), *rest) for name, *rest in rows}
 
-    def read_all(self) -> dict[tuple[str, str], Watermark]:
+    def read_all(self, versions: Mapping[str, Versions] = NO_VERSIONS) -> dict[tuple[str, str], Watermark]:
         """Read all watermarks as they are, also those whose times lie in the future.
+
+        Args:
+            versions: Name → versions of the columns that a load would fill now.
 
         Returns:
             Model and scope → its watermark; if both the table and the user's function take rows, the fresher one.
         """
         query = sql.SQL(
-            "select model, scope, observed_at, full_observed_at, coalesce(parameters, ''), full_started_at from {} "
+            "select model, scope, observed_at, full_observed_at, coalesce(parameters, ''), full_started_at, filled from {} "
             "order by observed_at nulls first"
         ).format(self._table)
         rows = self.warehouse.connection.execute(query).fetchall()
-        return {(model_marked(name), scope): Watermark(*rest) for name, scope, *rest in rows}
+        return {(model_marked(name), scope): _watermark(versions.get(name), *rest) for name, scope, *rest in rows}
 
     def sync_times(self) -> dict[tuple[str, str], datetime]:
         """Read when each model was last synced in each scope, on the database's clock; empty without the table.
@@ -129,6 +150,7 @@ class Watermarks:
         report_id: int | None,
         started_at: datetime | None = None,
         parameters: str = "",
+        versions: Versions | None = None,
     ) -> None:
         """Move a watermark forward, never back unless it lies in the future, in the caller's transaction.
 
@@ -140,21 +162,28 @@ class Watermarks:
             report_id: Of the report in Canvas; None if there was none.
             started_at: When the sync of the load started, on our own clock.
             parameters: Digest of the report's parameters, other than its term and `updated_after`.
+            versions: Versions of the columns that the load filled; None if it filled none of a table.
         """
+        latest = sql.Literal(horizon())
+        outdated = sql.SQL(
+            "excluded.full_observed_at is null or (w.full_observed_at > excluded.full_observed_at "
+            "and w.full_observed_at <= {latest})"
+        ).format(latest=latest)
         query = sql.SQL(
-            "insert into {} as w (model, scope, observed_at, full_observed_at, full_started_at, report_id, parameters) "
-            "values (%s, %s, %s, %s, %s, %s, %s) "
+            "insert into {} as w (model, scope, observed_at, full_observed_at, full_started_at, report_id, parameters, "
+            "filled) values (%s, %s, %s, %s, %s, %s, %s, %s) "
             "on conflict (model, scope) do update set updated_at = now(), report_id = excluded.report_id, "
             "parameters = case when w.observed_at > excluded.observed_at and w.observed_at <= {latest} "
             "then w.parameters else excluded.parameters end, "
             "observed_at = greatest(case when w.observed_at <= {latest} then w.observed_at end, excluded.observed_at), "
-            "full_started_at = case when excluded.full_observed_at is null or (w.full_observed_at > excluded.full_observed_at "
-            "and w.full_observed_at <= {latest}) then w.full_started_at else excluded.full_started_at end, "
+            "full_started_at = case when {outdated} then w.full_started_at else excluded.full_started_at end, "
+            "filled = case when {outdated} then w.filled else excluded.filled end, "
             "full_observed_at = greatest(case when w.full_observed_at <= {latest} then w.full_observed_at end, "
             "excluded.full_observed_at)"
-        ).format(self._table, latest=sql.Literal(horizon()))
+        ).format(self._table, latest=latest, outdated=outdated)
         full_observed_at, full_started_at = (observed_at, started_at) if complete else (None, None)
-        values = (name, scope, observed_at, full_observed_at, full_started_at, report_id, parameters)
+        filled = json.dumps(dict(versions)) if complete and versions is not None else None
+        values = (name, scope, observed_at, full_observed_at, full_started_at, report_id, parameters, filled)
         self.warehouse.connection.execute(query, values)
 
     def out_of_scope_keys(self, model: str) -> dict[str, pl.DataFrame]:
@@ -201,3 +230,25 @@ class Watermarks:
     @property
     def _table(self) -> sql.Identifier:
         return self.warehouse.identifier(TABLE)
+
+
+def _watermark(
+    versions: Versions | None,
+    observed_at: datetime | None,
+    full_observed_at: datetime | None,
+    parameters: str,
+    full_started_at: datetime | None,
+    filled: str | None,
+) -> Watermark:
+    """Return a watermark as it was read.
+
+    Args:
+        versions: Versions of the columns that a load would fill now; None if they do not matter.
+        observed_at: As the attribute.
+        full_observed_at: As the attribute.
+        parameters: As the attribute.
+        full_started_at: As the attribute.
+        filled: Versions of the columns that the newest complete load filled, as JSON.
+    """
+    unfilled = () if versions is None else unfilled_columns(json.loads(filled) if filled else None, versions)
+    return Watermark(observed_at, full_observed_at, parameters, full_started_at, unfilled)
