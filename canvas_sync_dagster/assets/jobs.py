@@ -6,7 +6,7 @@ from pydantic import Field
 from canvas_sync_dagster.assets.metadata import event_materializations
 from canvas_sync_dagster.assets.tenant_assets import TenantAssets
 from canvas_sync_dagster.live_events.drain import drain
-from canvas_sync_dagster.orchestration.event_pruning import prune_events_without_run
+from canvas_sync_dagster.orchestration.event_pruning import prune_backfills, prune_events_without_run
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.orchestration.pruning import RUNS_KEPT, prune_runs
 from canvas_sync_dagster.resources import CodeLocation, as_dagster_failure
@@ -114,10 +114,12 @@ def housekeeping_job(assets: TenantAssets) -> dg.JobDefinition:
         with beating(lambda: context.log.info("old runs are being deleted"), tenant.lost_after * BEATS_PER_LINE):
             runs = prune_runs(context.instance, tenant.slug, assets.keys.by_key)
             events = prune_events_without_run(context.instance, assets.keys.by_key, kept=RUNS_KEPT)
+            backfills = prune_backfills(context.instance, assets.keys.by_key, kept=RUNS_KEPT)
         told = [
             f"{days} days of events",
             f"{runs} runs",
             f"{events} events without a run",
+            f"{backfills} backfills",
             f"{downloads} abandoned downloads",
             *(f"{rows} of {name}" for name, rows in dropped.items()),
         ]

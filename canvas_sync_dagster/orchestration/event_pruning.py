@@ -1,12 +1,13 @@
-"""Deletes from Dagster's storage what `DagsterInstance.delete_run` leaves there, and old events that belong to no run.
+"""Deletes from Dagster's storage what `DagsterInstance.delete_run` leaves there: old events without a run, and backfills.
 
 Sensors report materializations of live events and evaluations of staleness without a run. Dagster has no function that
-deletes them, nor the check results of a deleted run, so that these are statements on the tables of its SQL storages.
+deletes them, nor the check results of a deleted run, nor backfills, so that these are statements on the tables of its SQL
+storages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -16,6 +17,8 @@ import sqlalchemy as sa
 
 CHUNK = 1_000
 """Ids in a statement; SQLite accepts 32,766."""
+ENDED = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
+"""Statuses of backfills that start no further run; `BulkActionStatus` is private."""
 NO_RUN = ""
 """Dagster's run id of events that belong to no run."""
 
@@ -24,6 +27,8 @@ _CHECKS = sa.table("asset_check_executions", *map(sa.column, ("id", "asset_key",
 _EVENTS = sa.table("event_logs", *map(sa.column, ("id", "asset_key", "partition", "run_id", "dagster_event_type",
                                                  "timestamp")))  # fmt: skip
 _TAGS = sa.table("asset_event_tags", sa.column("event_id"))
+_BACKFILLS = sa.table("bulk_actions", sa.column("key"))
+_BACKFILL_TAGS = sa.table("backfill_tags", sa.column("backfill_id"))
 
 
 def prune_checks_of_deleted_runs(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], before: datetime) -> None:
@@ -71,6 +76,34 @@ def prune_events_without_run(instance: dg.DagsterInstance, assets: Iterable[dg.A
             connection.execute(_TAGS.delete().where(_TAGS.c.event_id.in_(chunk)))
             connection.execute(_EVENTS.delete().where(_EVENTS.c.id.in_(chunk)))
     return len(events)
+
+
+def prune_backfills(instance: dg.DagsterInstance, assets: Collection[dg.AssetKey], *, kept: timedelta) -> int:
+    """Delete old backfills that have ended and that are of these assets only. Their runs are deleted by their own age.
+
+    Args:
+        instance: The Dagster instance.
+        assets: Keys of the assets.
+        kept: Age at which backfills are deleted.
+
+    Returns:
+        The number of backfills that were deleted.
+    """
+    before = (datetime.now(UTC) - kept).timestamp()
+    ours = [
+        each.backfill_id
+        for each in instance.get_backfills()
+        if each.status.value in ENDED
+        and each.backfill_timestamp < before
+        and each.asset_selection
+        and all(key in assets for key in each.asset_selection)
+    ]
+    storage: Any = instance.run_storage
+    for chunk in _chunks(ours):
+        with storage.connect() as connection:
+            connection.execute(_BACKFILL_TAGS.delete().where(_BACKFILL_TAGS.c.backfill_id.in_(chunk)))
+            connection.execute(_BACKFILLS.delete().where(_BACKFILLS.c.key.in_(chunk)))
+    return len(ours)
 
 
 def _old(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.test_utils import create_run_for_test
 
-from canvas_sync_dagster.orchestration.event_pruning import prune_events_without_run
+from canvas_sync_dagster.orchestration.event_pruning import prune_backfills, prune_events_without_run
 from canvas_sync_dagster.orchestration.identifiers import TENANT_TAG
 from canvas_sync_dagster.orchestration.pruning import prune_runs
 
@@ -21,6 +23,11 @@ def rows(instance: dg.DagsterInstance, table: str) -> int:
     storage: Any = instance.event_log_storage
     with storage.index_connection() as connection:
         return int(connection.execute(sa.text(f"select count(*) from {table}")).scalar_one())
+
+
+def backfill(status: BulkActionStatus, *assets: dg.AssetKey) -> PartitionBackfill:
+    name = f"{status.value.lower()}_{'_'.join(each.path[0] for each in assets)}"
+    return PartitionBackfill(name, status, False, {"a": "b"}, time.time(), asset_selection=assets)
 
 
 def checked(asset: dg.AssetKey, *, passed: bool) -> dg.AssetCheckEvaluation:
@@ -56,3 +63,20 @@ def test_the_check_results_of_a_deleted_run_go_with_it() -> None:
         assert rows(instance, "asset_check_executions") == 3
         assert prune_runs(instance, "canvas", [USERS], kept=AT_ONCE) == 2
         assert rows(instance, "asset_check_executions") == 1
+
+
+def test_old_backfills_go_that_have_ended_and_are_ours() -> None:
+    ended, requested = BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.REQUESTED
+    with dg.DagsterInstance.ephemeral() as instance:
+        for each in (
+            backfill(ended, USERS),
+            backfill(requested, USERS),
+            backfill(ended, OTHERS),
+            backfill(ended, USERS, OTHERS),
+        ):
+            instance.add_backfill(each)
+        assert prune_backfills(instance, {USERS}, kept=timedelta(days=1)) == 0
+        assert prune_backfills(instance, {USERS}, kept=AT_ONCE) == 1
+        left = {each.backfill_id for each in instance.get_backfills()}
+        assert left == {"requested_canvas", "completed_failed_other", "completed_failed_canvas_other"}
+        assert instance.get_backfill("completed_failed_canvas") is None
