@@ -81,6 +81,11 @@ class SettingError(MisconfiguredError):
         shown = "" if value is None else f" is {value!r}"
         super().__init__(f"{setting}{shown}: {problem}. Allowed: {allowed}")
 
+    def without_setting(self) -> str:
+        """Return the value, the problem and what is allowed, for a message that names the setting by itself."""
+        shown = "" if self.value is None else f"{self.value!r}: "
+        return f"{shown}{self._problem}. Allowed: {self._allowed}"
+
     def renamed(self, written: str, shown: str) -> SettingError:
         """Return the error with a part of the setting's name replaced, for a user who writes it in another place."""
         setting = self.setting.replace(written, shown)

@@ -24,6 +24,7 @@ from canvas_sync_dagster.embedded import embedded_database_url
 from canvas_sync_dagster.extras import remedy
 from canvas_sync_dagster.live_events.drain import drain
 from canvas_sync_dagster.live_events.event import protected_event, read_event
+from canvas_sync_dagster.orchestration.identifiers import term_partition_set
 from canvas_sync_dagster.warehouse.reading.payloads import PayloadProtection
 from canvas_sync_dagster.warehouse.state.inbox import store
 from canvas_sync_dagster.warehouse.state.inbox_partitions import ensure_partitions
@@ -152,6 +153,15 @@ class LocationUnderTest:
                 protection = PayloadProtection.of(map(chosen.rules.of, self.project.models))
                 store(warehouse, [protected_event(read_event(dict(each), received), protection) for each in events])
             return dict(drain(session).events)
+
+    def terms(self, tenant: str | None = None) -> list[str]:
+        """Return the partitions of a tenant's assets per term: the Canvas ids of its terms, after `terms` was run.
+
+        Args:
+            tenant: Slug of the tenant; the first tenant by default.
+        """
+        slug = tenant or self.project.settings.tenants[0].slug
+        return list(self.instance.get_dynamic_partitions(term_partition_set(slug)))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of an SQL query."""

@@ -172,6 +172,12 @@ def test_every_yaml_example_is_valid(text: str) -> None:
     content = content.get("attributes", content)
     if content.keys() <= {"tenants", "mappings", "legacy_ids"}:
         settings = Settings.from_content(
-            content, {"SCHOOL_TOKEN": "7~x", "CANVAS_SYNC_HASH_KEY": "k" * 32}, source=Path("page.yaml")
+            content,
+            {
+                **dict.fromkeys(("SCHOOL_TOKEN", "NORTH_TOKEN", "SOUTH_TOKEN"), "7~x"),
+                "CANVAS_SYNC_DATABASE_URL": "postgresql://db.test/lms",
+                "CANVAS_SYNC_HASH_KEY": "k" * 32,
+            },
+            source=Path("page.yaml"),
         )
         assert CanvasSync(settings).project().models

@@ -645,6 +645,7 @@ def test_events_are_drained_by_the_sensor(
 def test_init_writes_a_location_that_works(tmp_path: Path) -> None:
     target = tmp_path / "school"
     arguments = ["init", str(target), "--models", "users,terms,courses", "--live-events", "users,courses"]
+    arguments += ["--tenant", "on", "--schema", "lms"]
     assert CliRunner().invoke(main, arguments).exit_code == 0
     files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     assert files == {
@@ -668,6 +669,8 @@ def test_init_writes_a_location_that_works(tmp_path: Path) -> None:
     }
     again = CliRunner().invoke(main, arguments)
     assert again.output.count("same ") == 17
+    tenants = yaml.safe_load((target / "src" / "school" / "canvas_sync.yaml").read_text())["tenants"]
+    assert [(slug, each["schema"]) for slug, each in tenants.items()] == [("on", "lms")]
     own = target / "src" / "school" / "definitions.py"
     own.write_text("mine = 1\n")
     differs = CliRunner().invoke(main, arguments, input="n\n")
@@ -762,6 +765,8 @@ def test_all_files_of_init_name_one_package_that_can_be_imported(tmp_path: Path,
         (["--force", "--skip"], 2, "exclude each other"),
         (["--live-events", "rubrics"], 2, "rubrics is not among .*users"),
         (["--models", "userz"], 2, "userz is not among .*users"),
+        (["--tenant", "My-School"], 2, "--tenant.*My-School.*lowercase"),
+        (["--schema", "x" * 64], 2, "--schema.*at most 63"),
     ],
 )
 def test_what_init_cannot_do_is_said(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:

@@ -118,6 +118,27 @@ def test_with_several_tenants_the_environment_gives_its_token_only_to_the_one_it
         settings.tenant()
 
 
+def test_with_several_tenants_a_tenant_never_moves_to_the_embedded_database_silently(tmp_path: Path) -> None:
+    url = "postgresql://db.test/lms"
+    file = tmp_path / "canvas_sync.yaml"
+    file.write_text("tenants:\n  a: {}\n")
+    variables = {"CANVAS_SYNC_DATABASE_URL": url}
+    assert read(tmp_path, **variables).database_url.get_secret_value() == url  # type: ignore[union-attr]
+    file.write_text(
+        "tenants:\n  a: {}\n  b: {database_url: null}\n  c: {database_url: '${CANVAS_SYNC_DATABASE_URL}'}\n"
+    )
+    settings = Settings.from_environment(variables, directory=tmp_path)
+    assert [(each.slug, each.error.setting) for each in settings.broken] == [
+        ("a", "canvas_sync.yaml: tenants.a.database_url")
+    ]
+    assert settings.tenant("b").database_url is None
+    assert settings.tenant("c").database_url.get_secret_value() == url  # type: ignore[union-attr]
+    named = Settings.from_environment(variables | {"CANVAS_SYNC_TENANT": "a"}, directory=tmp_path)
+    assert named.tenant("a").database_url.get_secret_value() == url  # type: ignore[union-attr]
+    # Without the variable, only the tenant whose file names it is wrong.
+    assert [each.slug for each in Settings.from_environment({}, directory=tmp_path).tenants] == ["a", "b"]
+
+
 def test_an_unset_variable_in_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "canvas_sync.yaml").write_text("tenants: {a: {token: '${NOT_SET}'}}")
     with pytest.raises(SettingError, match="NOT_SET"):

@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 
 import click
+import yaml
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -21,7 +22,9 @@ from canvas_sync_dagster.catalogue import BUILT_IN, with_carriers
 from canvas_sync_dagster.commands.output import say, show, width_of_output
 from canvas_sync_dagster.commands.rendering import paragraph
 from canvas_sync_dagster.commands.typed import typed
+from canvas_sync_dagster.configuration.tenant_reading import tenant_given_in_python
 from canvas_sync_dagster.dagster_yaml import NAME, instance_file
+from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.extras import command as install_command
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -71,15 +74,23 @@ SCOPE = (
     default="",
     help="Models for whose live events a handler is written: comma-separated list, or all.",
 )
+@click.option(
+    "--tenant",
+    default="canvas",
+    show_default=True,
+    help="Name of the tenant: the prefix of its assets, jobs and schedules.",
+)
+@click.option("--schema", help="PostgreSQL schema of the tables; the name of the tenant by default.")
 @click.option("--force", is_flag=True, help="Overwrite files that differ, without asking.")
 @click.option("--skip", is_flag=True, help="Keep files that differ, without asking.")
-def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> None:
+def init(directory: Path, models: str, events: str, tenant: str, schema: str | None, *, force: bool, skip: bool) -> None:
     """Write a code location into DIRECTORY, with a test, a Dockerfile, a compose file and a CI workflow.
 
     \b
     Examples:
       canvas-sync init school
       canvas-sync init school --models users,courses --live-events users
+      canvas-sync init school --tenant school --schema lms
 
     Run it again: it shows a diff of each file that differs, and asks.
     """
@@ -93,6 +104,7 @@ def init(directory: Path, models: str, events: str, force: bool, skip: bool) -> 
     if "terms" not in chosen and "all" not in chosen:
         chosen = ["terms", *chosen]
     values = {"name": _name(directory), "models": ", ".join(chosen), "handlers": "".join(map(_stub, handled))}
+    values |= _written_tenant(tenant, schema)
     values["imports"] = "from collections.abc import Callable\n" if handled else ""
     for name, content in _files(values).items():
         target = directory / name
@@ -161,6 +173,25 @@ def _checked(names: str, option: str, known: list[str]) -> list[str]:
     if unknown := [name for name in found if name not in known and name != "all"]:
         raise click.BadParameter(f"{', '.join(unknown)} is not among {', '.join(known)}, or all", param_hint=option)
     return found
+
+
+def _written_tenant(tenant: str, schema: str | None) -> dict[str, str]:
+    """Return the tenant's values in the templates.
+
+    Raises:
+        click.BadParameter: The tenant or the schema has a name that the settings refuse.
+    """
+    for option, given in (("--tenant", {"slug": tenant}), ("--schema", {"slug": "canvas", "schema": schema})):
+        try:
+            tenant_given_in_python({"base_url": "https://school.instructure.com"} | given)
+        except SettingError as error:
+            raise click.BadParameter(error.without_setting(), param_hint=option) from None
+    return {"tenant": _scalar(tenant), "schema": f"    schema: {_scalar(schema)}\n" if schema else ""}
+
+
+def _scalar(text: str) -> str:
+    """Return a text as YAML, in quotes if YAML would read it as something else, such as `on`."""
+    return yaml.safe_dump(text).removesuffix("...\n").strip()
 
 
 def _stub(model: str) -> str:

@@ -114,6 +114,11 @@ def _read_tenant(
     where = f"{file.name}: tenants.{slug}"
     if not isinstance(values, dict):
         raise SettingError(where, "expected a mapping", allowed="base_url, token and other settings, with their values")
+    if not connection and "database_url" not in values and value_of(variables, f"{PREFIX}DATABASE_URL"):
+        # Otherwise a second tenant in the file would move the tables of the first to the embedded PostgreSQL.
+        problem = f"not set, and with several tenants {PREFIX}DATABASE_URL is used only for the tenant that {PREFIX}TENANT names"
+        allowed = f"${{{PREFIX}DATABASE_URL}} for the database of that variable, another URL, or null for the embedded PostgreSQL"
+        raise SettingError(f"{where}.database_url", problem, allowed=allowed)
     overrides = _overrides(variables, connection=connection)
     own = interpolated(values, variables, where)
     if alerts is not None:
