@@ -83,7 +83,9 @@ SCOPE = (
 @click.option("--schema", help="PostgreSQL schema of the tables; the name of the tenant by default.")
 @click.option("--force", is_flag=True, help="Overwrite files that differ, without asking.")
 @click.option("--skip", is_flag=True, help="Keep files that differ, without asking.")
-def init(directory: Path, models: str, events: str, tenant: str, schema: str | None, *, force: bool, skip: bool) -> None:
+def init(
+    directory: Path, models: str, events: str, tenant: str, schema: str | None, *, force: bool, skip: bool
+) -> None:
     """Write a code location into DIRECTORY, with a test, a Dockerfile, a compose file and a CI workflow.
 
     \b
