@@ -53,7 +53,7 @@ def migrate(location: Location, check: bool, as_sql: bool, tenant: str | None, a
             say(f"{schema}: {'missing: ' if check else ''}{change}")
         for model, columns in migration.filled_next.items():
             say(f"{schema}: the next sync of {model} is full in each scope, and fills {', '.join(columns)}")
-        if not migration.changes:
+        if not migration.changes and not migration.problems:
             say(f"{schema}: nothing is missing")
         if check and migration.last:
             say(f"{schema}: {migration.last}", err=True)

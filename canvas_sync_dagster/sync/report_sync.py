@@ -54,7 +54,7 @@ def sync_report(
     tenant = flow.session.tenant
     to_report = [name for name, feed in tenant.feeds.items() if feed == "report"]
     refuse_skipped(request, flow.policy.named_models, tenant=tenant.slug, set_to_report=to_report)
-    request = request.without({name: f"{why}; see `canvas-sync doctor`" for name, why in tables.without_key.items()})
+    request = request.without({name: f"{why}; see `canvas-sync doctor`" for name, why in tables.skipped.items()})
     if not request.models:
         return _skip(flow, request)
     ahead = _ahead(flow, following, available)

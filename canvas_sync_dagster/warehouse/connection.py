@@ -298,6 +298,11 @@ def _explanation(error: psycopg.Error, where: str, said: str) -> CanvasSyncError
             return SchemaError(f"{where}: {said}. Run `canvas-sync migrate`.")
         case pg.DiskFull():
             return DatabaseUnavailableError(f"{where}: {said}. Nothing was published; make room and run it again.")
+        case pg.NotNullViolation():
+            column = error.diag.column_name or "the column"
+            return SchemaError(
+                f"{where}: {said}. Nothing was published; link a header to {column}, give it a default, or drop its NOT NULL."
+            )
         case pg.ProgramLimitExceeded():
             # psycopg counts it among the errors that pass; a value too long for an index stays so.
             return SchemaError(f"{where}: {said}. Nothing was published; one of your indexes may be the cause.")

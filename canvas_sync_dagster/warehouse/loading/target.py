@@ -10,6 +10,7 @@ from psycopg import sql
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, ColumnType
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.schema.column_types import mistyped_columns
 from canvas_sync_dagster.warehouse.state.digests_beside import find_digests_beside
 from canvas_sync_dagster.warehouse.warehouse import Table
 
@@ -123,6 +124,9 @@ def inspect_target(table: Table, columns: set[str]) -> Target:
             "be merged into it. Run `canvas-sync migrate`, which adds it."
         )
     _refuse_generated(table, present, columns | set(model.key))
+    written = {name: each.type for name, each in present.items() if name in columns or name in model.key}
+    if mistyped := list(mistyped_columns(schema, model, written)):
+        raise SchemaError(" ".join(mistyped))
     triggers, has_row_security = _interference(table)
     declared = {column.name: column.type for column in (*model.columns, *SYSTEM_COLUMNS)}
     plain = not triggers and not has_row_security

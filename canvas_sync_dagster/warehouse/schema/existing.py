@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from canvas_sync_dagster.catalogue import SYSTEM_COLUMNS, Model
 from canvas_sync_dagster.catalogue.model import singular
 from canvas_sync_dagster.warehouse.connection import Connection
+from canvas_sync_dagster.warehouse.schema.column_types import doubtful_columns, mistyped_columns
 from canvas_sync_dagster.warehouse.schema.history import HISTORY_COLUMNS, NO_HISTORY, KeptHistory, read_history
 from canvas_sync_dagster.warehouse.schema.names import digest_table_name, history_table_name
 
@@ -140,6 +141,7 @@ class Fitness:
         unusable: Sentences about tables that cannot be used; a person must change something.
         held: Model → why no row can be written to its table.
         without_key: Model → sentence about its table, which has no unique index on the model's key yet.
+        mistyped: Model → sentences about columns of its table whose types refuse the model's values.
         notes: Limitations of tables that can be used: what it is, and how to end it.
         foreign: Model → system columns that its table lacks and that this role may not add.
     """
@@ -148,8 +150,14 @@ class Fitness:
     unusable: tuple[str, ...] = ()
     held: Mapping[str, str] = field(default_factory=dict)
     without_key: Mapping[str, str] = field(default_factory=dict)
+    mistyped: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[tuple[str, str], ...] = ()
     foreign: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Model → why its table cannot be written until a person has changed it."""
+        return {**self.without_key, **self.mistyped}
 
     @property
     def digests_beside(self) -> frozenset[str]:
@@ -178,9 +186,11 @@ def judge(
         recorded: What the schema has of histories.
     """
     unusable = list(_unusable_state(schema, tables))
-    lacking, notes = [], []
+    lacking: list[str] = []
+    notes: list[tuple[str, str]] = []
     held: dict[str, str] = {}
     without_key: dict[str, str] = {}
+    mistyped: dict[str, str] = {}
     foreign: dict[str, tuple[str, ...]] = {}
     for name, columns in STATE_TABLES.items():
         lacking += _lacking(tables, name, columns)
@@ -199,12 +209,18 @@ def judge(
             without_key[model.name] = (
                 f"{model.name}: the table {schema}.{model.table} has no unique index on {', '.join(model.key)}"
             )
+        types = {name: column.type for name, column in table.columns.items()}
+        if model.name not in held and (problems := list(mistyped_columns(schema, model, types))):
+            mistyped[model.name] = " ".join(problems)
+        notes += doubtful_columns(schema, model, types)
         if note := _unfilled(schema, model, table):
             notes.append(note)
+        notes += _required_by_others(schema, model, table)
         if model.name not in held and not table.is_alterable:
             foreign[model.name] = tuple(each.name for each in SYSTEM_COLUMNS if each.name not in table.columns)
             notes += _without_system_columns(schema, model, foreign[model.name])
-    return Fitness(tuple(lacking), tuple(unusable), {**held, **without_key}, without_key, tuple(notes), foreign)
+    held |= {**without_key, **mistyped}
+    return Fitness(tuple(lacking), tuple(unusable), held, without_key, mistyped, tuple(notes), foreign)
 
 
 def unusable_for(schema: str, model: Model, table: ExistingTable) -> str | None:
@@ -249,6 +265,18 @@ def _unfilled(schema: str, model: Model, table: ExistingTable) -> tuple[str, str
         f"To load all, run `alter table {schema}.{model.table} alter column canvas_id drop not null`, then "
         "`canvas-sync replay rejects`",
     )
+
+
+def _required_by_others(schema: str, model: Model, table: ExistingTable) -> Iterator[tuple[str, str]]:
+    """Yield a note on columns that must have a value and that the model does not have; a trigger may fill them."""
+    ours = {column.name for column in (*model.columns, *SYSTEM_COLUMNS)} | {required_elsewhere(model, table)}
+    if names := [name for name, column in table.columns.items() if column.required and name not in ours]:
+        where = f"{schema}.{model.table}"
+        yield (
+            f"{model.name}: {where} has columns that are NOT NULL without a default and that the model does not fill "
+            f"({', '.join(names)}): unless a trigger fills them, its new rows cannot be loaded",
+            f"Link a header to each, or run `alter table {where} alter column {names[0]} drop not null`",
+        )
 
 
 def _without_system_columns(schema: str, model: Model, lacking: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -156,7 +156,7 @@ def _compare(connection: sa.Connection, schema: str, models: tuple[Model, ...]) 
         possible = [operation for operation in additive if not _is_spared(operation, foreign)]
         found += [operation for operation in possible if not _is_indexed(inspector, schema, operation)]
     found += _missing_partition(inspector, schema)
-    problems = []
+    problems = list(judged.mistyped.values())
     for model in models:
         if model.name in judged.without_key:
             if repeated := _repeated_keys(connection, schema, model):
