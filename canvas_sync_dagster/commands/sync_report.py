@@ -180,6 +180,13 @@ def summary(report: SyncReport, width: int | None, *, by_term: bool = False) -> 
     ]
     if report.blocked:
         shown.append(paragraph(f"not started, because of that: {listed(report.blocked)}", width, mark=MARK))
+    if rejected := report.total("rejected"):
+        tables = listed(list(dict.fromkeys(load.model for load in report.loads if load.counts["rejected"])))
+        warning = (
+            f"warning: {counted(rejected, 'row')} could not be loaded ({tables}); `canvas_sync_rejected_rows` has each with "
+            "its reason, and `canvas-sync replay rejects` loads them after a fix"
+        )
+        shown.append(paragraph(warning, width, mark=MARK, style="yellow"))
     shown += [paragraph(f"skipped: {line}", width, mark="  ") for line in skipped_lines(report.skipped)]
     if report.loads:
         shown += ["", loads_table(report.loads, width, by_term=by_term)]

@@ -27,7 +27,7 @@ from canvas_sync_dagster.warehouse.warehouse import Table, Warehouse
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Observation of a row without a known one: every other observation is newer."""
-NEVER = RejectLimits(fraction=1.0, minimum=1 << 60)
+NEVER = RejectLimits(fraction=1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from canvas_sync_dagster.sync.token_expiry import store_token_expiry
 from canvas_sync_dagster.warehouse.absence import GATE, Absence, mark_missing
 from canvas_sync_dagster.warehouse.key_comparison import keys_of
 from canvas_sync_dagster.warehouse.listed_keys import ListedKeys
+from canvas_sync_dagster.warehouse.loading.counts import limits_for
 from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_parts
 from canvas_sync_dagster.warehouse.loading.provisional_keys import with_keys
 from canvas_sync_dagster.warehouse.row_conditions import covered_by_list, held_by
@@ -144,7 +145,8 @@ class ModelList:
         keys = ListedKeys(self.model)
         complete = (with_keys(table, rows) for rows in publication.content.parts(publication.warehouse))
         parts = self._noting_keys(complete, keys)
-        counts = load_parts(table, parts, source, keep_rejects=True)
+        limits = limits_for(complete=self.decision.updated_after is None)
+        counts = load_parts(table, parts, source, keep_rejects=True, limits=limits)
         absence = self._mark_missing(table, publication.content, source, keys)
         counted = count_rows(table)
         return ModelOutcome(

@@ -213,7 +213,7 @@ OUTCOMES: dict[str, type[CanvasSyncError] | None] = {
     "open_quote": SURVIVED,
     "duplicate_rows": SURVIVED,
     "shuffled_rows": SURVIVED,
-    "mostly_rubbish": SURVIVED,  # Fewer rows than the threshold's hundred; see the test of the threshold.
+    "mostly_rubbish": RejectThresholdError,
     "volume_drop": SURVIVED,
     "damaged_zip": ReportContentError,
     "zip_for_one": SURVIVED,
@@ -276,9 +276,8 @@ def test_an_unreadable_row_is_kept_with_line_reason_and_raw_text(
 
 
 def test_too_many_unreadable_rows_fail_the_load_and_publish_nothing(canvas: SimulatedCanvas, session: Session) -> None:
-    canvas.university.enrollments = canvas.university.enrollments.with_columns(section_id=4006)
     canvas.faults.add("mostly_rubbish", times=3)
-    with pytest.raises(RejectThresholdError, match=r"enrollments.*unreadable.*line 2"):
+    with pytest.raises(RejectThresholdError, match=r"courses of term 118: 9 of 9 rows are unreadable.*line 2"):
         provisioning(session)
     assert actual(session.database_url, "courses") == {}
 

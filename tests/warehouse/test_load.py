@@ -331,14 +331,14 @@ def test_a_moment_is_understood_in_every_spelling(connection: Connection, value:
 
 
 def test_rejected_records_are_rejected_again_by_each_reload(connection: Connection) -> None:
-    content = written([["1", "a", "x", "", ""], ["1", "b", "2", "", ""], ["2", "c", "y", "", ""]])
+    content = written([["1", "a", "x", "", ""], ["1", "b", "2", "", ""], ["2", "c", "y", "", ""], ["3", "d", "3", "", ""]])
     for times in (1, 2, 3):
         counts = load(connection, content)
         assert counts.rejected == 2
         query = "select count(*), min(sightings) from canvas.canvas_sync_rejected_rows"
         assert connection.execute(query).fetchone() == (2, times)
-    assert counts.unchanged == 1
-    assert table(connection, "canvas_id, name") == [(1, "b")]
+    assert counts.unchanged == 2
+    assert table(connection, "canvas_id, name") == [(1, "b"), (3, "d")]
 
 
 def test_a_row_that_becomes_unreadable_stays_as_it_was(connection: Connection) -> None:
@@ -353,6 +353,29 @@ def test_a_report_with_too_many_unreadable_rows_is_refused(connection: Connectio
         load(connection, content)
     connection.rollback()
     assert load(connection, content, limits=RejectLimits(fraction=0.5)).rejected == 199
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "complete", "refused"),
+    [(1, 0, True, False), (2, 0, True, True), (2, 2, True, False), (9, 0, False, False), (10, 9, False, True)],
+)
+def test_a_small_report_is_refused_if_more_than_half_of_it_is_unreadable(
+    connection: Connection, bad: int, good: int, *, complete: bool, refused: bool
+) -> None:
+    rows = [[str(i), "a", "x" if i < bad else "1", "", ""] for i in range(bad + good)]
+    # The repeated records of one key are one row of the table.
+    repeated = [rows[-1]] * (30 if good else 0)
+    content = written([*rows, *repeated])
+    source = Source("", T0, "things_csv", complete=complete)
+
+    def loaded() -> LoadCounts:
+        return load_csv(Warehouse(connection, "canvas").table(THINGS), lambda: io.BytesIO(content), source)
+
+    if refused:
+        with pytest.raises(RejectThresholdError, match=f"{bad} of {len(rows) + len(repeated)} rows"):
+            loaded()
+    else:
+        assert loaded().rejected == bad
 
 
 def test_a_broken_quote_costs_its_own_record(connection: Connection) -> None:

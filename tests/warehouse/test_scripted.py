@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from canvas_sync_dagster.catalogue import BUILT_IN, Model
 from canvas_sync_dagster.catalogue.overrides import MappingOverride
+from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.connection import Connection, connect
-from canvas_sync_dagster.warehouse.loading.load import LoadCounts, Source, load_csv
+from canvas_sync_dagster.warehouse.loading.load import LoadCounts, RejectLimits, Source, load_csv
 from canvas_sync_dagster.warehouse.loading.row_by_row import GROUP, load_row_by_row
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
@@ -20,12 +23,13 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 CSV = b'canvas_user_id,full_name,login_id,tags\n1,ann,a,"x|y"\n2,bob,test,\n3,cy,c,z\n4,dee,d,boom\n'
 
 
-def load(url: str, model: Model, content: bytes = CSV, days: int = 0) -> LoadCounts:
+def load(url: str, model: Model, content: bytes = CSV, days: int = 0, limits: RejectLimits | None = None) -> LoadCounts:
     with connect(url) as connection:
         return load_csv(
             Warehouse(connection, "canvas").table(model),
             lambda: io.BytesIO(content),
             Source("", T0 + timedelta(days=days), "r"),
+            limits=limits,
         )
 
 
@@ -103,7 +107,9 @@ def test_a_function_that_changes_the_key_is_told_so(database_url: str) -> None:
     mapping = MappingOverride("users")
     mapping.alter_rows(lambda row: row | {"canvas_id": row["canvas_id"] + 1000})
     migrate(database_url, "canvas", [USERS])
-    assert load(database_url, mapping.applied(USERS)).rejected == 4
+    with pytest.raises(RejectThresholdError, match="4 of 4 rows are unreadable"):
+        load(database_url, mapping.applied(USERS))
+    assert load(database_url, mapping.applied(USERS), limits=RejectLimits(1.0)).rejected == 4
     with connect(database_url) as connection:
         row = connection.execute("select reason from canvas.canvas_sync_rejected_rows").fetchone()
     assert row is not None

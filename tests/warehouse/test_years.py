@@ -13,7 +13,7 @@ import pytest
 from canvas_sync_dagster.catalogue import Column, ColumnType, Model, ReportFeed
 from canvas_sync_dagster.embedded import EmbeddedPostgres
 from canvas_sync_dagster.warehouse.connection import Connection, connect
-from canvas_sync_dagster.warehouse.loading.load import Source, load_csv
+from canvas_sync_dagster.warehouse.loading.load import RejectLimits, Source, load_csv
 from canvas_sync_dagster.warehouse.moments import FAR_FUTURE, FAR_PAST
 from canvas_sync_dagster.warehouse.reading.frames import normal
 from canvas_sync_dagster.warehouse.schema.migrate import migrate
@@ -71,7 +71,7 @@ def test_a_report_keeps_every_moment_that_postgres_holds(things: Connection) -> 
     rows = [f"{number},{text}" for number, text in enumerate([*TAKEN, *REFUSED])]
     content = "\n".join(["id,at", *rows, ""]).encode()
     counts = load_csv(
-        Warehouse(things, "canvas").table(THINGS), lambda: io.BytesIO(content), Source("", T0, "things_csv")
+        Warehouse(things, "canvas").table(THINGS), lambda: io.BytesIO(content), Source("", T0, "things_csv"), limits=RejectLimits(1.0)
     )
     assert (counts.inserted, counts.rejected) == (len(TAKEN), len(REFUSED))
     held = things.execute("select at::text from canvas.things order by canvas_id").fetchall()

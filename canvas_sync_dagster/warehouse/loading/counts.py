@@ -16,23 +16,43 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RejectLimits:
-    """Threshold above which a report is rejected as a whole. Both limits must be exceeded.
+    """Threshold above which a report is rejected as a whole: enough rows of a small share, or fewer of more than half.
 
     Attributes:
-        fraction: Of the report's rows.
-        minimum: Rows.
+        fraction: Share of the rows that may be rejected, however many they are.
+        minimum: Rejects from which more than that share is too much.
+        few: Rejects from which more than half of the rows is too much.
     """
 
     fraction: float = 0.05
     minimum: int = 100
+    few: int = 2
 
-    def are_exceeded(self, rejected: int, records: int) -> bool:
-        """Return whether so many rejects among so many records are too many."""
-        return rejected >= self.minimum and rejected > self.fraction * records
+    def are_exceeded(self, counts: LoadCounts) -> bool:
+        """Return whether a load has too many rejects among the rows that it would write."""
+        rejected, rows = counts.rejected, counts.rows + counts.rejected
+        is_share = rejected >= self.minimum and rejected > self.fraction * rows
+        return is_share or (rejected >= self.few and rejected > max(self.fraction, HALF) * rows)
 
 
+HALF = 0.5
 REJECT_LIMITS = RejectLimits()
-"""One row in twenty: a renamed or shifted column spoils all of them, a bad record or two none that matters."""
+"""One row in twenty: a renamed or shifted column spoils all of them, a bad record or two none that matters. Of a complete
+report, however small, more than half: what would be published is no copy. A single reject is never enough, because Canvas
+may write one sentence in place of the rows of an empty report."""
+LIMITS_OF_CHANGES = RejectLimits(few=10)
+"""An incremental report may consist of one row, which is the one that cannot be loaded; ten of them have one cause."""
+LIMITS_OF_OBJECTS = RejectLimits(few=100)
+"""Single objects, asked for because something was wrong with them, say nothing about the others."""
+
+
+def limits_for(*, complete: bool) -> RejectLimits:
+    """Return the limits of a report or a list.
+
+    Args:
+        complete: Whether it has all rows of its scope, and not only those that have changed.
+    """
+    return REJECT_LIMITS if complete else LIMITS_OF_CHANGES
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from canvas_sync_dagster.catalogue import Enrichment, Model
 from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.warehouse.history import REPORT, written_by
 from canvas_sync_dagster.warehouse.listed_keys import ListedKeys
-from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, Clock, LoadCounts, RejectLimits
+from canvas_sync_dagster.warehouse.loading.counts import LIMITS_OF_CHANGES, Clock, LoadCounts, RejectLimits, limits_for
 from canvas_sync_dagster.warehouse.loading.differ import Differ, KnownBlocks, skip_known
 from canvas_sync_dagster.warehouse.loading.digest_lookup import DigestLookup
 from canvas_sync_dagster.warehouse.loading.load_targets import LoadTarget, open_load_target
@@ -37,7 +37,7 @@ def load_csv(
     source: Source,
     *,
     prefer: str | None = None,
-    limits: RejectLimits = REJECT_LIMITS,
+    limits: RejectLimits | None = None,
     batch_rows: int | None = None,
     lists: bool = False,
     scratch: Path | None = None,
@@ -51,7 +51,8 @@ def load_csv(
         open_file: Opens the CSV; may be called again.
         source: Where it comes from.
         prefer: Header that decides between records of one key.
-        limits: Threshold above which the report is rejected as a whole.
+        limits: Threshold above which the report is rejected as a whole; by default that of a complete or an
+            incremental report.
         batch_rows: Records per block, at most.
         lists: Whether the caller needs the keys of the report.
         scratch: Directory for temporary files, which a large file needs that is not in the order of its key; None for
@@ -67,7 +68,7 @@ def load_csv(
     """
     file = ReportCsv.open(open_file, table.model, source, prefer, batch_rows)
     target = inspect_target(table, {column.name for column in file.loaded})
-    return _loaded(_Load(file, target, source, limits, lists, scratch, read_erased(table.warehouse)))
+    return _loaded(_Load(file, target, source, limits or limits_for(complete=source.complete), lists, scratch, read_erased(table.warehouse)))
 
 
 def enrich_csv(
@@ -76,7 +77,7 @@ def enrich_csv(
     open_file: Opener,
     source: Source,
     *,
-    limits: RejectLimits = REJECT_LIMITS,
+    limits: RejectLimits = LIMITS_OF_CHANGES,
     lists: bool = False,
     scratch: Path | None = None,
 ) -> LoadCounts:
@@ -232,7 +233,7 @@ def _taken(load: _Load, load_target: LoadTarget, rejects: RejectSpool, *, stream
 
 
 def _refuse_broken(load: _Load, counts: LoadCounts, rejects: RejectSpool) -> None:
-    if not load.limits.are_exceeded(counts.rejected, counts.rows_in_report):
+    if not load.limits.are_exceeded(counts):
         return
     raise RejectThresholdError(
         f"{described(load.file.model.name, load.source)}: {counts.rejected} of {counts.rows_in_report} rows are "

@@ -11,7 +11,7 @@ from canvas_sync_dagster.errors import RejectThresholdError
 from canvas_sync_dagster.signatures import required_arguments
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.erasure import owners
-from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, LoadCounts
+from canvas_sync_dagster.warehouse.loading.counts import LoadCounts, limits_for
 from canvas_sync_dagster.warehouse.reading.frames import fields
 from canvas_sync_dagster.warehouse.reading.keyed_blocks import Ahead
 from canvas_sync_dagster.warehouse.reading.report_csv import Opener, ReportCsv
@@ -80,7 +80,7 @@ def load_row_by_row(
             skipped=counts.skipped + outcome.skipped,
             rejected=counts.rejected + len(outcome.rejects),
         )
-    if REJECT_LIMITS.are_exceeded(counts.rejected, counts.rows_in_report):
+    if limits_for(complete=source.complete).are_exceeded(counts):
         raise RejectThresholdError(
             f"{described(table.model.name, source)}: the function failed for {counts.rejected} of {counts.rows_in_report} rows. "
             "Nothing was published."

@@ -10,7 +10,7 @@ from canvas_sync_dagster.catalogue import Column, Model
 from canvas_sync_dagster.errors import RejectThresholdError, ReportContentError
 from canvas_sync_dagster.warehouse.erasure import without_erased
 from canvas_sync_dagster.warehouse.history import REST, written_by
-from canvas_sync_dagster.warehouse.loading.counts import REJECT_LIMITS, LoadCounts, RejectLimits
+from canvas_sync_dagster.warehouse.loading.counts import LIMITS_OF_OBJECTS, LoadCounts, RejectLimits
 from canvas_sync_dagster.warehouse.loading.merge import OBSERVED, Merged, Stage
 from canvas_sync_dagster.warehouse.loading.target import inspect_target
 from canvas_sync_dagster.warehouse.reading.column_limits import within_limits
@@ -35,7 +35,7 @@ def load_rows(
     *,
     timed: bool = False,
     keep_rejects: bool = False,
-    limits: RejectLimits = REJECT_LIMITS,
+    limits: RejectLimits = LIMITS_OF_OBJECTS,
 ) -> LoadCounts:
     """Load objects, with the names of the columns as keys; of several objects with one key the last counts.
 
@@ -65,7 +65,7 @@ def load_parts(
     *,
     timed: bool = False,
     keep_rejects: bool = False,
-    limits: RejectLimits = REJECT_LIMITS,
+    limits: RejectLimits = LIMITS_OF_OBJECTS,
 ) -> LoadCounts:
     """Load objects in parts, of which only one is in memory at a time; else as `load_rows`.
 
@@ -80,8 +80,8 @@ def load_parts(
         rejects += unfit
         counts = LoadCounts.total([counts, counted])
         if len(rejects) > MANY_REJECTS:
-            _refuse_many(table, source, rejects, limits, counts.rows_in_report)
-    _settle(table, source, rejects, keep=keep_rejects, limits=limits, total=counts.rows_in_report)
+            _refuse_many(table, source, rejects, limits, counts)
+    _settle(table, source, rejects, keep=keep_rejects, limits=limits, counts=counts)
     return replace(counts, seconds={"merge": time.perf_counter() - start})
 
 
@@ -117,7 +117,7 @@ def _settle(
     *,
     keep: bool,
     limits: RejectLimits,
-    total: int,
+    counts: LoadCounts,
 ) -> None:
     """Write the rejects, or refuse the source because of them."""
     if not rejects:
@@ -125,15 +125,15 @@ def _settle(
     if not keep:
         where, (first, _) = described(table.model.name, source), rejects[0]
         raise ReportContentError(f"{where}: {first.column}: {first.in_messages}. Nothing was published.")
-    _refuse_many(table, source, rejects, limits, total)
+    _refuse_many(table, source, rejects, limits, counts)
     RejectedRows(table.warehouse).write_objects(table.model, source, rejects)
 
 
-def _refuse_many(table: Table, source: Source, rejects: Sequence[Unfit], limits: RejectLimits, total: int) -> None:
-    if limits.are_exceeded(len(rejects), total):
+def _refuse_many(table: Table, source: Source, rejects: Sequence[Unfit], limits: RejectLimits, counts: LoadCounts) -> None:
+    if limits.are_exceeded(counts):
         where, (first, _) = described(table.model.name, source), rejects[0]
         raise RejectThresholdError(
-            f"{where}: {len(rejects)} of {total} rows are unreadable; the first: {first.column}: {first.in_messages}. "
+            f"{where}: {counts.rejected} of {counts.rows_in_report} rows are unreadable; the first: {first.column}: {first.in_messages}. "
             "Nothing was published. Look at the list in Canvas; if its fields have changed, map them anew."
         )
 
