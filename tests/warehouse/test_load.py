@@ -331,7 +331,9 @@ def test_a_moment_is_understood_in_every_spelling(connection: Connection, value:
 
 
 def test_rejected_records_are_rejected_again_by_each_reload(connection: Connection) -> None:
-    content = written([["1", "a", "x", "", ""], ["1", "b", "2", "", ""], ["2", "c", "y", "", ""], ["3", "d", "3", "", ""]])
+    content = written(
+        [["1", "a", "x", "", ""], ["1", "b", "2", "", ""], ["2", "c", "y", "", ""], ["3", "d", "3", "", ""]]
+    )
     for times in (1, 2, 3):
         counts = load(connection, content)
         assert counts.rejected == 2

@@ -71,7 +71,10 @@ def test_a_report_keeps_every_moment_that_postgres_holds(things: Connection) -> 
     rows = [f"{number},{text}" for number, text in enumerate([*TAKEN, *REFUSED])]
     content = "\n".join(["id,at", *rows, ""]).encode()
     counts = load_csv(
-        Warehouse(things, "canvas").table(THINGS), lambda: io.BytesIO(content), Source("", T0, "things_csv"), limits=RejectLimits(1.0)
+        Warehouse(things, "canvas").table(THINGS),
+        lambda: io.BytesIO(content),
+        Source("", T0, "things_csv"),
+        limits=RejectLimits(1.0),
     )
     assert (counts.inserted, counts.rejected) == (len(TAKEN), len(REFUSED))
     held = things.execute("select at::text from canvas.things order by canvas_id").fetchall()

@@ -68,7 +68,17 @@ def load_csv(
     """
     file = ReportCsv.open(open_file, table.model, source, prefer, batch_rows)
     target = inspect_target(table, {column.name for column in file.loaded})
-    return _loaded(_Load(file, target, source, limits or limits_for(complete=source.complete), lists, scratch, read_erased(table.warehouse)))
+    return _loaded(
+        _Load(
+            file,
+            target,
+            source,
+            limits or limits_for(complete=source.complete),
+            lists,
+            scratch,
+            read_erased(table.warehouse),
+        )
+    )
 
 
 def enrich_csv(

@@ -129,7 +129,9 @@ def _settle(
     RejectedRows(table.warehouse).write_objects(table.model, source, rejects)
 
 
-def _refuse_many(table: Table, source: Source, rejects: Sequence[Unfit], limits: RejectLimits, counts: LoadCounts) -> None:
+def _refuse_many(
+    table: Table, source: Source, rejects: Sequence[Unfit], limits: RejectLimits, counts: LoadCounts
+) -> None:
     if limits.are_exceeded(counts):
         where, (first, _) = described(table.model.name, source), rejects[0]
         raise RejectThresholdError(
