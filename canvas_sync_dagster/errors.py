@@ -171,6 +171,10 @@ class CanvasUnavailableError(CanvasError, TransientError):
     """Canvas does not respond, or responds with a server error."""
 
 
+class CanvasCertificateError(CanvasError, PermanentError):
+    """The TLS certificate of Canvas, or of the storage of its files, is not trusted."""
+
+
 class CanvasThrottledError(CanvasError, TransientError):
     """Canvas rejects further requests of this token for now."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import ssl
 import threading
 import time
@@ -17,7 +18,6 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import httpx
-import stamina
 
 from canvas_sync_dagster.canvas.answers import address, error_of, read_json
 from canvas_sync_dagster.canvas.network import Deadline
@@ -25,8 +25,16 @@ from canvas_sync_dagster.canvas.network import transport as guarded
 from canvas_sync_dagster.canvas.paging import next_page
 from canvas_sync_dagster.canvas.throttle import Throttle, canvas_date
 from canvas_sync_dagster.clocks import horizon
-from canvas_sync_dagster.errors import CanvasUnavailableError, NotCanvasError, TransientError
+from canvas_sync_dagster.errors import (
+    CanvasCertificateError,
+    CanvasError,
+    CanvasUnavailableError,
+    NotCanvasError,
+    TransientError,
+)
+from canvas_sync_dagster.retries import attempts_at
 
+LOG = logging.getLogger(__name__)
 TIMEOUT = httpx.Timeout(connect=10, read=60, write=30, pool=60)
 """Seconds. Canvas answers lists within seconds; a minute without a byte is a dead connection."""
 API = "/api/v1"
@@ -41,6 +49,8 @@ ANSWER_SECONDS = 120.0
 RETRY_SECONDS = 45.0
 """Seconds for which one request is retried; callers must handle longer outages."""
 RETRY_ATTEMPTS = 8
+NOTED_WAIT = 10.0
+"""Seconds without a complete response after which the log notes the wait; Canvas answers nearly all requests sooner."""
 CLOCK_STEP = 5.0
 """Seconds by which a reading of Canvas's clock may be late; a later one means that a clock was adjusted."""
 
@@ -232,16 +242,12 @@ class Canvas:
 
         Raises:
             CanvasUnavailableError: Canvas cannot be reached.
+            CanvasCertificateError: The TLS certificate of the server is not trusted.
             CanvasThrottledError: Canvas refused the last try because the rate limit was exhausted.
         """
         attempts = 1 if method == "POST" else RETRY_ATTEMPTS
-        for attempt in stamina.retry_context(
-            on=TransientError,
-            attempts=attempts,
-            timeout=self._retry_seconds,
-            wait_initial=0.2,
-            wait_max=10,
-            wait_jitter=0.5,
+        for attempt in attempts_at(
+            "Canvas", TransientError, attempts=attempts, seconds=self._retry_seconds, longest_wait=10, jitter=0.5
         ):
             with attempt:
                 response = self._send(method, url, **arguments)
@@ -260,6 +266,7 @@ class Canvas:
         self._throttle.acquire()
         try:
             with (
+                _noted_wait(method, url, self._answer_seconds),
                 self._deadline.within(self._answer_seconds),
                 contextlib.closing(self.http.send(request, stream=True)) as streamed,
             ):
@@ -286,8 +293,55 @@ def _authorities() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def unreachable(method: str, url: httpx.URL, error: httpx.HTTPError) -> CanvasUnavailableError:
+@contextlib.contextmanager
+def _noted_wait(method: str, url: httpx.URL, answer_seconds: float) -> Iterator[None]:
+    """Log once that the `with` block is still waiting for a response, and until when."""
+    until = datetime.now(UTC) + timedelta(seconds=answer_seconds)
+
+    def note() -> None:
+        LOG.warning(
+            "%s %s: no complete response after %.0f seconds. Waiting until %s UTC at most, or until no byte has arrived for "
+            "%.0f seconds",
+            method,
+            address(url),
+            NOTED_WAIT,
+            f"{until:%H:%M:%S}",
+            TIMEOUT.read,
+        )
+
+    timer = threading.Timer(NOTED_WAIT, note)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def refused_certificate(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """Return the refusal of a certificate that an error of httpx wraps; None if it has another cause."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
+def certificate_error(method: str, url: httpx.URL, refusal: ssl.SSLCertVerificationError) -> CanvasCertificateError:
+    """Return the error for a server whose TLS certificate is not trusted."""
+    return CanvasCertificateError(
+        f"{method} {address(url)}: the TLS certificate of {url.host} is not trusted: "
+        f"{refusal.verify_message.rstrip('.')}. If a private authority or a TLS proxy of your network signed it, set the "
+        "environment variable SSL_CERT_FILE to a PEM file with the certificates of the authorities that you trust. Otherwise "
+        "the server needs a valid certificate.",
+        method=method,
+        url=address(url),
+    )
+
+
+def unreachable(method: str, url: httpx.URL, error: httpx.HTTPError) -> CanvasError:
     """Return the error for a request without a response."""
+    if refusal := refused_certificate(error):
+        return certificate_error(method, url, refusal)
     what = "did not respond in time" if isinstance(error, httpx.TimeoutException) else f"cannot be reached ({error})"
     return CanvasUnavailableError(
         f"{method} {address(url)}: {url.host} {what}. Check CANVAS_SYNC_BASE_URL and the network, or try again later.",

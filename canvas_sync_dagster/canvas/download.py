@@ -7,16 +7,18 @@ hours; when one is refused, a new one is requested.
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
 from canvas_sync_dagster.canvas.answers import address
-from canvas_sync_dagster.canvas.client import Canvas
+from canvas_sync_dagster.canvas.client import Canvas, certificate_error, refused_certificate
 from canvas_sync_dagster.canvas.lifecycle import Attachment
 from canvas_sync_dagster.errors import CanvasUnavailableError, LocalDiskError, ReportContentError
 
+LOG = logging.getLogger(__name__)
 CHUNK = 1 << 20
 """Bytes in memory at a time."""
 ATTEMPTS = 5
@@ -47,6 +49,7 @@ def download(
         ReportContentError: Every attempt returned something other than the file.
         AddressRefusedError: The URL, or a redirect from it, leads to this machine.
         CanvasUnavailableError: The storage does not respond.
+        CanvasCertificateError: The TLS certificate of the storage is not trusted.
         LocalDiskError: The disk is full or not writable.
     """
     part = path.with_name(f"{path.name}.part")
@@ -58,7 +61,11 @@ def download(
         try:
             size = _stream(canvas.http, attachment, part)
         except (ReportContentError, httpx.HTTPError, httpx.InvalidURL) as error:
+            if refusal := refused_certificate(error):
+                part.unlink(missing_ok=True)
+                raise certificate_error("GET", httpx.URL(attachment.url), refusal) from None
             last = error
+            LOG.warning("the download of a report's file: attempt %d of %d failed: %s", attempt + 1, ATTEMPTS, error)
             continue
         except OSError as error:
             part.unlink(missing_ok=True)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
-import stamina
 from psycopg.rows import tuple_row
 
 from canvas_sync_dagster.errors import DatabaseUnavailableError
 from canvas_sync_dagster.postgres_url import ENCODING
+from canvas_sync_dagster.retries import attempts_at
 from canvas_sync_dagster.warehouse.connection import CONNECT_SECONDS, Connection, connect, explained
 
 KEPT = 20
@@ -98,13 +98,12 @@ class KeptConnections:
             _close_all(self._free)
 
     def _opened(self, url: str, *, patient: bool) -> _Kept:
-        # Not as a decorator: that one logs the arguments, and the address holds a password.
-        for attempt in stamina.retry_context(
-            on=DatabaseUnavailableError,
+        for attempt in attempts_at(
+            "connecting to the database",
+            DatabaseUnavailableError,
             attempts=None if patient else 1,
-            timeout=RESTART_SECONDS,
-            wait_initial=0.2,
-            wait_max=5,
+            seconds=RESTART_SECONDS,
+            longest_wait=5,
         ):
             with attempt:
                 # In autocommit mode `transaction()` is the only one, so that a connection never waits within one.

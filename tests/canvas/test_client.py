@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import re
+import threading
 import time
 import zipfile
 from collections import Counter
@@ -134,6 +136,41 @@ def test_idempotent_requests_are_tried_again_and_a_post_is_not() -> None:
     with pytest.raises(CanvasUnavailableError):
         client.post("/x", {"a": "b"})
     assert methods == ["POST"]
+
+
+def test_each_retry_is_logged_as_a_sentence(caplog: pytest.LogCaptureFixture) -> None:
+    left = [502, 200]
+    client = scripted(lambda _: httpx.Response(left.pop(0), json={}), retry_seconds=5)
+    assert client.get("/x", {"secret": TOKEN}) == {}
+    (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert re.match(r"Canvas: attempt 1 of 8 failed, the next one follows in 0\.\d seconds: GET .*/x", line)
+    assert TOKEN not in caplog.text
+
+
+def test_a_long_wait_for_a_response_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("canvas_sync_dagster.canvas.client.NOTED_WAIT", 0.0)
+    noted = threading.Event()
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "no complete response" in record.getMessage():
+                noted.set()
+
+    handler = Noting()
+    logging.getLogger("canvas_sync_dagster.canvas.client").addHandler(handler)
+
+    def hanging(_: httpx.Request) -> httpx.Response:
+        assert noted.wait(30)
+        return httpx.Response(200, json={})
+
+    try:
+        assert scripted(hanging).get("/x") == {}
+    finally:
+        logging.getLogger("canvas_sync_dagster.canvas.client").removeHandler(handler)
+    (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert re.search(r"^GET .*/x: .* until \d\d:\d\d:\d\d UTC at most, or until no byte has arrived for 60 seconds$", line)
 
 
 def test_an_unreachable_host_is_one_error_that_names_it() -> None:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpcore
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from canvas_sync_dagster.canvas.client import Canvas, _authorities
 from canvas_sync_dagster.canvas.download import download
 from canvas_sync_dagster.canvas.lifecycle import Attachment, Status
 from canvas_sync_dagster.canvas.network import Deadline, GuardedTransport, Network, is_refused, transport
-from canvas_sync_dagster.errors import AddressRefusedError, CanvasUnavailableError, ReportContentError
+from canvas_sync_dagster.errors import AddressRefusedError, CanvasCertificateError, CanvasUnavailableError, ReportContentError
 from canvas_sync_dagster.printable import LONGEST_QUOTE
 
 INSIDE = [
@@ -158,6 +165,47 @@ def test_an_answer_that_drips_ends_at_the_deadline(head: bytes) -> None:
         ):
             canvas.get("/accounts/self")
     assert time.monotonic() - began < 5
+
+
+def _self_signed(directory: Path) -> Path:
+    """Write a key and a self-signed certificate of 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "canvas.test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 7, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = directory / "server.pem"
+    file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    return file
+
+
+def test_a_certificate_that_is_not_trusted_is_reported_at_once_with_the_remedy(
+    server: ThreadingHTTPServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_self_signed(tmp_path))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = f"https://127.0.0.1:{server.server_address[1]}"
+    with Canvas(url, "t") as canvas:
+        with pytest.raises(CanvasCertificateError, match=r"127\.0\.0\.1 is not trusted: self-signed.*SSL_CERT_FILE"):
+            canvas.get("/accounts/self")
+        with pytest.raises(CanvasCertificateError, match=r"/files/1: the TLS certificate of 127\.0\.0\.1"):
+            fetch(canvas, f"{url}/files/1?sig=secret", tmp_path)
+        assert canvas.requests == 1
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+    _authorities.cache_clear()
+    try:
+        with Canvas(url, "t") as canvas, pytest.raises(ReportContentError, match="larger than the 10 bytes"):
+            fetch(canvas, f"{url}/files/1", tmp_path, size=10)
+    finally:
+        _authorities.cache_clear()
 
 
 def test_a_deadline_bounds_reads_of_its_thread_alone() -> None:
