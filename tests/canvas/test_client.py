@@ -170,7 +170,9 @@ def test_a_long_wait_for_a_response_is_logged_once(
     finally:
         logging.getLogger("canvas_sync_dagster.canvas.client").removeHandler(handler)
     (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
-    assert re.search(r"^GET .*/x: .* until \d\d:\d\d:\d\d UTC at most, or until no byte has arrived for 60 seconds$", line)
+    assert re.search(
+        r"^GET .*/x: .* until \d\d:\d\d:\d\d UTC at most, or until no byte has arrived for 60 seconds$", line
+    )
 
 
 def test_an_unreachable_host_is_one_error_that_names_it() -> None:

@@ -25,7 +25,12 @@ from canvas_sync_dagster.canvas.client import Canvas, _authorities
 from canvas_sync_dagster.canvas.download import download
 from canvas_sync_dagster.canvas.lifecycle import Attachment, Status
 from canvas_sync_dagster.canvas.network import Deadline, GuardedTransport, Network, is_refused, transport
-from canvas_sync_dagster.errors import AddressRefusedError, CanvasCertificateError, CanvasUnavailableError, ReportContentError
+from canvas_sync_dagster.errors import (
+    AddressRefusedError,
+    CanvasCertificateError,
+    CanvasUnavailableError,
+    ReportContentError,
+)
 from canvas_sync_dagster.printable import LONGEST_QUOTE
 
 INSIDE = [
