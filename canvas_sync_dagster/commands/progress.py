@@ -32,6 +32,9 @@ SHOWN = (
     "seconds",
 )
 """Metadata of a table that a line of the log shows."""
+COLUMNS_MISSING = "columns_missing"
+"""Metadata of a table that was loaded: columns whose headers the report did not have."""
+NOT_FILLED = "the report has no header for {}: not filled. Correct the mapping; `canvas-sync doctor` shows the header"
 WIDE = 100
 """Columns of a terminal from which on a bar has room for more than its numbers."""
 
@@ -136,6 +139,10 @@ class _Lines:
     def table_done(self, model: str, term: str | None, metadata: Mapping[str, Any]) -> None:
         shown = {name: metadata[name] for name in SHOWN if name in metadata}
         self._info("landed", model=model, term=term or "", **shown)
+        if lacking := metadata.get(COLUMNS_MISSING):
+            self._log.write(
+                "warning", "header", self._tenant, model=model, term=term or "", message=NOT_FILLED.format(lacking)
+            )
 
     def skipped(self, reasons: Mapping[str, str]) -> None:
         for model, why in reasons.items():
@@ -183,6 +190,8 @@ class _Bars:
         self._done += 1
         self._update()
         self._print(load_line(load, self._width))
+        if lacking := metadata.get(COLUMNS_MISSING):
+            self._print(f"  {model}: {NOT_FILLED.format(lacking)}", style="yellow")
 
     def skipped(self, reasons: Mapping[str, str]) -> None:
         self._expected -= len(reasons)

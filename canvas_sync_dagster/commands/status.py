@@ -17,6 +17,7 @@ from canvas_sync_dagster.commands.output import json_option, show, width_of_outp
 from canvas_sync_dagster.commands.status_report import problems, status_lines
 from canvas_sync_dagster.live_events.event_gaps import read_event_gaps
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
+from canvas_sync_dagster.sync.missing_headers import read_missing_headers
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.sync.sync_status import ScopeStatus, read_status, unmet_schedules
 from canvas_sync_dagster.tenants import TenantSettings
@@ -67,9 +68,9 @@ def status(location: Location, tenant: str | None, as_json: bool, by_term: bool)
 def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
     url, schema = database_url(location.settings, tenant), tenant.schema_in_database
     with transaction(url, "reading the status") as connection:
-        lacking = fitness(connection, schema, location.models_of(tenant)).lacking
-    if lacking:
-        return {"tenant": tenant.slug, "lacking": lacking}
+        fit = fitness(connection, schema, location.models_of(tenant))
+    if fit.lacking:
+        return {"tenant": tenant.slug, "lacking": fit.lacking}
     found = read_status(CoveredTerms(tenant, url, location.models_of(tenant), location.extensions.term_scope))
     with transaction(url, "reading the status") as connection:
         warehouse = Warehouse(connection, schema)
@@ -87,6 +88,8 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
                 {"model": each.model, "at": each.audited_at, "drifted": each.drifted, **_shares(each)}
                 for each in Audits(warehouse).latest().values()
             ],
+            "unwritable": dict(fit.skipped),
+            "missing_headers": [str(each) for each in read_missing_headers(warehouse, location.models_of(tenant))],
             "rejects": sum(RejectedRows(warehouse).count_by_model().values()),
             "undelivered_alerts": [
                 {"channel": channel, "count": count, "error": error}

@@ -66,6 +66,9 @@ def _of_syncs(told: Facts) -> Iterator[str]:
 
 
 def _of_rows(told: Facts) -> Iterator[str]:
+    yield from told["unwritable"].values()
+    for each in told["missing_headers"]:
+        yield f"{each}. Correct the mapping; `canvas-sync doctor` shows the headers that the report had."
     if told["rejects"]:
         names = [model["model"] for model in told["models"] if model["rejects"]]
         yield (

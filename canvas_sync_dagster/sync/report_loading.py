@@ -95,7 +95,7 @@ class ReportLoad:
             counts = load_row_by_row(self._table(model), csv, source, function)
             return _Loaded(model, source, counts, {}, None)
         counts = self._load_table(model, csv, source)
-        if isinstance(feed, ReportFeed) and feed.assumed_header and counts.header is not None:
+        if counts.header is not None:
             remember_header(self.publication.warehouse, model.name, counts.header.header)
         remove_provisional(self._table(model))
         extras = feed.enrichments if isinstance(feed, ProvisioningFeed) else ()

@@ -134,6 +134,8 @@ def facts(*models: dict[str, Any], status: str = "completed", **others: Any) -> 
         "tenant": "school",
         "schedule": "0 */3 * * * (UTC)",
         "unmet": [],
+        "unwritable": {},
+        "missing_headers": [],
         "models": list(models),
         "under_way": [],
         "batch": batch,

@@ -163,3 +163,39 @@ def test_token_database_and_settings_are_checked_before_anything_begins(
     assert done.stdout == ""
     assert rows(migrated_url, "select 1 from canvas.canvas_sync_sync_batches") == []
     assert [each.method for each in canvas.requests if each.method != "GET"] == []
+
+
+def test_a_misspelled_header_and_a_mistyped_column_are_named_by_sync_status_and_doctor(
+    database_url: str, canvas: SimulatedCanvas
+) -> None:
+    (Path.cwd() / "own.py").write_text(
+        "from canvas_sync_dagster import CanvasSync\nfrom canvas_sync_dagster.settings import Settings\n"
+        "sync = CanvasSync(Settings.from_environment(), models=['terms', 'users', 'pseudonyms'])\n"
+        "sync.mapping('users').link_column('full_nmae', 'nickname')\n"
+    )
+    assert called(canvas, database_url, "migrate", "-f", "own.py").exit_code == 0
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("alter table canvas.pseudonyms alter unique_id type numeric using null")
+    checked = called(canvas, database_url, "migrate", "--check", "-f", "own.py")
+    mistyped = "canvas.pseudonyms.unique_id is numeric, but the model declares text"
+    assert (checked.exit_code, checked.stdout) == (1, "")
+    assert mistyped in checked.stderr
+    done = called(canvas, database_url, "sync", "-f", "own.py")
+    log = logfmt(done.stdout)
+    assert done.exit_code == 0, done.output
+    assert [(each["level"], each["model"], each["message"]) for each in log if each["event"] == "header"] == [
+        (
+            "warning",
+            "users",
+            "the report has no header for nickname: not filled. Correct the mapping; `canvas-sync doctor` shows the header",
+        )
+    ]
+    assert [each["model"] for each in log if each["event"] == "skipped" and mistyped in each["message"]] == [
+        "pseudonyms"
+    ]
+    missing = "the latest report of users had no header full_nmae (column nickname)"
+    (told,) = json.loads(called(canvas, database_url, "status", "-f", "own.py", "--json").stdout)
+    assert [each.partition(". ")[0].removeprefix("pseudonyms: ") for each in told["problems"]] == [mistyped, missing]
+    found = called(canvas, database_url, "doctor", "-f", "own.py").output
+    assert f"{missing}, so that this is not filled. Its header was: canvas_user_id, " in found
+    assert mistyped in found

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from textwrap import shorten
 
 from canvas_sync_dagster.catalogue import Model, ReportFeed, match_header
 from canvas_sync_dagster.catalogue.added_columns import column_for
@@ -13,6 +14,7 @@ from canvas_sync_dagster.clocks import SLACK
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, fail, failed, note, ok, run_checks
 from canvas_sync_dagster.errors import CanvasSyncError
 from canvas_sync_dagster.postgres_url import redacted
+from canvas_sync_dagster.sync.missing_headers import read_missing_headers
 from canvas_sync_dagster.warehouse.connection import Connection, Pooling, pooling, transaction
 from canvas_sync_dagster.warehouse.schema.existing import STATE_TABLES
 from canvas_sync_dagster.warehouse.schema.migrate import plan
@@ -23,6 +25,8 @@ from canvas_sync_dagster.warehouse.state.observed_headers import read_header
 from canvas_sync_dagster.warehouse.state.remembered import TABLE as REMEMBERED
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
+LONGEST_HEADER = 500
+"""Characters of a header that one line shows."""
 SHOWN = 10
 """Missing tables and columns that one line names."""
 
@@ -121,13 +125,20 @@ def pooler(checked: Checked, connection: Connection) -> Iterator[Finding]:
 
 
 def headers(checked: Checked, connection: Connection) -> Iterator[Finding]:
-    """Show the observed headers of the reports whose headers were only assumed."""
+    """Reports must have the headers that are mapped; show the observed headers of those that were only assumed."""
     if not _exists(connection, checked.schema):
         return
     warehouse, unseen = Warehouse(connection, checked.schema), list[str]()
     if not warehouse.has(REMEMBERED):
         return
-    for model in checked.location.models_of(checked.tenant):
+    models = checked.location.models_of(checked.tenant)
+    for lack in read_missing_headers(warehouse, models):
+        if not _is_assumed(lack.model):
+            yield note(
+                f"{lack}, so that this is not filled. Its header was: {shorten(', '.join(lack.header), LONGEST_HEADER)}",
+                f'Correct the mapping of {lack.model.name}: `link_column("header", "column")`',
+            )
+    for model in models:
         if not isinstance(model.feed, ReportFeed) or not model.feed.assumed_header:
             continue
         header = read_header(warehouse, model.name)
@@ -139,6 +150,10 @@ def headers(checked: Checked, connection: Connection) -> Iterator[Finding]:
         yield ok(
             f"the report headers of {', '.join(unseen)} are assumed; the first sync from a report shows the real ones"
         )
+
+
+def _is_assumed(model: Model) -> bool:
+    return isinstance(model.feed, ReportFeed) and model.feed.assumed_header
 
 
 def _observed(model: Model, report: str, header: Sequence[str]) -> Finding:
