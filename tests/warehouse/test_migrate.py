@@ -279,11 +279,20 @@ def test_migrations_at_once_wait_for_each_other(database_url: str) -> None:
 
 
 def test_only_a_fresh_schema_is_created_on_the_way(database_url: str) -> None:
+    # One that a person made, with tables that are none of the sync's, is fresh as well.
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create schema canvas create table notes (id int)")
     prepare_schema(database_url, "canvas", BUILT_IN)
     with psycopg.connect(database_url) as connection:
         connection.execute("drop table canvas.users")
     with pytest.raises(SchemaError, match=r"users.*canvas-sync migrate"):
         prepare_schema(database_url, "canvas", BUILT_IN)
+    # Tables of others that a migration would alter are left to a person.
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create schema rails create table users (canvas_id bigint primary key, name text)")
+    with pytest.raises(SchemaError):
+        prepare_schema(database_url, "rails", BUILT_IN)
+    assert _shapes(database_url, ["users"]) == {("users", "canvas_id"), ("users", "name")}
 
 
 def test_a_user_without_rights_is_told_so(database_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Make sure that the tables are there before a sync; only a fresh schema is created on the way."""
+"""Make sure that the tables are there before a sync; only those of a fresh schema are created on the way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import SchemaError
 from canvas_sync_dagster.warehouse.connection import Connection, transaction
 from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
-from canvas_sync_dagster.warehouse.schema.existing import Fitness, fitness
+from canvas_sync_dagster.warehouse.schema.existing import STATE_TABLES, Fitness, fitness, read_tables
 from canvas_sync_dagster.warehouse.state.schema_migrations import last_migration, refuse_newer_major
 
 
@@ -20,7 +20,7 @@ def prepare_schema(
     *,
     connections: KeptConnections | None = None,
 ) -> Fitness:
-    """Create the tables of a schema that does not exist yet, and refuse one that lacks something.
+    """Create the tables of a schema that does not exist or has none of them, and refuse one that lacks something.
 
     Existing tables are never changed on the way: that is for a person, by `canvas-sync migrate`.
 
@@ -43,7 +43,10 @@ def prepare_schema(
         if exists:
             refuse_newer_major(last_migration(connection, schema), schema)
         found = fitness(connection, schema, _needed(models, needed))
-    if not exists:
+        is_fresh = bool(found.lacking) and not read_tables(
+            connection, schema, [*STATE_TABLES, *(model.table for model in models)]
+        )
+    if is_fresh:
         # Only here, for alembic takes a third of a second to import.
         from canvas_sync_dagster.warehouse.schema.migrate import migrate  # noqa: PLC0415
 
