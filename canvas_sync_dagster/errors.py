@@ -15,6 +15,7 @@ CanvasSyncError
 │   ├── AlertNotDeliveredError  a webhook or a mail server did not accept an alert
 │   └── LocalDiskError          a file cannot be written on this machine
 ├── PermanentError              another attempt gives the same result
+│   ├── CanvasCertificateError  the TLS certificate of Canvas, or of the storage of its files, is not trusted
 │   ├── CanvasUnauthorizedError Canvas does not accept the token
 │   ├── CanvasForbiddenError    the token lacks a permission
 │   ├── CanvasNotFoundError     the object does not exist, or the token may not see it
@@ -46,7 +47,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from canvas_sync_dagster.printable import printable
+from canvas_sync_dagster.printable import ended, printable
 
 
 class CanvasSyncError(Exception):
@@ -79,12 +80,12 @@ class SettingError(MisconfiguredError):
         self.value = value
         self._problem, self._allowed = problem, allowed
         shown = "" if value is None else f" is {value!r}"
-        super().__init__(f"{setting}{shown}: {problem}. Allowed: {allowed}")
+        super().__init__(f"{setting}{shown}: {ended(problem)} Allowed: {allowed}")
 
     def without_setting(self) -> str:
         """Return the value, the problem and what is allowed, for a message that names the setting by itself."""
         shown = "" if self.value is None else f"{self.value!r}: "
-        return f"{shown}{self._problem}. Allowed: {self._allowed}"
+        return f"{shown}{ended(self._problem)} Allowed: {self._allowed}"
 
     def renamed(self, written: str, shown: str) -> SettingError:
         """Return the error with a part of the setting's name replaced, for a user who writes it in another place."""

@@ -42,6 +42,16 @@ def quotable(text: object, limit: int = LONGEST_QUOTE) -> str:
     return printable(" ".join(str(text)[: 4 * limit].split()), limit)
 
 
+def ended(text: str) -> str:
+    """Return a text of another program as one sentence, which ends with exactly one mark.
+
+    >>> ended("before or while processing the request."), ended("accepting connections?"), ended("connection refused")
+    ('before or while processing the request.', 'accepting connections?', 'connection refused.')
+    """
+    text = text.rstrip().rstrip(".;:, ")
+    return text if text.endswith(("?", "!", "…")) else f"{text}."
+
+
 def duration(value: timedelta) -> str:
     """Return a duration in its largest whole unit, as it is typed in settings.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection
+from pathlib import Path
 
 from canvas_sync_dagster.errors import SettingError
 
@@ -107,3 +108,13 @@ def _described(positional: Collection[str], optional: int, keywords: Collection[
     left_out = "".join(f"[, {name}]" for name in names[fewest:])
     by_keyword = f", *{''.join(f'[, {name}]' for name in keywords)}" if keywords else ""
     return f"{', '.join(names[:fewest])}{left_out}{by_keyword}"
+
+
+def raised_at(error: BaseException) -> str:
+    """Return the line of the user's function that an `except` block called, as ` (definitions.py:12)`; empty if unknown."""
+    trace = error.__traceback__.tb_next if error.__traceback__ else None
+    file = Path(trace.tb_frame.f_code.co_filename) if trace else None
+    # An error of this package's own code, such as a result that cannot be converted, has no line of the user.
+    if trace is None or file is None or file.is_relative_to(Path(__file__).parent):
+        return ""
+    return f" ({file.name}:{trace.tb_lineno})"

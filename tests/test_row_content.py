@@ -160,9 +160,9 @@ def test_a_broken_report_and_an_unfit_object_are_described_without_their_values(
     rows = "".join(f"{PLANTED}{number},x\n" for number in range(200))
     source = Source("", datetime(2026, 1, 1, tzinfo=UTC), "users", 1)
     with connect(migrated_url) as connection:
-        with pytest.raises(RejectThresholdError, match="line 2, canvas_id: the value is not a bigint") as broken:
+        with pytest.raises(RejectThresholdError, match="line 2, canvas_id: the value is not a valid bigint") as broken:
             content = f"canvas_user_id,first_name\n{rows}".encode()
             load_csv(Warehouse(connection, "canvas").table(USERS), lambda: io.BytesIO(content), source)
-        with pytest.raises(ReportContentError, match="canvas_id: the value is not a bigint") as unfit:
+        with pytest.raises(ReportContentError, match="canvas_id: the value is not a valid bigint") as unfit:
             load_rows(Warehouse(connection, "canvas").table(USERS), [{"canvas_id": PLANTED}], source)
     _assert_clean(f"{broken.value} {unfit.value}", "error")

@@ -17,6 +17,7 @@ from canvas_sync_dagster.canvas.answers import address
 from canvas_sync_dagster.canvas.client import Canvas, certificate_error, refused_certificate
 from canvas_sync_dagster.canvas.lifecycle import Attachment
 from canvas_sync_dagster.errors import CanvasUnavailableError, LocalDiskError, ReportContentError
+from canvas_sync_dagster.printable import ended
 
 LOG = logging.getLogger(__name__)
 CHUNK = 1 << 20
@@ -76,7 +77,7 @@ def download(
     where = address(httpx.URL(attachment.url))
     if isinstance(last, ReportContentError):
         raise ReportContentError(
-            f"the report's file at {where} cannot be used: {last}. Run it again; if this repeats, ask Instructure."
+            f"the report's file at {where} cannot be used: {ended(str(last))} Run it again; if this repeats, ask Instructure."
         )
     raise CanvasUnavailableError(
         f"the storage at {where} does not deliver the report's file ({last}). Run it again later."

@@ -43,6 +43,7 @@ from canvas_sync_dagster.errors import (
     ReportFailedError,
     TransientError,
 )
+from canvas_sync_dagster.printable import ended
 
 CLOCK_SLACK = timedelta(minutes=2)
 """How much earlier than the request a report in the index may have been created: Canvas's times have whole seconds, and
@@ -344,7 +345,7 @@ class ReportDriver(Generic[E]):
         try:
             return Status.parse(self._canvas.post(self._path(report), pairs)).id
         except ValueError as error:
-            raise NotCanvasError(f"starting {report}: {error}. Check CANVAS_SYNC_BASE_URL.") from None
+            raise NotCanvasError(f"starting {report}: {ended(str(error))} Check CANVAS_SYNC_BASE_URL.") from None
         except CanvasNotFoundError as error:
             raise CanvasNotFoundError(
                 f"account {self._account} has no report {report}, or the token may not run it "

@@ -15,6 +15,7 @@ from canvas_sync_dagster.commands.known_demo import located_or_demo
 from canvas_sync_dagster.commands.location import Location
 from canvas_sync_dagster.commands.output import console, json_option, show, width_of_output, write_json
 from canvas_sync_dagster.commands.rendering import counted, paragraph
+from canvas_sync_dagster.printable import ended
 
 STYLES = {Level.FAIL: "red", Level.NOTE: "yellow", Level.OK: ""}
 """Style of each level, in the order in which findings are shown."""
@@ -40,9 +41,11 @@ class Examination:
 
 @click.command()
 @click.option("--tenant", help="Only this tenant; all by default.")
+@click.option("--verbose", is_flag=True, help="Also show details, such as the mapping of each observed header.")
+@click.option("--quiet", is_flag=True, help="Leave out what works.")
 @json_option
 @located_or_demo(with_canvas=True)
-def doctor(location: Location, tenant: str | None, as_json: bool) -> None:
+def doctor(location: Location, tenant: str | None, verbose: bool, quiet: bool, as_json: bool) -> None:
     """Check dagster.yaml, settings, token, reports, clock, database and live-event keys.
 
     \b
@@ -62,7 +65,7 @@ def doctor(location: Location, tenant: str | None, as_json: bool) -> None:
     if as_json:
         write_json(_document(examined))
     else:
-        show(doctor_lines(examined, width_of_output()))
+        show(doctor_lines(examined, width_of_output(), verbose=verbose, quiet=quiet))
     raise click.exceptions.Exit(exit_code([finding for each in examined for finding in each.findings]))
 
 
@@ -82,12 +85,16 @@ def _subjects(location: Location, tenant: str | None) -> Iterator[tuple[str, Ite
         yield each.slug, findings(location, each)
 
 
-def doctor_lines(examined: Sequence[Examination], width: int | None) -> list[RenderableType]:
+def doctor_lines(
+    examined: Sequence[Examination], width: int | None, *, verbose: bool = False, quiet: bool = False
+) -> list[RenderableType]:
     """Return what the checks found: verdict, then for each subject failures, notes, and what works.
 
     Args:
         examined: The findings of each subject.
         width: Columns of the terminal, or None: then each finding is one line.
+        verbose: Whether the details of findings are shown.
+        quiet: Whether the findings of what works are left out.
     """
     failures, notes, fine = (sum(len(each.of(level)) for each in examined) for level in STYLES)
     bad = [each.subject for each in examined if each.of(Level.FAIL)]
@@ -95,9 +102,15 @@ def doctor_lines(examined: Sequence[Examination], width: int | None) -> list[Ren
     others = f"{counted(notes, 'note')}, {fine:,} ok"
     style = "red" if bad else "yellow" if notes else "green"
     shown: list[RenderableType] = [paragraph(f"doctor: {verdict}; {others}", width, style=f"bold {style}")]
+    levels = [level for level in STYLES if not (quiet and level is Level.OK)]
     for each in examined:
-        shown += ["", paragraph(each.subject, width, style="bold")]
-        shown += [line for level in STYLES for finding in each.of(level) for line in _lines(finding, width)]
+        found = [finding for level in levels for finding in each.of(level)]
+        if found or not quiet:
+            shown += ["", paragraph(each.subject, width, style="bold")]
+        for finding in found:
+            shown += _lines(finding, width)
+            if verbose and finding.details:
+                shown.append(paragraph(finding.details, width, mark=" " * 8))
     return shown
 
 
@@ -106,7 +119,7 @@ def _lines(finding: Finding, width: int | None) -> Iterator[RenderableType]:
     if width is None:
         yield paragraph(str(finding), width, mark=mark, style=style)
         return
-    yield paragraph(finding.message.removesuffix(".") + ".", width, mark=mark, style=style)
+    yield paragraph(ended(finding.message), width, mark=mark, style=style)
     if finding.remedy:
         yield paragraph(finding.remedy, width, mark=" " * len(mark))
 
@@ -120,6 +133,7 @@ def _document(examined: Sequence[Examination]) -> list[dict[str, Any]]:
                     "level": finding.level.value.lower(),
                     "message": finding.message,
                     "remedy": finding.remedy,
+                    "details": finding.details,
                     "misconfigured": finding.misconfigured,
                 }
                 for finding in each.findings

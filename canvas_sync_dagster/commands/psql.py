@@ -25,6 +25,7 @@ from canvas_sync_dagster.commands.rendering import Column, counted, paragraph, t
 from canvas_sync_dagster.embedded.server import find_binaries
 from canvas_sync_dagster.errors import CanvasSyncError, EmbeddedPostgresError, SettingError
 from canvas_sync_dagster.postgres_url import ENCODING, parts_of, redacted
+from canvas_sync_dagster.printable import ended
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.connection import connect
@@ -154,7 +155,7 @@ def _call(url: str, schema: str, *, write: bool) -> Call:
     except psycopg.OperationalError:
         if not write:
             problem = f"{redacted(url)} refuses start-up options, as poolers do, so that psql could not be read-only"
-            raise CanvasSyncError(f"{problem}. Use a direct connection, or add --write.") from None
+            raise CanvasSyncError(f"{ended(problem)} Use a direct connection, or add --write.") from None
         say(f"A pooler refuses start-up options: write the schema before the names of tables, {schema}.users", err=True)
         return call_of(url, schema, write=write, options=False)
     return wanted

@@ -294,7 +294,7 @@ def _first_line(error: str | None) -> str:
 
 
 def _counts(model: Facts) -> list[str]:
-    found = [f"{model[name]:,} {name}" for name in ("suspects", "rejects") if model[name]]
+    found = [counted(model[name], name.removesuffix("s")) for name in ("suspects", "rejects") if model[name]]
     return [*found, *([f"{model['observed_in_future']:,} in the future"] if model["observed_in_future"] else [])]
 
 

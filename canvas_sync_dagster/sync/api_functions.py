@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from canvas_sync_dagster.catalogue import Model
 from canvas_sync_dagster.errors import CanvasSyncError, FunctionError
 from canvas_sync_dagster.redaction import message
-from canvas_sync_dagster.signatures import name_of, required_arguments
+from canvas_sync_dagster.signatures import name_of, raised_at, required_arguments
 from canvas_sync_dagster.sync.extensions import ApiOverride
 
 if TYPE_CHECKING:
@@ -97,7 +95,7 @@ def _called(role: str, function: Callable[..., Any], model: Model, row: Row, *ar
         # Such as a 404 that the function's own request got: callers know what it means.
         raise
     except Exception as error:
-        problem = f"raised {type(error).__name__}: {message(error)[:LONGEST_MESSAGE]}{_line_of(error)}"
+        problem = f"raised {type(error).__name__}: {message(error)[:LONGEST_MESSAGE].rstrip('.')}{raised_at(error)}"
         raise _error(role, function, model, row, problem) from error
 
 
@@ -115,8 +113,3 @@ def _columns(role: str, function: Callable[..., Any], model: Model, row: Row, re
 def _error(role: str, function: Callable[..., Any], model: Model, row: Row, problem: str) -> FunctionError:
     key = ", ".join(f"{column} {row.get(column)}" for column in model.key)
     return FunctionError(f'sync.api("{model.name}")', f"{role} ({name_of(function)})", key, problem)
-
-
-def _line_of(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    return f" ({Path(frames[0].filename).name}:{frames[0].lineno})" if frames else ""

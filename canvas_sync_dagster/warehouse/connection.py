@@ -19,6 +19,7 @@ from canvas_sync_dagster.errors import (
     SchemaError,
 )
 from canvas_sync_dagster.postgres_url import ENCODING, PERCENT_ENCODE, problem_of, redacted
+from canvas_sync_dagster.printable import ended
 from canvas_sync_dagster.redaction import message, redact
 from canvas_sync_dagster.warehouse.limits import limit_hit
 from canvas_sync_dagster.warehouse.moments import read_any_year
@@ -143,7 +144,7 @@ def connect(
             not UTF8.
     """
     if problem := problem_of(url):
-        raise MisconfiguredError(f"{setting}: {problem}.")
+        raise MisconfiguredError(f"{setting}: {ended(problem)}")
     try:
         connection = _Connection.connect(
             url,
@@ -238,9 +239,9 @@ def _refused(url: str, error: psycopg.Error, setting: str) -> CanvasSyncError:
     )
     hint = f"; {PERCENT_ENCODE}" if "password authentication failed" in said and "%" in url else ""
     if isinstance(error, psycopg.ProgrammingError) or any(words in said for words in permanent):
-        return MisconfiguredError(f"cannot log in to {where}: {said}. Check {setting}{hint}.")
+        return MisconfiguredError(f"cannot log in to {where}: {ended(said)} Check {setting}{hint}.")
     return DatabaseUnavailableError(
-        f"cannot reach {where}: {said}. Check that the server runs and {setting} points to it."
+        f"cannot reach {where}: {ended(said)} Check that the server runs and {setting} points to it."
     )
 
 
@@ -290,27 +291,29 @@ def _explanation(error: psycopg.Error, where: str, said: str) -> CanvasSyncError
     match error:
         case pg.ReadOnlySqlTransaction():
             return MisconfiguredError(
-                f"{where}: the server is read-only ({said}). Point CANVAS_SYNC_DATABASE_URL to the primary."
+                f"{where}: the server is read-only ({said.rstrip('.')}). Point CANVAS_SYNC_DATABASE_URL to the primary."
             )
         case pg.InsufficientPrivilege():
-            return SchemaError(f"{where}: {said}. Grant the right to the user of CANVAS_SYNC_DATABASE_URL.")
+            return SchemaError(f"{where}: {ended(said)} Grant the right to the user of CANVAS_SYNC_DATABASE_URL.")
         case pg.UndefinedTable() | pg.UndefinedColumn() | pg.InvalidSchemaName():
-            return SchemaError(f"{where}: {said}. Run `canvas-sync migrate`.")
+            return SchemaError(f"{where}: {ended(said)} Run `canvas-sync migrate`.")
         case pg.DiskFull():
-            return DatabaseUnavailableError(f"{where}: {said}. Nothing was published; make room and run it again.")
+            return DatabaseUnavailableError(
+                f"{where}: {ended(said)} Nothing was published; make room and run it again."
+            )
         case pg.NotNullViolation():
             column = error.diag.column_name or "the column"
             return SchemaError(
-                f"{where}: {said}. Nothing was published; link a header to {column}, give it a default, or drop its NOT NULL."
+                f"{where}: {ended(said)} Nothing was published; link a header to {column}, give it a default, or drop its NOT NULL."
             )
         case pg.ProgramLimitExceeded():
             # psycopg counts it among the errors that pass; a value too long for an index stays so.
-            return SchemaError(f"{where}: {said}. Nothing was published; one of your indexes may be the cause.")
+            return SchemaError(f"{where}: {ended(said)} Nothing was published; one of your indexes may be the cause.")
         case psycopg.OperationalError() | psycopg.InterfaceError():
             return DatabaseUnavailableError(
-                f"{where}: {said}. Nothing was published; run it again when the server is back."
+                f"{where}: {ended(said)} Nothing was published; run it again when the server is back."
             )
         case _:
             return SchemaError(
-                f"{where}: {said}. Nothing was published; `canvas-sync migrate --check` compares the tables."
+                f"{where}: {ended(said)} Nothing was published; `canvas-sync migrate --check` compares the tables."
             )

@@ -15,7 +15,7 @@ from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.commands.checks import instance_findings
 from canvas_sync_dagster.commands.checks.finding import Finding, Level, fail, failed, note, ok
 from canvas_sync_dagster.commands.checks.instance import unmet_needs
-from canvas_sync_dagster.commands.doctor import exit_code
+from canvas_sync_dagster.commands.doctor import Examination, doctor_lines, exit_code
 from canvas_sync_dagster.dagster_yaml import NEEDS, Need, instance_file, instance_settings
 from canvas_sync_dagster.errors import CanvasUnauthorizedError, MisconfiguredError
 from canvas_sync_dagster.simulator import REPORTS, SimulatedCanvas
@@ -135,6 +135,39 @@ def test_clocks_apart_missing_tables_and_reports_asked_for_by_name_fail(database
     assert "clocks of this host and of Canvas differ" in failures
     assert "no report rubrics_csv" in failures
     assert "schema canvas will be created" in lines(done, "ok")
+
+
+def test_a_custom_report_that_canvas_does_not_offer_fails(migrated_url: str) -> None:
+    Path("school.py").write_text(
+        "from canvas_sync_dagster import CanvasSync\n"
+        "sync = CanvasSync.from_environment()\n"
+        "@sync.report('course_scores_csv', per_term=True)\n"
+        "def own_scores(report, context): ...\n"
+    )
+    with SimulatedCanvas(now=datetime.now(UTC)).serve() as canvas:
+        variables = {
+            "CANVAS_SYNC_BASE_URL": canvas.base_url,
+            "CANVAS_SYNC_TOKEN": canvas.token,
+            "CANVAS_SYNC_DATABASE_URL": migrated_url,
+            "DATASERVICES_JWK_URL": canvas.jwk_url,
+        }
+        lacking = CliRunner().invoke(main, ["doctor", "-f", "school.py", "--quiet"], env=variables)
+        assert lacking.exit_code == 1, lacking.output
+        assert "no report course_scores_csv, which" in lines(lacking, "FAIL")
+        assert lines(lacking, "ok") == ""
+        canvas.add_report("course_scores_csv", "a\n1\n")
+        offered = CliRunner().invoke(main, ["doctor", "-f", "school.py"], env=variables)
+    assert "course_scores_csv" not in offered.output
+
+
+def test_long_details_of_a_finding_are_shown_only_on_request() -> None:
+    found = [Examination("school", [ok("the header is the assumed one", details="mappings: {users: {}}")])]
+
+    def text(*, verbose: bool) -> str:
+        return "\n".join(map(str, doctor_lines(found, None, verbose=verbose)))
+
+    assert "mappings" not in text(verbose=False)
+    assert "mappings: {users: {}}" in text(verbose=True)
 
 
 def test_a_rejected_token_is_one_failure_and_a_missing_one_is_configuration(

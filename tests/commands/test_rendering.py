@@ -206,4 +206,4 @@ def test_the_doctor_begins_with_the_verdict_and_puts_failures_first(width: int) 
     levels = [line.split()[0] for line in shown if line.startswith("  ") and line[2] != " "]
     assert levels == ["ok", "FAIL", "note", "ok"]
     assert "        Create one" in shown
-    assert lines(doctor_lines(examined, None), None)[6].endswith("the token is refused . Create one")
+    assert lines(doctor_lines(examined, None), None)[6].endswith("the token is refused. Create one")

@@ -67,7 +67,7 @@ def test_a_rejected_row_is_no_missing_row(canvas: SimulatedCanvas, session: Sess
     outcome = sync_list(Flow.of(session, SyncOptions()), terms).models[0]
     assert (outcome.counts.rejected, outcome.absence.missing) == (1, 0)
     assert rows(session, "select reason from canvas.canvas_sync_rejected_rows") == [
-        ("'next week' is not a timestamptz",)
+        ("'next week' is not a valid timestamptz",)
     ]
 
 

@@ -107,11 +107,11 @@ def test_doctor_shows_the_observed_header_of_an_assumed_one_as_a_mapping(
         found = list(headers(checked, connection))
     (shown,) = [each for each in found if "content_migrations" in each.message and each.level is Level.NOTE]
     assert "also has pronouns" in shown.message
-    assert 'mappings: {content_migrations: {columns: {"canvas_content_migration_id": "canvas_id"' in shown.remedy
-    assert '"pronouns": "pronouns"}}}' in shown.remedy
+    assert 'mappings: {content_migrations: {columns: {"canvas_content_migration_id": "canvas_id"' in shown.details
+    assert '"pronouns": "pronouns"}}}' in shown.details
     assert any("scores are assumed; the first sync" in each.message for each in found)
     settings = Settings.from_content(
-        {"tenants": {"canvas": {}}, **yaml.safe_load(shown.remedy.partition(": ")[2])},
+        {"tenants": {"canvas": {}}, **yaml.safe_load(shown.details)},
         {},
         source=home / "canvas_sync.yaml",
     )

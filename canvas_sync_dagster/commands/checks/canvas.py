@@ -68,6 +68,12 @@ def reports(checked: Checked, canvas: Canvas) -> Iterator[Finding]:
                 f"this Canvas has no report {report}, which feeds requests for {each.name}",
                 f"Set feeds: {{{each.name}: rest}}",
             )
+    for asset, custom in checked.location.project.chain.reports.items():
+        if custom.name not in offered:
+            yield fail(
+                f"this Canvas has no report {custom.name}, which {asset} processes",
+                "Correct the name in `@sync.report`, have the report enabled in Canvas, or remove the function",
+            )
     skipped = [model for model in lacking if model not in tenant.models]
     if skipped:
         yield note(

@@ -56,7 +56,7 @@ def writable(checked: Checked, connection: Connection) -> Iterator[Finding]:
     if row and row[0]:
         yield fail("the database is a read-only replica", "Point CANVAS_SYNC_DATABASE_URL to the primary")
     else:
-        yield ok("the database can be written")
+        yield ok("the database is no read-only replica")
 
 
 def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
@@ -67,7 +67,11 @@ def tables(checked: Checked, connection: Connection) -> Iterator[Finding]:
         if creates and creates[0]:
             yield ok(f"schema {schema} will be created by the first sync")
         else:
-            yield fail(f"schema {schema} is missing, and the role may not create it", "Grant create on the database")
+            yield fail(
+                f"schema {schema} is missing, and the role may not create it",
+                f"Run `create schema {schema} authorization {connection.info.user}` as an administrator, or set `schema:` of "
+                f"tenant {checked.tenant.slug} to an existing schema in which the role may create tables",
+            )
         return
     # The same comparison as that of `canvas-sync migrate --check`, so that both give the same result.
     migration = plan(checked.url, schema, checked.location.models_of(checked.tenant))
@@ -165,12 +169,13 @@ def _observed(model: Model, report: str, header: Sequence[str]) -> Finding:
     columns = {name: places.get(at, column_for(name, wanted)) for at, name in enumerate(match.header)}
     mapping = f"mappings: {{{model.name}: {{columns: {json.dumps(columns, ensure_ascii=False)}}}}}"
     if not match.missing and not match.unknown:
-        return ok(f"{report}, which feeds {model.name}, has the header that is assumed: {mapping}")
+        return ok(f"{report}, which feeds {model.name}, has the header that is assumed", details=mapping)
     drift = {"lacks": match.missing, "also has": match.unknown}
     differences = " and ".join(f"{verb} {', '.join(names)}" for verb, names in drift.items() if names)
     return note(
         f"{report}, which feeds {model.name}, {differences}, compared with the assumed header",
-        f"Paste this mapping into canvas_sync.yaml, and correct the columns: {mapping}",
+        "Run `canvas-sync doctor --verbose`, paste the mapping of this header into canvas_sync.yaml, and correct the columns",
+        details=mapping,
     )
 
 

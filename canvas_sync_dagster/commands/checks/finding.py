@@ -9,6 +9,7 @@ from typing import ParamSpec
 
 from canvas_sync_dagster.commands.location import Location
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError
+from canvas_sync_dagster.printable import ended
 from canvas_sync_dagster.sync.session import database_url
 from canvas_sync_dagster.tenants import TenantSettings
 
@@ -29,6 +30,7 @@ class Finding:
         level: `ok`: works as intended. `note`: works, but a person should know. `FAIL`: does not work.
         message: What was found, and where.
         remedy: What to do, in the imperative; empty only for `ok`.
+        details: Long text, such as the mapping of a header, which only `--verbose` and `--json` show.
         misconfigured: True if a setting is wrong, which decides between the exit codes 2 and 1.
     """
 
@@ -36,19 +38,20 @@ class Finding:
     message: str
     remedy: str = ""
     misconfigured: bool = False
+    details: str = ""
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.remedy}" if self.remedy else self.message
+        return f"{ended(self.message)} {self.remedy}" if self.remedy else self.message
 
 
-def ok(message: str) -> Finding:
+def ok(message: str, *, details: str = "") -> Finding:
     """Return a finding that needs no action."""
-    return Finding(Level.OK, message)
+    return Finding(Level.OK, message, details=details)
 
 
-def note(message: str, remedy: str) -> Finding:
+def note(message: str, remedy: str, *, details: str = "") -> Finding:
     """Return a finding that a person should know; the exit code stays 0."""
-    return Finding(Level.NOTE, message, remedy)
+    return Finding(Level.NOTE, message, remedy, details=details)
 
 
 def fail(message: str, remedy: str) -> Finding:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from canvas_sync_dagster.errors import RejectThresholdError
-from canvas_sync_dagster.signatures import required_arguments
+from canvas_sync_dagster.signatures import raised_at, required_arguments
 from canvas_sync_dagster.warehouse.connection import Connection
 from canvas_sync_dagster.warehouse.erasure import owners
 from canvas_sync_dagster.warehouse.loading.counts import LoadCounts, limits_for
@@ -112,7 +112,8 @@ class _Outcome:
     rejects: list[Rejected] = field(default_factory=list)
 
     def reject(self, line: int, record: bytes, error: Exception) -> None:
-        reason = type(error).__name__ if self.without_values else f"{type(error).__name__}: {error}"
+        name = f"{type(error).__name__}{raised_at(error)}"
+        reason = name if self.without_values else f"{name}: {error}"
         self.rejects.append(Rejected(line, "", reason, record))
 
 

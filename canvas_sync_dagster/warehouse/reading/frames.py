@@ -234,8 +234,8 @@ def valid(frame: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame,
                 Reject(
                     int(frame.get_column(ROW)[at]),
                     column.name,
-                    f"{value!r} is not a {column.type.value}",
-                    f"the value is not a {column.type.value}",
+                    f"{value!r} is not a valid {column.type.value}",
+                    f"the value is not a valid {column.type.value}",
                 )
             )
     wrong = pl.any_horizontal(bad)

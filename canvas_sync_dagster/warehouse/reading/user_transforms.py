@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from canvas_sync_dagster.catalogue import Column, ColumnType, Model
-from canvas_sync_dagster.signatures import accepts_arguments
+from canvas_sync_dagster.signatures import accepts_arguments, raised_at
 from canvas_sync_dagster.warehouse.reading.frames import ROW, Layout, Reject, fields, text_of, valid
 
 
@@ -109,7 +109,7 @@ class _Calls:
     failed: dict[int, Reject] = field(default_factory=dict)
 
     def fail(self, at: int, error: Exception) -> None:
-        failed = f"a function of the mapping failed: {type(error).__name__}"
+        failed = f"a function of the mapping failed{raised_at(error)}: {type(error).__name__}"
         self.failed.setdefault(at, Reject(self.rows[at], "", f"{failed}: {error}", failed))
 
 
