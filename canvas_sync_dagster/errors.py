@@ -46,6 +46,7 @@ that this tree is complete, and that no other module defines an exception class.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from canvas_sync_dagster.printable import ended, printable
 
@@ -115,11 +116,19 @@ class SyncUnderWayError(TransientError):
     Args:
         tenant: Slug of the tenant.
         genre: Genre of the batch.
+        ends_at: When it counts as failed unless its process shows that it is alive; None if the process is known to live.
     """
 
-    def __init__(self, tenant: str, genre: str) -> None:
+    def __init__(self, tenant: str, genre: str, ends_at: datetime | None = None) -> None:
+        unless = (
+            f". Its process has not been seen since the database was started; unless it is, that sync ends by itself at "
+            f"{ends_at.astimezone(UTC):%H:%M:%S} UTC, and the next one can begin"
+            if ends_at
+            else ""
+        )
         super().__init__(
-            f"a sync of {tenant} ({genre}) is under way already, so this one was not started; `canvas-sync status` shows it"
+            f"a sync of {tenant} ({genre}) is under way already, so this one was not started; "
+            f"`canvas-sync status` shows it{unless}"
         )
 
 

@@ -16,6 +16,7 @@ from canvas_sync_dagster.commands.location import Location
 from canvas_sync_dagster.commands.output import json_option, show, width_of_output, write_json
 from canvas_sync_dagster.commands.status_report import problems, status_lines
 from canvas_sync_dagster.live_events.event_gaps import read_event_gaps
+from canvas_sync_dagster.orchestration.batch_service import ends_by_itself_at
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.missing_headers import read_missing_headers
 from canvas_sync_dagster.sync.session import database_url
@@ -80,7 +81,10 @@ def _of_tenant(location: Location, tenant: TenantSettings) -> dict[str, Any]:
             "schedule": f"{tenant.schedule} ({tenant.timezone})",
             "unmet": list(unmet_schedules(tenant, datetime.now(UTC))),
             "models": _models(warehouse, location.models_of(tenant), found),
-            "under_way": [_batch(each) for each in SyncBatches(warehouse).under_way()],
+            "under_way": [
+                {**_batch(each), "ends_by_itself_at": ends_by_itself_at(warehouse, tenant, each)}
+                for each in SyncBatches(warehouse).under_way()
+            ],
             "batch": next(map(_batch, latest), None),
             "genres": [_genre(tenant.of_genre(name), latest) for name in tenant.genres],
             "events": _events(warehouse, _synced(found, location.models)),

@@ -133,7 +133,9 @@ def _verdict(told: Facts, found: Sequence[str]) -> str:
 
 def _facts(told: Facts, now: datetime) -> Iterator[str]:
     for batch in told["under_way"]:
-        yield f"under way: {batch['key']}, since {when(batch['started_at'])}"
+        ends_at = batch["ends_by_itself_at"]
+        unless = f"; its process is not seen, and unless it is, it ends by itself at {when(ends_at)}" if ends_at else ""
+        yield f"under way: {batch['key']}, since {when(batch['started_at'])}{unless}"
     if (batch := told["batch"]) and batch["status"] != "processing":
         reason = f": {batch['reason']}" if batch["reason"] else ""
         yield f"last sync: {when(batch['started_at'])}, {ago(batch['started_at'], now)}, {batch['status']}{reason}"

@@ -14,7 +14,7 @@ import dagster as dg
 
 from canvas_sync_dagster.assets.tenant_assets import tenant_assets
 from canvas_sync_dagster.commands.sync_report import Recorder, SyncReport
-from canvas_sync_dagster.errors import SettingError, SyncUnderWayError
+from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.orchestration.batch_service import LOCKED_AT, BatchService
 from canvas_sync_dagster.orchestration.driver import Driver
 from canvas_sync_dagster.orchestration.in_process import BatchAssets, InProcess
@@ -84,7 +84,7 @@ def sync_tenant(
         lock = stack.enter_context(closing(service.lock(key)))
         batch = begin_batch(instance, service, key, {"trigger": "command", **_locked(lock)}, on_sync)
         if batch is None:
-            raise SyncUnderWayError(tenant.slug, tenant.batch_genre)
+            raise service.refusal()
         shown = Recorder(stack.enter_context(progress()))
         stack.enter_context(beating(lambda: service.note(batch, _locked(lock)), tenant.lost_after))
         named = request.models or frozenset()

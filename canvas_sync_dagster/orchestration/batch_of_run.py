@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from canvas_sync_dagster.errors import SyncUnderWayError
 from canvas_sync_dagster.orchestration.batch_service import BatchService
 from canvas_sync_dagster.orchestration.callbacks import OnSync
 from canvas_sync_dagster.orchestration.identifiers import (
@@ -59,7 +58,7 @@ def batch_key(
         return run.run_id
     service = batches(run.tags.get(GENRE_TAG))
     if begin_batch(instance, service, key, {"trigger": "launch", "options": _options(run)}, callbacks) is None:
-        raise SyncUnderWayError(slug, service.tenant.batch_genre)
+        raise service.refusal()
     if run.tags.get(BATCH_TAG) != key:
         instance.add_run_tags(run.run_id, {BATCH_TAG: key})
     return key

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.errors import SyncUnderWayError
 from canvas_sync_dagster.sync.covered_terms import CoveredTerms
 from canvas_sync_dagster.sync.scope import TermScope
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.tenants import TenantSettings
 from canvas_sync_dagster.warehouse.kept_connections import KeptConnections
-from canvas_sync_dagster.warehouse.process_lock import ProcessLock, is_released
+from canvas_sync_dagster.warehouse.process_lock import ProcessLock, is_released, was_lost_with_server
 from canvas_sync_dagster.warehouse.schema.prepare import prepare_schema
 from canvas_sync_dagster.warehouse.state.job_logs import JobLogs
 from canvas_sync_dagster.warehouse.state.sync_batches import Batch, SyncBatches
@@ -90,6 +91,14 @@ class BatchService:
         with self.warehouse("looking for the process of a batch") as warehouse:
             return is_released(warehouse, batch.key, datetime.fromisoformat(since))
 
+    def refusal(self) -> SyncUnderWayError:
+        """Return the error of a sync that was not started, because another of its tenant and genre is under way."""
+        genre = self.tenant.batch_genre
+        with self.warehouse("reading batches") as warehouse:
+            open_batches = [batch for batch in SyncBatches(warehouse).under_way() if batch.genre == genre]
+            ends_at = next((ends_by_itself_at(warehouse, self.tenant, batch) for batch in open_batches), None)
+        return SyncUnderWayError(self.tenant.slug, genre, ends_at)
+
     def note(self, batch: Batch, details: Mapping[str, Any]) -> None:
         """Store details of a batch, which replace details of the same name, and renew its heartbeat."""
         with self.warehouse("noting a batch") as warehouse:
@@ -163,6 +172,24 @@ class BatchService:
     @property
     def _schema(self) -> str:
         return self.tenant.schema_in_database
+
+
+def ends_by_itself_at(warehouse: Warehouse, tenant: TenantSettings, batch: Batch) -> datetime | None:
+    """Return when a batch counts as failed if its process shows no sign of life until then.
+
+    Args:
+        warehouse: The tenant's.
+        tenant: Its settings.
+        batch: An open batch of it.
+
+    Returns:
+        None if no process locked the batch, or nothing speaks against it being alive. The lock is lost with the database
+        server; a process that lives takes it again.
+    """
+    since = batch.details.get(LOCKED_AT)
+    if since is None or not was_lost_with_server(warehouse, batch.key, datetime.fromisoformat(since)):
+        return None
+    return datetime.now(UTC) + max(tenant.lost_after - batch.silence, timedelta())
 
 
 def last_sync_of(batch: Batch) -> tuple[str, ...]:

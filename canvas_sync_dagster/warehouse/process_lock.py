@@ -78,14 +78,31 @@ def is_released(warehouse: Warehouse, key: str, since: datetime) -> bool:
         key: Key of the batch.
         since: Since when the lock was held, as the holder wrote it down.
     """
+    row = warehouse.connection.execute("select pg_postmaster_start_time() <= %s", (since,)).fetchone()
+    return bool(row and row[0]) and not is_held(warehouse, key)
+
+
+def is_held(warehouse: Warehouse, key: str) -> bool:
+    """Return whether a process holds the lock of a batch now.
+
+    Args:
+        warehouse: The tenant's.
+        key: Key of the batch.
+    """
     query = (
-        "select pg_postmaster_start_time() <= %s and not exists (select from pg_locks, hashtextextended(%s, 0) as hash "
+        "select exists (select from pg_locks, hashtextextended(%s, 0) as hash "
         "where locktype = 'advisory' and granted and objsubid = 1 "
         "and database = (select oid from pg_database where datname = current_database()) "
         "and classid::bigint = (hash >> 32) & 4294967295 and objid::bigint = hash & 4294967295)"
     )
-    row = warehouse.connection.execute(query, (since, _name(warehouse.schema, key))).fetchone()
+    row = warehouse.connection.execute(query, (_name(warehouse.schema, key),)).fetchone()
     return bool(row and row[0])
+
+
+def was_lost_with_server(warehouse: Warehouse, key: str, since: datetime) -> bool:
+    """Return whether the lock of a batch was lost with the server, which was started since, and is not held again."""
+    row = warehouse.connection.execute("select pg_postmaster_start_time() > %s", (since,)).fetchone()
+    return bool(row and row[0]) and not is_held(warehouse, key)
 
 
 def _name(schema: str, key: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import psycopg
@@ -16,7 +17,7 @@ from dagster._core.execution.plan.active import CONCURRENCY_CLAIM_MESSAGE_INTERV
 from dagster._core.test_utils import create_run_for_test
 
 from canvas_sync_dagster.orchestration import orphaned_runs
-from canvas_sync_dagster.orchestration.batch_service import LOCKED_AT, BatchService
+from canvas_sync_dagster.orchestration.batch_service import LOCKED_AT, BatchService, ends_by_itself_at
 from canvas_sync_dagster.orchestration.identifiers import BATCH_TAG, TENANT_TAG
 from canvas_sync_dagster.orchestration.next_step import SENSOR_SILENCE, RunState
 from canvas_sync_dagster.orchestration.orphaned_runs import begin_batch, fail_orphaned_runs
@@ -171,12 +172,31 @@ def test_a_command_that_was_killed_is_seen_at_once_and_its_runs_end(
             JobLogs(warehouse).start("users_csv", {}, run.run_id)
         assert not ours.has_lost_its_process(batch)
         assert begin_batch(instance, ours, "two", {"trigger": "command"}) is None
+        assert str(ours.refusal()).endswith("`canvas-sync status` shows it")
         process.kill()
         process.wait()
         until(lambda: ours.has_lost_its_process(batch), 5, "PostgreSQL keeps the lock of a dead process")
     assert begin_batch(instance, ours, "two", {"trigger": "command"}) is not None
     assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
     assert journal(session, run.run_id) == [("error", "its process is gone")]
+
+
+def test_a_sync_whose_lock_was_lost_with_the_server_says_when_it_ends(
+    instance: dg.DagsterInstance, sessions: Sessions
+) -> None:
+    session = sessions(lost_after="1 hour")
+    ours = BatchService(session.tenant, session.database_url, session.models)
+    before_the_server = "2020-01-01T00:00:00+00:00"
+    (batch,) = filter(None, [ours.open("one", {"trigger": "command", LOCKED_AT: before_the_server})])
+    assert begin_batch(instance, ours, "two", {"trigger": "command"}) is None
+    assert re.search(r"ends by itself at \d\d:\d\d:\d\d UTC", str(ours.refusal()))
+    with session.warehouse("reading") as warehouse:
+        ends_at = ends_by_itself_at(warehouse, session.tenant, batch)
+    assert ends_at is not None
+    assert timedelta(minutes=50) < ends_at - datetime.now(UTC) <= timedelta(hours=1)
+    # The process lives, and has taken its lock again.
+    with holding(session.database_url, "one"):
+        assert "ends by itself" not in str(ours.refusal())
 
 
 def test_a_batch_between_its_root_run_and_its_term_runs_is_not_abandoned(
