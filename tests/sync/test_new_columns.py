@@ -73,11 +73,16 @@ def test_the_next_sync_is_full_and_fills_every_column_that_the_last_full_one_has
         assert coming(plain, database_url) == Decision(None, reason)
         # A person's request for an incremental sync is followed, and does not use up the full one.
         assert sync(plain, "incremental").decision.mode == "incremental"
+        # A live event confirms a row while the report is compiled: the row is newer, and the next full sync fills it.
+        connection.execute("update canvas.users set observed_at = now() + interval '1 minute' where canvas_id = 1002")
         done = sync(plain)
         assert done.decision == Decision(None, reason)
-        assert done.models[0].counts.updated == sum(bool(first or last) for first, last, _ in good)
-        assert [row[:2] for row in values("first_name, last_name")] == [row[:2] for row in good]
+        counts = done.models[0].counts
+        assert (counts.updated, counts.superseded) == (sum(bool(first or last) for first, last, _ in good) - 1, 1)
         assert sync(plain).decision.mode == "incremental"
+        connection.execute("update canvas.users set observed_at = null where canvas_id = 1002")
+        assert sync(plain, "full").models[0].counts.updated == 1
+        assert values("first_name, last_name") == [row[:2] for row in good]
 
         # A header is linked to a new column, and one to a column that the table has already.
         connection.execute("alter table canvas.users add column nickname text")

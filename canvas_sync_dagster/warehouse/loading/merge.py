@@ -141,10 +141,22 @@ class Stage:
         filtered = filtered or done.rows > 0
         is_ordered = not filtered and all(self._target.types[name] in INTEGERS for name in self._target.key)
         merged = self._upserted(observed_at, filtered, is_ordered, digest, touched, done)
+        if merged.superseded and self._target.has_digest_column:
+            self._forget_wrong_digests()
         if self._target.digests_beside is not None:
             is_equal = sql.SQL("not ({})").format(self._differs("o", "s"))
             record_digests(self._target.table, self._target.digests_beside, self.name, is_equal)
         return merged
+
+    def _forget_wrong_digests(self) -> None:
+        """Remove digests of superseded rows that differ from the record that the digest is of.
+
+        A load that ignores digests stages such rows: a column was emptied, and the row has a newer observation than the
+        report. Without a digest, the next report that lists the row fills it.
+        """
+        condition = sql.SQL(" and ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(n)) for n in self._target.key)
+        statement = sql.SQL("update {} t set row_hash = null from {} s where {} and t.row_hash = s.row_hash and {}")
+        self._connection.execute(statement.format(self._target.name, self.name, condition, self._differs("t", "s")))
 
     def merge_rows(self, observed_at: datetime, *, refresh: bool) -> Merged:
         """Merge rows of REST; a changed row loses its digest, because its content is not that of a report's record.

@@ -109,9 +109,9 @@ class Watermarks:
             Model and scope → its watermark; if both the table and the user's function take rows, the fresher one.
         """
         query = sql.SQL(
-            "select model, scope, observed_at, full_observed_at, coalesce(parameters, ''), full_started_at, filled from {} "
+            "select model, scope, observed_at, full_observed_at, coalesce(parameters, ''), full_started_at, {} from {} "
             "order by observed_at nulls first"
-        ).format(self._table)
+        ).format(sql.SQL("filled" if versions else "null"), self._table)
         rows = self.warehouse.connection.execute(query).fetchall()
         return {(model_marked(name), scope): _watermark(versions.get(name), *rest) for name, scope, *rest in rows}
 
