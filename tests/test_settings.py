@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from canvas_sync_dagster import CanvasSync
 from canvas_sync_dagster.alert_settings import AlertKind
 from canvas_sync_dagster.catalogue import BUILT_IN, ColumnType, ProvisioningFeed
+from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.commands.init import init
-from canvas_sync_dagster.configuration.environment import PREFIX
+from canvas_sync_dagster.configuration.environment import PREFIX, contradicted
 from canvas_sync_dagster.durations import parse_duration
 from canvas_sync_dagster.errors import SettingError
 from canvas_sync_dagster.full_sync_policy import FullSyncEvery
@@ -93,6 +94,26 @@ def test_the_environment_goes_before_dotenv_and_dotenv_before_the_file(tmp_path:
     assert read(tmp_path).base_url == "https://dotenv.test"
     tenant = read(tmp_path, CANVAS_SYNC_BASE_URL="https://environment.test/")
     assert (tenant.base_url, tenant.account_id, tenant.slug) == ("https://environment.test", "1", "uni")
+
+
+def test_variables_that_differ_between_the_environment_and_dotenv_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(
+        f"CANVAS_SYNC_TOKEN={SECRET}\nCANVAS_SYNC_MODELS=terms\nCANVAS_SYNC_SCHEDULE='0 1 * * *'\nOTHER=1\n"
+    )
+    variables = {"CANVAS_SYNC_TOKEN": "7~other", "CANVAS_SYNC_MODELS": "terms", "OTHER": "2"}
+    assert contradicted(variables, tmp_path) == ("CANVAS_SYNC_TOKEN",)
+    assert contradicted({}, tmp_path) == ()
+    done = CliRunner().invoke(
+        main, ["doctor"], env={**variables, "CANVAS_SYNC_DATABASE_URL": "postgresql://u@127.0.0.1:1/x"}
+    )
+    said = "CANVAS_SYNC_TOKEN differs between the environment and .env: `canvas-sync` uses the environment"
+    assert f"warning: {said}" in done.stderr
+    assert said in " ".join(done.stdout.split())
+    assert SECRET not in done.output
+    assert "7~other" not in done.output
 
 
 def test_a_mapping_is_a_json_object_in_the_environment(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import click
 
 from canvas_sync_dagster.catalogue import Model
+from canvas_sync_dagster.commands.output import say
 from canvas_sync_dagster.commands.projects import project_in_file, project_in_module, project_in_working_directory
+from canvas_sync_dagster.configuration.environment import contradicted
 from canvas_sync_dagster.errors import CanvasSyncError, MisconfiguredError, SettingError
 from canvas_sync_dagster.project.builder import CanvasSync
 from canvas_sync_dagster.settings import Settings
@@ -110,6 +113,14 @@ def located(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def contradiction(names: Sequence[str]) -> str:
+    """Return the sentence about variables that differ between the environment and `.env`; it shows no value."""
+    return (
+        f"{', '.join(names)} {'differs' if len(names) == 1 else 'differ'} between the environment and .env: `canvas-sync` "
+        "uses the environment, `dagster` commands use .env"
+    )
+
+
 def find(module: str | None, file: Path | None, *, needs_tokens: bool = True) -> Location:
     """Find the code location of a command.
 
@@ -126,6 +137,8 @@ def find(module: str | None, file: Path | None, *, needs_tokens: bool = True) ->
         SettingError: A setting is wrong, both a module and a file are given, or the location cannot be loaded or does not
             contain exactly one `CanvasSync`.
     """
+    if names := contradicted(os.environ, Path.cwd()):
+        say(f"warning: {contradiction(names)}", err=True)
     if module is not None and file is not None:
         raise SettingError("-m and -f", "exclude each other", allowed="one of them")
     if module is not None:

@@ -22,6 +22,26 @@ def read_variables(environ: Mapping[str, str] | None, directory: Path) -> dict[s
     return in_file | dict(os.environ if environ is None else environ)
 
 
+def contradicted(environ: Mapping[str, str], directory: Path) -> tuple[str, ...]:
+    """Return the names of our variables that have another value in `.env` than in the environment, sorted.
+
+    The environment counts here. Dagster's own commands (`dagster dev`, `dagster asset materialize` and others) set what
+    `.env` in the working directory contains, before they load a code location: for them `.env` counts.
+
+    Args:
+        environ: Environment variables.
+        directory: Directory of `.env`.
+    """
+    in_file = dotenv_values(directory / ".env")
+    return tuple(
+        sorted(
+            name
+            for name, value in in_file.items()
+            if name.startswith(PREFIX) and value is not None and environ.get(name, value) != value
+        )
+    )
+
+
 def value_of(variables: Mapping[str, str], name: str) -> str | None:
     """Return a variable; None if it is unset or blank, because compose files and CI systems pass unset ones as empty."""
     text = variables.get(name, "")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, note, run_checks
+from canvas_sync_dagster.commands.location import contradiction
+from canvas_sync_dagster.configuration.environment import contradicted
 from canvas_sync_dagster.postgres_url import lacks_tls
 from canvas_sync_dagster.sync.sync_status import unmet_schedules
 
@@ -20,6 +24,13 @@ def encrypted(checked: Checked) -> Iterator[Finding]:
     url = checked.tenant.base_url
     if url is not None and url.startswith("http://"):
         yield note(f"{url} is not encrypted: the token is sent unencrypted", "Use https://, except in tests")
+
+
+def environment(checked: Checked) -> Iterator[Finding]:
+    """Commands of Dagster set what `.env` contains, and so would sync with other settings than ours."""
+    names = contradicted(os.environ, Path.cwd())
+    if names and checked.tenant == checked.location.settings.tenants[0]:
+        yield note(contradiction(names), "Remove them from one of the two")
 
 
 def signed(checked: Checked) -> Iterator[Finding]:
@@ -57,5 +68,11 @@ def full_syncs(checked: Checked) -> Iterator[Finding]:
         yield note(problem, "Change CANVAS_SYNC_SCHEDULE or CANVAS_SYNC_FULL_SYNC_EVERY if that is not what you want")
 
 
-CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (encrypted, signed, database_encrypted, full_syncs)
+CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
+    environment,
+    encrypted,
+    signed,
+    database_encrypted,
+    full_syncs,
+)
 """Each gets the tenant. Add further checks here."""
