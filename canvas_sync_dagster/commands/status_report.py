@@ -207,7 +207,7 @@ def _model_row(model: Facts) -> list[str]:
     notes = [f"stale: {stale} of {len(scopes)}" if has_terms else "stale"] if stale else []
     return [
         model["model"],
-        f"{len(scopes):,}" if has_terms else "",
+        _number_of_terms(len(scopes), len(model["scopes"])) if has_terms else "",
         f"{model['rows']:,}",
         oldest,
         unique(map(_outcome, scopes), _several),
@@ -271,6 +271,15 @@ def _term_rows(model: Facts) -> Iterator[list[str]]:
                 ]
             ),
         ]
+
+
+def _number_of_terms(in_scope: int, synced: int) -> str:
+    """Return how many terms are in scope, of how many that have been synced; their rows are in the table, too.
+
+    >>> _number_of_terms(4, 4), _number_of_terms(2, 4)
+    ('4', '2 of 4')
+    """
+    return f"{in_scope:,}" if in_scope == synced else f"{in_scope:,} of {synced:,}"
 
 
 def _in_scope(model: Facts) -> list[Facts]:

@@ -7,8 +7,8 @@ make, and a small one is exact. Column names are those of Canvas's database.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 import polars as pl
@@ -104,10 +104,25 @@ class University:
         ).drop("joined_at").sort("id")  # fmt: skip
 
     def append(self, table: str, row: dict[str, object]) -> None:
-        """Add a row to a table at the current time; columns that are not named are null."""
-        frame: pl.DataFrame = getattr(self, table)
+        """Add a row to a table at the current time; columns that are not named are null.
+
+        Raises:
+            ValueError: The table, or a column of the row, does not exist.
+        """
+        frame = self._table(table, row)
         whole = dict.fromkeys(frame.columns) | row | {"updated_at": self.now}
         setattr(self, table, pl.concat([frame, pl.DataFrame([whole], schema=frame.schema)]))
+
+    def _table(self, name: str, columns: Iterable[str]) -> pl.DataFrame:
+        tables = [each.name for each in fields(self) if isinstance(getattr(self, each.name), pl.DataFrame)]
+        if name not in tables:
+            raise ValueError(f"the simulated Canvas has no table {name!r}; it has {', '.join(tables)}")
+        frame: pl.DataFrame = getattr(self, name)
+        if unknown := [column for column in columns if column not in frame.columns]:
+            raise ValueError(
+                f"the table {name} of the simulated Canvas has no column {unknown[0]!r}; it has {', '.join(frame.columns)}"
+            )
+        return frame
 
     def set(self, table: str, where: pl.Expr, **values: object) -> None:
         """Change rows of a table at the current time.
@@ -116,8 +131,11 @@ class University:
             table: Such as `courses`.
             where: Condition for the rows.
             values: Column → new value.
+
+        Raises:
+            ValueError: The table, or a column of `values`, does not exist.
         """
-        frame: pl.DataFrame = getattr(self, table)
+        frame = self._table(table, values)
         changed = {**values, "updated_at": self.now}
         columns = [
             pl.when(where).then(pl.lit(value, dtype=frame.schema[name])).otherwise(pl.col(name)).alias(name)
