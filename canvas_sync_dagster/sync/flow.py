@@ -26,6 +26,7 @@ from canvas_sync_dagster.sync.extensions import RowFunction
 from canvas_sync_dagster.sync.journal import journaled
 from canvas_sync_dagster.sync.options import SyncOptions
 from canvas_sync_dagster.sync.policy import Decision, SyncPolicy
+from canvas_sync_dagster.sync.schema_owner import claim_schema
 from canvas_sync_dagster.sync.session import Session
 from canvas_sync_dagster.warehouse.column_versions import Versions
 from canvas_sync_dagster.warehouse.schema.existing import Fitness
@@ -146,7 +147,7 @@ class Flow:
             per_term: Whether the source is requested term by term.
 
         Raises:
-            SettingError: The scope is not a term.
+            SettingError: The scope is not a term, or another tenant syncs into the schema.
             SchemaError: Tables are missing; run `canvas-sync migrate`.
         """
         if per_term and not self.scope.isdecimal():
@@ -156,6 +157,7 @@ class Flow:
         found = prepare_schema(
             session.database_url, session.schema, session.models, models, connections=session.connections
         )
+        claim_schema(session)
         self._protect_stored()
         return found
 

@@ -46,6 +46,7 @@ class Session:
         shard: Number of the tenant's shard in global ids; None if unknown.
         extensions: The user's own functions.
         connections: Connections to the warehouse that are open between two transactions.
+        others: Slugs of the other tenants of the settings.
     """
 
     tenant: TenantSettings
@@ -57,6 +58,7 @@ class Session:
     shard: int | None = None
     extensions: Extensions = field(default_factory=Extensions)
     connections: KeptConnections = field(default_factory=session_connections, repr=False)
+    others: frozenset[str] = frozenset()
     _reports: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _sub_accounts: list[str] = field(default_factory=list, init=False, repr=False)
 
@@ -142,7 +144,10 @@ def open_session(
     own = extensions or Extensions()
     with connect_canvas(tenant, own) as canvas:
         url = database_url(settings, tenant)
-        session = Session(tenant, settings.home, canvas, url, models, settings.batch_rows, tenant.shard, own)
+        others = frozenset(each.slug for each in settings.tenants) - {tenant.slug}
+        session = Session(
+            tenant, settings.home, canvas, url, models, settings.batch_rows, tenant.shard, own, others=others
+        )
         try:
             yield session
         finally:
