@@ -187,7 +187,7 @@ def database_name(tenant: TenantSettings) -> str | None:
 
 def _unset(name: str, tenant: TenantSettings, allowed: str) -> SettingError:
     problem = (
-        f"is not set for tenant {tenant.slug}; set it in the environment, in .env or in canvas_sync.yaml "
-        "(`canvas-sync demo` needs none of them)"
+        f"is not set for tenant {tenant.slug}; set it in the environment or in .env or, with several tenants, in "
+        f"canvas_sync.yaml below tenants.{tenant.slug} (`canvas-sync demo` needs none of them)"
     )
     return SettingError(name, problem, allowed=allowed)

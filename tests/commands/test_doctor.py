@@ -11,11 +11,14 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from canvas_sync_dagster import CanvasSync
 from canvas_sync_dagster.cli import main
 from canvas_sync_dagster.commands.checks import instance_findings
-from canvas_sync_dagster.commands.checks.finding import Finding, Level, fail, failed, note, ok
+from canvas_sync_dagster.commands.checks.finding import Checked, Finding, Level, fail, failed, note, ok
 from canvas_sync_dagster.commands.checks.instance import unmet_needs
+from canvas_sync_dagster.commands.checks.settings import embedded_despite_url
 from canvas_sync_dagster.commands.doctor import Examination, doctor_lines, exit_code
+from canvas_sync_dagster.commands.location import Location
 from canvas_sync_dagster.dagster_yaml import NEEDS, Need, instance_file, instance_settings
 from canvas_sync_dagster.errors import CanvasUnauthorizedError, MisconfiguredError
 from canvas_sync_dagster.simulator import REPORTS, SimulatedCanvas
@@ -178,3 +181,12 @@ def test_a_rejected_token_is_one_failure_and_a_missing_one_is_configuration(
     assert len(lines(refused, "FAIL").splitlines()) == 1
     assert "revoked" not in refused.output
     assert called(canvas, migrated_url, CANVAS_SYNC_BASE_URL="").exit_code == 2
+
+
+def test_an_embedded_database_despite_the_variable_of_another_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = CanvasSync(tenants=[{"slug": "north"}]).project()
+    checked = Checked(Location(project), project.settings.tenants[0])
+    assert list(embedded_despite_url(checked)) == []
+    monkeypatch.setenv("CANVAS_SYNC_DATABASE_URL", "postgresql://db.test/lms")
+    (found,) = embedded_despite_url(checked)
+    assert (found.level, "north are in the embedded PostgreSQL" in found.message) == (Level.NOTE, True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from canvas_sync_dagster.commands.checks.finding import Checked, Finding, note, run_checks
 from canvas_sync_dagster.commands.location import contradiction
-from canvas_sync_dagster.configuration.environment import contradicted
+from canvas_sync_dagster.configuration.environment import contradicted, read_variables, value_of
 from canvas_sync_dagster.postgres_url import lacks_tls
 from canvas_sync_dagster.sync.sync_status import unmet_schedules
 
@@ -31,6 +31,16 @@ def environment(checked: Checked) -> Iterator[Finding]:
     names = contradicted(os.environ, Path.cwd())
     if names and checked.tenant == checked.location.settings.tenants[0]:
         yield note(contradiction(names), "Remove them from one of the two")
+
+
+def embedded_despite_url(checked: Checked) -> Iterator[Finding]:
+    """The variable of the database does not apply to tenants that are given in Python, or whose `database_url` is null."""
+    name = "CANVAS_SYNC_DATABASE_URL"
+    if checked.tenant.database_url is None and value_of(read_variables(None, Path.cwd()), name):
+        yield note(
+            f"the tables of tenant {checked.tenant.slug} are in the embedded PostgreSQL, although {name} is set",
+            "Set `database_url` of this tenant, if its tables should be in the database of that variable",
+        )
 
 
 def signed(checked: Checked) -> Iterator[Finding]:
@@ -72,6 +82,7 @@ CHECKS: tuple[Callable[[Checked], Iterator[Finding]], ...] = (
     environment,
     encrypted,
     signed,
+    embedded_despite_url,
     database_encrypted,
     full_syncs,
 )
