@@ -103,7 +103,7 @@ def test_without_psql_a_small_prompt_answers_and_goes_on_after_an_error(
 
 
 def test_several_tenants_need_a_choice(migrated_url: str) -> None:
-    Path("canvas_sync.yaml").write_text("tenants: {north: {}, south: {}}")
+    Path("canvas_sync.yaml").write_text("tenants: {north: {database_url: null}, south: {database_url: null}}")
     done = called(migrated_url, "-c", "select 1")
     assert (done.exit_code, "Allowed: north, south" in done.stderr) == (2, True), done.output
 
