@@ -141,7 +141,7 @@ def test_clocks_apart_missing_tables_and_reports_asked_for_by_name_fail(database
 
 
 def test_a_custom_report_that_canvas_does_not_offer_fails(migrated_url: str) -> None:
-    Path("school.py").write_text(
+    Path("reports_of_school.py").write_text(
         "from canvas_sync_dagster import CanvasSync\n"
         "sync = CanvasSync.from_environment()\n"
         "@sync.report('course_scores_csv', per_term=True)\n"
@@ -154,12 +154,12 @@ def test_a_custom_report_that_canvas_does_not_offer_fails(migrated_url: str) -> 
             "CANVAS_SYNC_DATABASE_URL": migrated_url,
             "DATASERVICES_JWK_URL": canvas.jwk_url,
         }
-        lacking = CliRunner().invoke(main, ["doctor", "-f", "school.py", "--quiet"], env=variables)
+        lacking = CliRunner().invoke(main, ["doctor", "-f", "reports_of_school.py", "--quiet"], env=variables)
         assert lacking.exit_code == 1, lacking.output
         assert "no report course_scores_csv, which" in lines(lacking, "FAIL")
         assert lines(lacking, "ok") == ""
         canvas.add_report("course_scores_csv", "a\n1\n")
-        offered = CliRunner().invoke(main, ["doctor", "-f", "school.py"], env=variables)
+        offered = CliRunner().invoke(main, ["doctor", "-f", "reports_of_school.py"], env=variables)
     assert "course_scores_csv" not in offered.output
 
 

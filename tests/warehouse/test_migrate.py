@@ -359,7 +359,7 @@ def test_the_ledger_outlives_a_restart_of_the_server_and_logs_no_password(
         assert ReportLedger(url, "canvas", "self").find_alive("r", {}) is None
         starting.join()
     logged = caplog.text + "".join(capfd.readouterr())
-    assert "retry_scheduled" in logged
+    assert "the next one follows in" in logged
     assert "hidden" not in logged
 
 
