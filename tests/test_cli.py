@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -33,6 +34,9 @@ def test_the_demo_lands_a_university_and_a_second_one_writes_nothing(tmp_path: P
     second = canvas_sync(tmp_path, "demo")
     assert second.returncode == 0, second.stderr
     assert "Nothing had changed, and nothing was written" in second.stdout
+    shown = canvas_sync(tmp_path, "status", "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert [tenant["problems"] for tenant in json.loads(shown.stdout)] == [[]]
     with (
         EmbeddedPostgres(tmp_path / ".canvas_sync") as server,
         psycopg.connect(server.database("demo_small")) as connection,

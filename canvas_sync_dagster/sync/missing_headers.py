@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from canvas_sync_dagster.catalogue import Model, RestFeed, match_header
+from canvas_sync_dagster.catalogue import Model, ReportFeed, RestFeed, match_header
 from canvas_sync_dagster.warehouse.state.observed_headers import read_header
 from canvas_sync_dagster.warehouse.warehouse import Warehouse
 
@@ -30,10 +30,14 @@ class MissingHeaders:
 
 
 def read_missing_headers(warehouse: Warehouse, models: Iterable[Model]) -> list[MissingHeaders]:
-    """Return what the latest reports lacked, by the mappings of now; a model whose report was not loaded yet is left out."""
+    """Return what the latest reports lacked, by the mappings of now.
+
+    Models whose report was not loaded yet are left out, and those whose header is assumed: of these `doctor` shows how the
+    header differs.
+    """
     found = []
     for model in models:
-        header = None if isinstance(model.feed, RestFeed) else read_header(warehouse, model.name)
+        header = None if _is_assumed(model) else read_header(warehouse, model.name)
         if header is None:
             continue
         wanted = {column.name: column.report for column in model.report_columns()}
@@ -42,3 +46,7 @@ def read_missing_headers(warehouse: Warehouse, models: Iterable[Model]) -> list[
         if match.missing:
             found.append(MissingHeaders(model, match.missing, header))
     return found
+
+
+def _is_assumed(model: Model) -> bool:
+    return isinstance(model.feed, RestFeed) or (isinstance(model.feed, ReportFeed) and model.feed.assumed_header)

@@ -137,11 +137,10 @@ def headers(checked: Checked, connection: Connection) -> Iterator[Finding]:
         return
     models = checked.location.models_of(checked.tenant)
     for lack in read_missing_headers(warehouse, models):
-        if not _is_assumed(lack.model):
-            yield note(
-                f"{lack}, so that this is not filled. Its header was: {shorten(', '.join(lack.header), LONGEST_HEADER)}",
-                f'Correct the mapping of {lack.model.name}: `link_column("header", "column")`',
-            )
+        yield note(
+            f"{lack}, so that this is not filled. Its header was: {shorten(', '.join(lack.header), LONGEST_HEADER)}",
+            f'Correct the mapping of {lack.model.name}: `link_column("header", "column")`',
+        )
     for model in models:
         if not isinstance(model.feed, ReportFeed) or not model.feed.assumed_header:
             continue
@@ -154,10 +153,6 @@ def headers(checked: Checked, connection: Connection) -> Iterator[Finding]:
         yield ok(
             f"the report headers of {', '.join(unseen)} are assumed; the first sync from a report shows the real ones"
         )
-
-
-def _is_assumed(model: Model) -> bool:
-    return isinstance(model.feed, ReportFeed) and model.feed.assumed_header
 
 
 def _observed(model: Model, report: str, header: Sequence[str]) -> Finding:
