@@ -75,10 +75,7 @@ def mistyped_columns(schema: str, model: Model, existing: Mapping[str, str]) -> 
         model: What is written.
         existing: Column → type, as far as the table has them.
     """
-    for column in model.columns:
-        found = existing.get(column.name)
-        if found is None or not _is_written(column):
-            continue
+    for column, found in _written(model, existing):
         fit = fit_of(column.type, found)
         if fit is Fit.REFUSES or (fit is Fit.TAKES and column.name in model.key):
             yield f"{_difference(schema, model, column, found)}. {_remedy(schema, model, column)}."
@@ -92,9 +89,8 @@ def doubtful_columns(schema: str, model: Model, existing: Mapping[str, str]) -> 
         model: What is written.
         existing: Column → type, as far as the table has them.
     """
-    for column in model.columns:
-        found = existing.get(column.name)
-        if found is None or column.name in model.key or not _is_written(column):
+    for column, found in _written(model, existing):
+        if column.name in model.key:
             continue
         if fit_of(column.type, found) is Fit.TAKES:
             yield (
@@ -109,8 +105,11 @@ def doubtful_columns(schema: str, model: Model, existing: Mapping[str, str]) -> 
             )
 
 
-def _is_written(column: Column) -> bool:
-    return bool(column.report or column.api or column.event)
+def _written(model: Model, existing: Mapping[str, str]) -> Iterator[tuple[Column, str]]:
+    """Yield each column that the table has and that a source fills, with its type."""
+    for column in model.columns:
+        if column.name in existing and (column.report or column.api or column.event):
+            yield column, existing[column.name]
 
 
 def _difference(schema: str, model: Model, column: Column, found: str) -> str:
